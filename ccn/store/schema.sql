@@ -1,0 +1,235 @@
+-- The node's state. One schema for every engine: no JSON operators, no triggers; what is filtered on is a column or a side table.
+-- Times named *_time or *_at are microseconds since the epoch unless the type is DOUBLE PRECISION (content times, Unix seconds as signed).
+-- JSON texts are kept exactly as received. {{id}} and {{rowless}} are filled in per engine.
+
+CREATE TABLE messages (            -- valid and applied: status processed or removing
+  id {{id}},
+  item_hash TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  signature TEXT,                  -- NULL only when a smart contract event made the message
+  item_type TEXT NOT NULL,
+  item_content TEXT,               -- inline messages
+  content TEXT,                    -- other messages: the fetched JSON, with address and time filled in
+  time BIGINT NOT NULL,
+  channel TEXT,
+  size BIGINT NOT NULL,            -- inline: code points of item_content; otherwise bytes of the content file
+  status TEXT NOT NULL,
+  reception_time BIGINT NOT NULL,
+  owner TEXT NOT NULL,             -- content.address
+  content_time DOUBLE PRECISION NOT NULL,
+  content_type TEXT,               -- content.type (POST, PROGRAM)
+  content_ref TEXT,                -- content.ref (POST, STORE)
+  content_key TEXT,                -- content.key (AGGREGATE)
+  content_item_hash TEXT,          -- content.item_hash (STORE)
+  payment_type TEXT,               -- NULL when the content has no payment object
+  first_confirmed_at BIGINT,
+  first_confirmed_height BIGINT
+);
+CREATE INDEX messages_time ON messages (time, item_hash);
+CREATE INDEX messages_sender ON messages (sender, time);
+CREATE INDEX messages_owner ON messages (owner, time);
+CREATE INDEX messages_type ON messages (type, time);
+CREATE INDEX messages_channel ON messages (channel, time);
+CREATE INDEX messages_reception ON messages (reception_time, item_hash);
+CREATE INDEX messages_ref ON messages (content_ref, time) WHERE content_ref IS NOT NULL;
+CREATE INDEX messages_content_type ON messages (content_type, time) WHERE content_type IS NOT NULL;
+CREATE INDEX messages_key ON messages (content_key, time) WHERE content_key IS NOT NULL;
+CREATE INDEX messages_content_hash ON messages (content_item_hash, time) WHERE content_item_hash IS NOT NULL;
+
+CREATE TABLE message_tags (
+  tag TEXT NOT NULL,
+  message_id BIGINT NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  PRIMARY KEY (tag, message_id)
+){{rowless}};
+CREATE INDEX message_tags_message ON message_tags (message_id);
+
+CREATE TABLE pending_messages (    -- durable, not applied: waits for its content or for another message
+  id {{id}},
+  item_hash TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  signature TEXT NOT NULL,         -- copies with another signature are queued beside each other: a bad copy cannot squat the hash
+  message TEXT NOT NULL,           -- the envelope as JSON
+  origin TEXT NOT NULL,            -- api, p2p, chain
+  reception_time BIGINT NOT NULL,
+  next_attempt BIGINT NOT NULL,
+  retries BIGINT NOT NULL,
+  error_code BIGINT NOT NULL,      -- of the last attempt
+  details TEXT,                    -- of the last attempt
+  UNIQUE (item_hash, sender, signature)
+);
+CREATE INDEX pending_next ON pending_messages (next_attempt);
+
+CREATE TABLE pending_waits (       -- what would let a pending message go on
+  wait_key TEXT NOT NULL,
+  pending_id BIGINT NOT NULL REFERENCES pending_messages(id) ON DELETE CASCADE,
+  PRIMARY KEY (wait_key, pending_id)
+){{rowless}};
+CREATE INDEX pending_waits_pending ON pending_waits (pending_id);
+
+CREATE TABLE rejected_messages (
+  item_hash TEXT PRIMARY KEY,
+  message TEXT NOT NULL,           -- the envelope as received
+  error_code BIGINT NOT NULL,
+  details TEXT,
+  reception_time BIGINT NOT NULL
+){{rowless}};
+
+CREATE TABLE forgotten_messages (
+  item_hash TEXT PRIMARY KEY,
+  type TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  signature TEXT,
+  item_type TEXT NOT NULL,
+  time BIGINT NOT NULL,
+  channel TEXT,
+  owner TEXT,
+  payment_type TEXT,
+  size BIGINT,                     -- of the stored file
+  forgotten_by TEXT NOT NULL,      -- JSON list of FORGET hashes
+  forgotten_at BIGINT,
+  reception_time BIGINT NOT NULL
+);
+
+CREATE TABLE removed_messages (
+  item_hash TEXT PRIMARY KEY,
+  type TEXT, chain TEXT, sender TEXT, signature TEXT, item_type TEXT, time BIGINT, channel TEXT,
+  owner TEXT, payment_type TEXT, size BIGINT, removed_at BIGINT, reception_time BIGINT NOT NULL
+);
+
+CREATE TABLE confirmations (       -- kept whatever the state of the message, so none is ever lost
+  item_hash TEXT NOT NULL,
+  tx_hash TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  height BIGINT NOT NULL,
+  time BIGINT NOT NULL,
+  publisher TEXT NOT NULL,
+  PRIMARY KEY (item_hash, tx_hash)
+){{rowless}};
+
+CREATE TABLE posts (
+  item_hash TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  type TEXT NOT NULL,
+  ref TEXT,
+  amends TEXT,                     -- the original, when this is an amendment
+  channel TEXT,
+  content_time DOUBLE PRECISION NOT NULL,
+  latest_amend TEXT,               -- of an original: the amendment with the greatest (content_time, item_hash)
+  last_updated DOUBLE PRECISION NOT NULL -- of an original: content time of what is shown
+){{rowless}};
+CREATE INDEX posts_amends ON posts (amends) WHERE amends IS NOT NULL;
+CREATE INDEX posts_updated ON posts (last_updated, item_hash) WHERE amends IS NULL;
+CREATE INDEX posts_owner ON posts (owner, last_updated) WHERE amends IS NULL;
+CREATE INDEX posts_type ON posts (type, last_updated) WHERE amends IS NULL;
+CREATE INDEX posts_ref ON posts (ref, last_updated) WHERE ref IS NOT NULL AND amends IS NULL;
+
+CREATE TABLE aggregate_elements (
+  item_hash TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  key TEXT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL,
+  content TEXT NOT NULL
+){{rowless}};
+CREATE INDEX aggregate_elements_key ON aggregate_elements (owner, key, content_time, item_hash);
+
+CREATE TABLE aggregates (          -- the elements of a key folded in the order (content_time, item_hash)
+  owner TEXT NOT NULL,
+  key TEXT NOT NULL,
+  content TEXT NOT NULL,
+  created DOUBLE PRECISION NOT NULL,      -- content time of the oldest element
+  last_updated DOUBLE PRECISION NOT NULL, -- content time of the newest element
+  last_revision_hash TEXT NOT NULL,
+  PRIMARY KEY (owner, key)
+){{rowless}};
+
+CREATE TABLE files (
+  hash TEXT PRIMARY KEY,
+  size BIGINT NOT NULL,            -- bytes
+  type TEXT NOT NULL               -- file, dir
+){{rowless}};
+
+CREATE TABLE file_pins (
+  id {{id}},
+  file_hash TEXT NOT NULL,
+  type TEXT NOT NULL,              -- message, content, tx, grace_period
+  owner TEXT,
+  item_hash TEXT,                  -- message that pins
+  ref TEXT,
+  tag TEXT,                        -- file tag that the pin competes for
+  created DOUBLE PRECISION NOT NULL,
+  delete_by BIGINT                 -- grace_period only
+);
+CREATE UNIQUE INDEX file_pins_message ON file_pins (item_hash, type) WHERE item_hash IS NOT NULL;
+CREATE INDEX file_pins_file ON file_pins (file_hash);
+CREATE INDEX file_pins_owner ON file_pins (owner, created) WHERE owner IS NOT NULL;
+CREATE INDEX file_pins_tag ON file_pins (tag, created) WHERE tag IS NOT NULL;
+CREATE INDEX file_pins_delete ON file_pins (delete_by) WHERE delete_by IS NOT NULL;
+
+CREATE TABLE file_tags (           -- newest version of a file by (content_time, item_hash)
+  tag TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  file_hash TEXT NOT NULL,
+  item_hash TEXT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL
+){{rowless}};
+
+CREATE TABLE vms (
+  item_hash TEXT PRIMARY KEY,
+  type TEXT NOT NULL,              -- program, instance, v-program
+  owner TEXT NOT NULL,
+  allow_amend BIGINT NOT NULL,
+  replaces TEXT,
+  persistent BIGINT NOT NULL,
+  payment_type TEXT NOT NULL,
+  node_hash TEXT,                  -- compute node that the owner asked for
+  content_time DOUBLE PRECISION NOT NULL
+){{rowless}};
+
+CREATE TABLE vm_refs (             -- files that a VM uses; they cannot be forgotten
+  ref TEXT NOT NULL,
+  vm_hash TEXT NOT NULL,
+  PRIMARY KEY (ref, vm_hash)
+){{rowless}};
+CREATE INDEX vm_refs_vm ON vm_refs (vm_hash);
+
+CREATE TABLE account_costs (
+  owner TEXT NOT NULL,
+  item_hash TEXT NOT NULL,
+  type TEXT NOT NULL,
+  name TEXT NOT NULL,
+  ref TEXT,
+  payment_type TEXT NOT NULL,
+  cost_hold TEXT NOT NULL,         -- decimal texts with 18 places
+  cost_stream TEXT NOT NULL,
+  cost_credit TEXT NOT NULL,
+  PRIMARY KEY (item_hash, type, name)
+){{rowless}};
+CREATE INDEX account_costs_owner ON account_costs (owner, payment_type);
+
+CREATE TABLE balances (
+  address TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  dapp TEXT NOT NULL,              -- '' when absent
+  balance TEXT NOT NULL,           -- decimal text in ALEPH
+  eth_height BIGINT NOT NULL,
+  item_hash TEXT NOT NULL,         -- post that set it; breaks ties of height
+  last_update BIGINT NOT NULL,
+  PRIMARY KEY (address, chain, dapp)
+){{rowless}};
+
+CREATE TABLE peers (
+  peer_id TEXT NOT NULL,
+  peer_type TEXT NOT NULL,         -- P2P, HTTP, IPFS
+  address TEXT NOT NULL,
+  source TEXT NOT NULL,
+  last_seen BIGINT NOT NULL,
+  PRIMARY KEY (peer_id, peer_type)
+){{rowless}};
+
+CREATE TABLE node_state (          -- cursors and identities of this node: a few rows
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+){{rowless}};
