@@ -1,0 +1,42 @@
+# Targets for people:  make demo, make test.  For contributors: build, lint, bench.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+BUILD := build
+GO := go
+LDFLAGS := -s -w
+GUEST := $(BUILD)/guest
+RUNTIME := $(GUEST)/runtime.squashfs
+
+.PHONY: setup build guest demo test unit e2e contracts official lint bench clean
+
+setup: ## install what is missing on this machine
+	@scripts/setup.sh
+
+# Small static binaries: the user's tool, the program that is PID 1 in guests, the examples.
+build: ## build all binaries into build/
+	@mkdir -p $(BUILD)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/guest-init ./cmd/guest-init
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/aleph ./cmd/aleph
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/alephd ./cmd/alephd
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/aleph-devnet ./cmd/aleph-devnet
+
+guest: setup ## guest kernel and Python runtime image, kept in build/guest
+	@crn/image/fetch-kernel.sh $(GUEST)
+	@crn/image/build-runtime.sh $(GUEST)
+
+demo: setup build guest ## a whole network, the example deployed; ONCE=1 stops after its answer
+	@scripts/demo.sh $(if $(ONCE),--once)
+
+test: setup build guest ## everything that CI runs
+	@scripts/test.sh
+
+lint: ## formatting, vet, staticcheck, race-free builds of every tag
+	@scripts/lint.sh
+
+bench: setup build guest ## measure; ONLY=name for one; writes build/bench.json
+	@$(GO) run ./cmd/aleph-bench $(if $(ONLY),-only $(ONLY))
+
+clean: ## forget what was built and the demo's network
+	rm -rf $(BUILD) .devnet

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs what the project needs and this machine lacks. Safe to run again: what is there is left alone.
+#
+#   scripts/setup.sh          tools to build, test and run the demo
+#
+# System packages come from the distribution (Debian, Ubuntu); the guest kernel and the Python runtime image are put into
+# build/guest inside the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+for tool in go node npm python3; do
+  command -v "$tool" >/dev/null || die "$tool is missing: install Go (1.26 or newer), Node.js (20 or newer) and Python (3.10 or newer), then run this again."
+done
+
+# package:command:why
+needs="
+gcc:gcc:fast secp256k1 and SQLite through cgo
+qemu-system-x86:qemu-system-x86_64:runs the virtual machines
+squashfs-tools:mksquashfs:packs runtime images and code archives
+mmdebstrap:mmdebstrap:builds the Python runtime image
+e2fsprogs:mkfs.ext4:formats volumes of programs
+kmod:depmod:lists the modules of the guest kernel
+zstd:zstd:compresses images
+xz-utils:xz:unpacks kernel modules
+python3-venv:-:isolated environment for the published Python SDK in the conformance tests
+"
+missing=()
+while IFS=: read -r package tool why; do
+  [ -n "$package" ] || continue
+  if [ "$tool" = - ]; then
+    python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' >/dev/null 2>&1 && continue
+  elif PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null; then
+    continue
+  fi
+  say "needs $package: $why"
+  missing+=("$package")
+done <<<"$needs"
+
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || die "this is not Debian or Ubuntu (no apt-get). Install by hand: ${missing[*]}"
+  sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "root is needed to install ${missing[*]}: run as root, or install sudo, or ask your administrator."
+    sudo=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  mkdir -p build
+  { "${sudo[@]}" apt-get update -q && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"; } >build/setup-apt.log 2>&1 ||
+    die "apt-get failed; its output is in build/setup-apt.log. Is the package mirror reachable?"
+fi
+
+mkdir -p build/guest
