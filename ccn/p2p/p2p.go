@@ -158,8 +158,9 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n.host, err = libp2p.New(
 		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(cfg.Listen...),
-		libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.NoListenAddrs, // until everything is ready, below
+		// Without sharing, a port that another process uses is an error and not half of the connections.
+		libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 		libp2p.ConnectionManager(conns),
@@ -167,7 +168,7 @@ func New(cfg Config) (_ *Node, err error) {
 		libp2p.DisableRelay(), libp2p.Ping(false), libp2p.DisableMetrics(),
 	)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("p2p: listen on %v (is another process using the port?): %w", cfg.Listen, err), conns.Close())
+		return nil, errors.Join(fmt.Errorf("p2p: build host: %w", err), conns.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
@@ -176,7 +177,6 @@ func New(cfg Config) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	// Subscribed before gossip starts, so that no connection escapes Run's introductions.
 	n.connections, err = n.host.EventBus().Subscribe(new(event.EvtPeerConnectednessChanged), eventbus.BufSize(256))
 	if err != nil {
 		return nil, fmt.Errorf("p2p: watch connections: %w", err)
@@ -190,6 +190,15 @@ func New(cfg Config) (_ *Node, err error) {
 	if cfg.Alive != nil && cfg.Topics.Alive != "" {
 		if n.alive, n.notices, err = n.join(cfg.Topics.Alive, func(*pubsub.Message) bool { return true }, plausibleNotice); err != nil {
 			return nil, err
+		}
+	}
+	for _, addr := range cfg.Listen {
+		m, err := multiaddr.NewMultiaddr(addr)
+		if err != nil {
+			return nil, fmt.Errorf("p2p: listen on %q (want a multiaddress such as /ip4/0.0.0.0/tcp/4025): %w", addr, err)
+		}
+		if err := n.host.Network().Listen(m); err != nil {
+			return nil, fmt.Errorf("p2p: listen on %s (is another process using the port?): %w", addr, err)
 		}
 	}
 	return n, nil
