@@ -15,11 +15,11 @@ import (
 )
 
 // loadOrCreateKey reads the identity in the file, in the reference's format: PKCS#8, DER, not encrypted. If there is no
-// such file it is made, with an RSA key of 2048 bits.
-func loadOrCreateKey(file string) (crypto.PrivKey, error) {
+// such file it is made, with an RSA key of 2048 bits or an Ed25519 key.
+func loadOrCreateKey(file string, newEd25519 bool) (crypto.PrivKey, error) {
 	der, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		der, err = createKey(file)
+		der, err = createKey(file, newEd25519)
 	}
 	if err != nil {
 		return nil, err
@@ -49,10 +49,16 @@ func parseKey(der []byte) (crypto.PrivKey, error) {
 }
 
 // createKey writes a new key in one step, so that a crash leaves either a whole file or none.
-func createKey(file string) ([]byte, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+func createKey(file string, newEd25519 bool) ([]byte, error) {
+	var key any
+	var err error
+	if newEd25519 {
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	} else {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("generate an RSA key: %w", err)
+		return nil, fmt.Errorf("generate a key: %w", err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

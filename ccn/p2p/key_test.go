@@ -1,8 +1,6 @@
 package p2p
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -12,13 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/mr-tron/base58"
 )
 
 func TestKeyIsCreatedOnceAndPrivate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "node-secret.pkcs8.der")
-	first, err := loadOrCreateKey(file)
+	first, err := loadOrCreateKey(file, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +25,7 @@ func TestKeyIsCreatedOnceAndPrivate(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v, %v", info.Mode(), err)
 	}
-	again, err := loadOrCreateKey(file)
+	again, err := loadOrCreateKey(file, false)
 	if err != nil || !first.Equals(again) {
 		t.Fatalf("second load gives another key (%v)", err)
 	}
@@ -54,7 +53,7 @@ func TestPeerIDOfKeyWrittenByOpenSSL(t *testing.T) {
 	sum := sha256.Sum256(marshalled)
 	want := base58.Encode(append([]byte{0x12, 32}, sum[:]...))
 
-	key, err := loadOrCreateKey("testdata/openssl-genrsa.pkcs8.der")
+	key, err := loadOrCreateKey("testdata/openssl-genrsa.pkcs8.der", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,17 +66,16 @@ func TestPeerIDOfKeyWrittenByOpenSSL(t *testing.T) {
 	}
 }
 
-func TestEd25519KeyIsAccepted(t *testing.T) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+func TestEd25519KeyCanBeChosen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	key, err := loadOrCreateKey(file, true)
+	if err != nil || key.Type() != crypto.Ed25519 {
+		t.Fatalf("%v, %v", key, err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parseKey(der); err != nil {
-		t.Error(err)
+	// What exists is kept, whatever a new one would be.
+	again, err := loadOrCreateKey(file, false)
+	if err != nil || !again.Equals(key) {
+		t.Errorf("read back another key (%v)", err)
 	}
 }
 
@@ -97,7 +95,7 @@ func TestUnusableKeyFilesAreRefusedAndKept(t *testing.T) {
 			if err := os.WriteFile(file, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := loadOrCreateKey(file); err == nil || !strings.Contains(err.Error(), "openssl") {
+			if _, err := loadOrCreateKey(file, false); err == nil || !strings.Contains(err.Error(), "openssl") {
 				t.Errorf("error %v does not say what to do", err)
 			}
 			if now, _ := os.ReadFile(file); string(now) != string(content) {

@@ -51,8 +51,11 @@ var gossipProtocols = []protocol.ID{pubsub.GossipSubID_v11, pubsub.GossipSubID_v
 // Config is what a Node needs. KeyFile, Topics and Handle are required.
 type Config struct {
 	// KeyFile holds the node's identity: an unencrypted PKCS#8 private key in DER form, RSA of at least 2048 bits
-	// (what the reference and its registration tools expect) or Ed25519. It is created, RSA 2048 and mode 0600, if absent.
-	KeyFile string
+	// or Ed25519. If absent it is created with mode 0600: RSA 2048, which is what reference nodes and their tools
+	// expect, or Ed25519 if CreateEd25519 is set, with which publishing costs a tenth (about 0.1 ms instead of 1 ms).
+	// Only a network without reference nodes can count on the latter.
+	KeyFile       string
+	CreateEd25519 bool
 
 	// Listen lists the multiaddresses to accept connections on, such as /ip4/0.0.0.0/tcp/4025. Empty: dial only.
 	Listen []string
@@ -145,7 +148,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if n.bootstrap, err = parsePeers(cfg.Bootstrap); err != nil {
 		return nil, fmt.Errorf("p2p: bootstrap peers: %w", err)
 	}
-	key, err := loadOrCreateKey(cfg.KeyFile)
+	key, err := loadOrCreateKey(cfg.KeyFile, cfg.CreateEd25519)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: node key: %w", err)
 	}

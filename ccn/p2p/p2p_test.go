@@ -3,9 +3,11 @@ package p2p
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -396,5 +398,46 @@ func TestGossipParametersAreThoseOfReferencePeers(t *testing.T) {
 		p.GraftFloodThreshold, p.OpportunisticGraftTicks, p.OpportunisticGraftPeers, p.MaxIHaveMessages)
 	if want := "6 5 12 2 6 4 1s 5 3 0.25 1m0s 10s 1m0s 3 3s 10s 60 2 10"; got != want {
 		t.Errorf("library defaults changed:\n%s, want\n%s", got, want)
+	}
+}
+
+func TestRunLeavesNothingBehind(t *testing.T) {
+	exchange := func() {
+		a := build(t)
+		stopA := a.start(t)
+		b := build(t, dialling(a))
+		stopB := b.start(t)
+		meshed(t, a, b)
+		a.publish(t, []byte("x"))
+		until(t, "delivery", func() bool { return b.count([]byte("x")) == 1 })
+		stopB()
+		stopA()
+	}
+	exchange() // what the libraries start once for a process
+	before := runtime.NumGoroutine()
+	exchange()
+	until(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// BenchmarkPublish measures what a payload costs its publisher, nearly all of it the signature, for both kinds of key.
+func BenchmarkPublish(b *testing.B) {
+	for _, kind := range []string{"rsa2048", "ed25519"} {
+		b.Run(kind, func(b *testing.B) {
+			n, err := New(Config{
+				KeyFile: filepath.Join(b.TempDir(), "key"), CreateEd25519: kind == "ed25519",
+				Topics: testTopics, Handle: new(inbox).handle,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer n.Close()
+			data := make([]byte, 1000)
+			for i := 0; b.Loop(); i++ {
+				binary.LittleEndian.PutUint64(data, uint64(i))
+				if err := n.Publish(b.Context(), testTopics.Messages, data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
