@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# All tests. Each part prints what it runs; the first failure ends the run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+part() { printf '\n== %s\n' "$*"; }
+
+part "lint"
+scripts/lint.sh
+
+part "contracts: artifacts are what the sources compile to"
+(cd contracts && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check)
+
+part "packages, with the race detector"
+# Packages run one at a time: two cores are shared with virtual machines and an embedded chain.
+go test -race -p 1 -timeout 20m ./...
+
+part "pure Go builds of what also uses C"
+CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...
+
+part "end to end: a network, its users, killed processes, published SDKs"
+go test -tags e2e -timeout 20m -count 1 ./test/e2e/

@@ -1,0 +1,168 @@
+//go:build e2e
+
+// Package e2e drives a whole network from outside, as its users do: with the aleph program, with curl-like requests, with
+// the published SDKs, and by killing processes. `make test` builds what it needs and runs it.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/devnet"
+)
+
+var (
+	root    = repository()
+	network *devnet.Net
+)
+
+func repository() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "aleph-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	network, err = devnet.New(devnet.Config{
+		Dir: dir, Alephd: filepath.Join(root, "build", "alephd"), GuestDir: filepath.Join(root, "build", "guest"),
+		BasePort: 14024, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- network.Run(ctx) }()
+	select {
+	case err := <-ended:
+		fmt.Fprintln(os.Stderr, "e2e: the network did not come up:", err)
+		printLogs(dir)
+		return 1
+	case <-network.Ready():
+	}
+	code := m.Run()
+	cancel()
+	if err := <-ended; err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: the network did not stop well:", err)
+		code = 1
+	}
+	if code != 0 {
+		printLogs(dir)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	}
+	return code
+}
+
+// printLogs shows the end of every node's log, for whoever reads the output of a failed run.
+func printLogs(dir string) {
+	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
+	for _, path := range logs {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if len(raw) > 4000 {
+			raw = raw[len(raw)-4000:]
+		}
+		fmt.Fprintf(os.Stderr, "---- %s\n%s\n", filepath.Base(path), raw)
+	}
+}
+
+// aleph runs the user's tool as the first funded wallet and returns what it printed.
+func aleph(t *testing.T, args ...string) (stdout string, exitCode int) {
+	t.Helper()
+	return alephAs(t, network.Info().Wallets[0].KeyFile, args...)
+}
+
+func alephAs(t *testing.T, keyFile string, args ...string) (stdout string, exitCode int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), append([]string{"--network", "devnet", "--api", network.Core[0].URL, "--key-file", keyFile}, args...)...)
+	cmd.Env = append(os.Environ(), "ALEPH_CONFIG_HOME="+t.TempDir())
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("run aleph %v: %v", args, err)
+	}
+	t.Logf("aleph %s\n%s%s", strings.Join(args, " "), out.String(), errOut.String())
+	return out.String() + errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+// deploy deploys a folder and returns the hash of the program.
+func deploy(t *testing.T, folder string, flags ...string) string {
+	t.Helper()
+	out, code := aleph(t, append([]string{"-o", "json", "program", "deploy", folder}, flags...)...)
+	if code != 0 {
+		t.Fatalf("deploy %s: exit code %d", folder, code)
+	}
+	var answer struct {
+		Hash string `json:"item_hash"`
+	}
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):strings.LastIndex(out, "}")+1]), &answer); err != nil || answer.Hash == "" {
+		t.Fatalf("deploy %s printed no hash (%v): %s", folder, err, out)
+	}
+	return answer.Hash
+}
+
+// call asks the program over plain HTTP on the compute node that a core node names.
+func call(ctx context.Context, hash string) (status int, body []byte, err error) {
+	allocation, err := client.New(client.Config{BaseURL: network.Core[0].URL}).Allocation(ctx, hash)
+	if err != nil {
+		return 0, nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, allocation.Node.URL+"/vm/"+hash+"/", nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
+}
+
+// eventually tries until do succeeds or the time is over.
+func eventually(t *testing.T, limit time.Duration, do func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	for {
+		err := do(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within %s: %v", limit, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
