@@ -1,5 +1,7 @@
 package message
 
+import "slices"
+
 // Chain is the code of the blockchain whose wallet signed a message.
 type Chain string
 
@@ -40,11 +42,11 @@ const (
 )
 
 // Chains lists every chain code that parses, in alphabetical order. A chain may parse and have no verifier (spec/messages.md §3).
-func Chains() []Chain {
-	return []Chain{
-		ChainARB, ChainAURORA, ChainAVAX, ChainBASE, ChainBLAST, ChainBOB, ChainBSC, ChainCSDK, ChainCYBER, ChainDOT, ChainES,
-		ChainETH, ChainETHERLINK, ChainFRAX, ChainHYPE, ChainINK, ChainLENS, ChainLINEA, ChainLISK, ChainMETIS, ChainMODE,
-		ChainNEO, ChainNULS, ChainNULS2, ChainOP, ChainPOL, ChainSOL, ChainSTT, ChainSONIC, ChainTEZOS, ChainUNICHAIN,
-		ChainWLD, ChainZORA,
-	}
+func Chains() []Chain { return slices.Clone(chains) }
+
+var chains = []Chain{
+	ChainARB, ChainAURORA, ChainAVAX, ChainBASE, ChainBLAST, ChainBOB, ChainBSC, ChainCSDK, ChainCYBER, ChainDOT, ChainES,
+	ChainETH, ChainETHERLINK, ChainFRAX, ChainHYPE, ChainINK, ChainLENS, ChainLINEA, ChainLISK, ChainMETIS, ChainMODE,
+	ChainNEO, ChainNULS, ChainNULS2, ChainOP, ChainPOL, ChainSOL, ChainSTT, ChainSONIC, ChainTEZOS, ChainUNICHAIN,
+	ChainWLD, ChainZORA,
 }

@@ -23,7 +23,7 @@ type Post struct {
 	PostType string          `json:"type"`
 	Content  json.RawMessage `json:"content"` // any JSON; nil when absent
 	Ref      string          `json:"ref"`     // free text, or the hash of what is amended; "" when absent
-	// RefObject is the reference as sent when it was an object; Ref is then its item_hash.
+	// RefObject is the reference when it was sent as an object, normalised; Ref is then its item_hash.
 	RefObject json.RawMessage `json:"-"`
 }
 
@@ -35,8 +35,10 @@ type Aggregate struct {
 	BaseContent
 	Key     string          `json:"key"`
 	Content json.RawMessage `json:"content"` // a JSON object; its top-level members replace older ones
-	// KeyObject is set when the key was sent in its legacy object form.
+	// KeyObject is set when the key was sent in its legacy object form {"name": …}; Key is then name='…', as on the
+	// reference node, and never equals the key of the same name sent as a string.
 	KeyObject bool `json:"-"`
+	keyName   string
 }
 
 // Store pins a file.
@@ -120,13 +122,25 @@ type Environment struct {
 	SharedCache      bool              `json:"shared_cache"`
 	Hypervisor       *string           `json:"hypervisor,omitempty"`        // "qemu" or "firecracker"; instances only
 	TrustedExecution *TrustedExecution `json:"trusted_execution,omitempty"` // instances only
+	// instance is set when it was read in the shape that has the two members above, also by a program (spec/messages.md §5.6).
+	instance bool
 }
 
-// TrustedExecution asks for a confidential machine. Raw keeps members of newer schema revisions.
+// TrustedExecution asks for a confidential machine. The members after Policy belong to SEV-SNP (spec/messages.md §5.8).
 type TrustedExecution struct {
-	Firmware *Hash           `json:"firmware"`
-	Policy   uint64          `json:"policy"` // SEV policy bits
-	Raw      json.RawMessage `json:"-"`
+	Firmware        *Hash           `json:"firmware"`
+	Policy          uint64          `json:"policy"`           // SEV or SNP policy bits; 1 when absent
+	Mode            *string         `json:"mode"`             // "sev" or "sev_snp"; nil means SEV
+	Runtime         json.RawMessage `json:"runtime"`          // what the machine boots
+	Measurements    []Measurement   `json:"measurements"`     // launch digests that are acceptable
+	AttestationPort *int64          `json:"attestation_port"` // 1 … 65535
+}
+
+// Measurement is a launch digest that a confidential machine may have.
+type Measurement struct {
+	Platform string  `json:"platform"`  // always "sev_snp"
+	Digest   string  `json:"digest"`    // 96 hex digits
+	VCPUType *string `json:"vcpu_type"` // CPU model that the digest was computed for
 }
 
 // Resources is what the workload is given.
@@ -303,12 +317,20 @@ type Rootfs struct {
 }
 
 // VProgram is a program whose execution can be verified: it runs in a confidential machine and pins exact files.
-// The CCN needs only what is below; the rest stays in the raw content.
+// Of its environment only Internet exists.
 type VProgram struct {
 	Executable
-	Runtime  VerifiedRuntime  `json:"runtime"`
-	Workload VerifiedFile     `json:"workload"`
-	Verified []VerifiedVolume `json:"-"` // the content's "volumes"
+	Runtime      VerifiedRuntime  `json:"runtime"`
+	Workload     VerifiedFile     `json:"workload"`
+	Verification Verification     `json:"verification"`
+	Verified     []VerifiedVolume `json:"volumes"` // takes the place of Executable.Volumes
+}
+
+// Verification says what a verifiable program must prove before it is trusted.
+type Verification struct {
+	Backend      string        `json:"backend"` // always "sev_snp"
+	Policy       uint64        `json:"policy"`  // SNP guest policy; bit 17 is always set
+	Measurements []Measurement `json:"measurements"`
 }
 
 // VerifiedRuntime is the image that a verifiable program boots.
