@@ -1,0 +1,221 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// StoredMessage is a message as a node shows it: the envelope, its content and what the node knows of it.
+type StoredMessage struct {
+	Sender        string           `json:"sender"`
+	Chain         message.Chain    `json:"chain"`
+	Signature     *string          `json:"signature"`
+	Type          message.Type     `json:"type"`
+	ItemContent   *string          `json:"item_content"`
+	ItemType      message.ItemType `json:"item_type"`
+	ItemHash      message.Hash     `json:"item_hash"`
+	Time          float64          `json:"time"` // Unix seconds
+	Channel       *string          `json:"channel"`
+	Content       json.RawMessage  `json:"content,omitempty"` // absent when it was not asked for
+	Size          *int64           `json:"size,omitempty"`    // bytes of the content; lists only
+	Confirmed     bool             `json:"confirmed"`
+	Confirmations []Confirmation   `json:"confirmations"`
+}
+
+// Confirmation is a transaction that anchors a message on a chain.
+type Confirmation struct {
+	Chain  string `json:"chain"`
+	Height int64  `json:"height"`
+	Hash   string `json:"hash"`
+}
+
+// MessageInfo is what a node knows about one message.
+type MessageInfo struct {
+	Status        message.Status    `json:"status"`
+	ItemHash      message.Hash      `json:"item_hash"`
+	ReceptionTime time.Time         `json:"reception_time"`
+	ForgottenBy   []message.Hash    `json:"forgotten_by"`
+	Reason        string            `json:"reason"` // why it is being removed
+	Code          message.ErrorCode `json:"error_code"`
+	Details       json.RawMessage   `json:"details"`
+
+	Message *StoredMessage  `json:"-"` // while it is processed or being removed
+	Raw     json.RawMessage `json:"-"` // the whole answer, whose shape depends on Status (ccn-api §3.3)
+}
+
+func (i *MessageInfo) rejection() error {
+	return &RejectedError{Hash: i.ItemHash, Code: i.Code, Details: i.Details}
+}
+
+// GetMessage returns what the node knows about a message, whatever its status; a message that it does not know is
+// [ErrNotFound].
+func (c *Client) GetMessage(ctx context.Context, hash message.Hash) (*MessageInfo, error) {
+	var raw json.RawMessage
+	if err := c.get(ctx, "/api/v0/messages/"+url.PathEscape(string(hash)), nil, &raw); err != nil {
+		return nil, err
+	}
+	info := &MessageInfo{Raw: raw}
+	if err := json.Unmarshal(raw, info); err != nil {
+		return nil, fmt.Errorf("message %s: the answer is not what was expected: %w", hash, err)
+	}
+	if info.Status == message.StatusProcessed || info.Status == message.StatusRemoving {
+		body := struct{ Message **StoredMessage }{&info.Message}
+		if err := json.Unmarshal(raw, &body); err != nil {
+			return nil, fmt.Errorf("message %s: the answer is not what was expected: %w", hash, err)
+		}
+	}
+	return info, nil
+}
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// Filter selects messages or posts; empty members select everything. Members of one list are alternatives, lists must all
+// match.
+type Filter struct {
+	Types        []message.Type
+	Statuses     []message.Status
+	Hashes       []message.Hash
+	Addresses    []string // senders of messages, owners of posts
+	Owners       []string // content.address; not for posts
+	Chains       []message.Chain
+	Channels     []string
+	Refs         []string
+	Tags         []string
+	ContentTypes []string // types of posts
+	ContentKeys  []string // keys of aggregates
+	ContentFiles []message.Hash
+	Since, Until time.Time // [Since, Until); the zero time is no bound
+	OldestFirst  bool
+	PageSize     int // of one call, 1 … 200; 0 stands for 200
+}
+
+func (f Filter) query() url.Values {
+	q := url.Values{}
+	set(q, "msgTypes", f.Types)
+	set(q, "msgStatuses", f.Statuses)
+	set(q, "hashes", f.Hashes)
+	set(q, "addresses", f.Addresses)
+	set(q, "owners", f.Owners)
+	set(q, "chains", f.Chains)
+	set(q, "channels", f.Channels)
+	set(q, "refs", f.Refs)
+	set(q, "tags", f.Tags)
+	set(q, "contentTypes", f.ContentTypes)
+	set(q, "contentKeys", f.ContentKeys)
+	set(q, "contentHashes", f.ContentFiles)
+	if !f.Since.IsZero() {
+		q.Set("startDate", seconds(f.Since))
+	}
+	if !f.Until.IsZero() {
+		q.Set("endDate", seconds(f.Until))
+	}
+	if f.OldestFirst {
+		q.Set("sortOrder", "1")
+	}
+	return q
+}
+
+func set[T ~string](q url.Values, name string, values []T) {
+	if len(values) == 0 {
+		return
+	}
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = string(v)
+	}
+	q.Set(name, strings.Join(texts, ","))
+}
+
+func seconds(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMicro())/1e6, 'f', -1, 64) }
+
+// Messages walks through the messages that match f. Pages are fetched while the loop asks for them; an error ends it.
+func (c *Client) Messages(ctx context.Context, f Filter) iter.Seq2[*StoredMessage, error] {
+	return walk[*StoredMessage](ctx, c, "/api/v0/messages.json", "messages", f.query(), f.PageSize)
+}
+
+// Post is a post merged with its latest amendment.
+type Post struct {
+	ItemHash         message.Hash    `json:"item_hash"` // of the version that counts
+	OriginalItemHash message.Hash    `json:"original_item_hash"`
+	OriginalType     string          `json:"original_type"`
+	Address          string          `json:"address"` // owner
+	Content          json.RawMessage `json:"content"`
+	Ref              *string         `json:"ref"`
+	Channel          *string         `json:"channel"`
+	Created          time.Time       `json:"created"`
+	LastUpdated      time.Time       `json:"last_updated"`
+}
+
+// Posts walks through the posts that match f.
+func (c *Client) Posts(ctx context.Context, f Filter) iter.Seq2[*Post, error] {
+	q := f.query()
+	q.Del("contentTypes")
+	set(q, "types", f.ContentTypes)
+	return walk[*Post](ctx, c, "/api/v1/posts.json", "posts", q, f.PageSize)
+}
+
+// walk follows the cursors of a list (ccn-api §1.8).
+func walk[T any](ctx context.Context, c *Client, path, member string, q url.Values, size int) iter.Seq2[T, error] {
+	if size < 1 || size > 200 {
+		size = 200
+	}
+	q.Set("pagination", strconv.Itoa(size))
+	return func(yield func(T, error) bool) {
+		var none T
+		for cursor := ""; ; {
+			q.Set("cursor", cursor)
+			var page map[string]json.RawMessage
+			if err := c.get(ctx, path, q, &page); err != nil {
+				yield(none, err)
+				return
+			}
+			var items []T
+			var next *string
+			err := json.Unmarshal(page[member], &items)
+			if raw, ok := page["next_cursor"]; ok && err == nil {
+				err = json.Unmarshal(raw, &next)
+			}
+			if err != nil {
+				yield(none, fmt.Errorf("list %s: the answer is not what was expected: %w", member, err))
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if next == nil || *next == cursor {
+				return
+			}
+			cursor = *next
+		}
+	}
+}
+
+// Aggregate reads the merged content of one aggregate into dst. One that does not exist is [ErrNotFound].
+func (c *Client) Aggregate(ctx context.Context, owner, key string, dst any) error {
+	var reply struct {
+		Data map[string]json.RawMessage `json:"data"`
+	}
+	path := "/api/v0/aggregates/" + url.PathEscape(owner) + ".json"
+	if err := c.get(ctx, path, url.Values{"keys": {key}}, &reply); err != nil {
+		return fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
+	}
+	raw, ok := reply.Data[key]
+	if !ok {
+		return fmt.Errorf("aggregate %s of %s: %w", key, owner, ErrNotFound)
+	}
+	if err := json.Unmarshal(raw, dst); err != nil {
+		return fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
+	}
+	return nil
+}

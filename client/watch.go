@@ -1,0 +1,145 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	maxFrame   = 4 << 20          // bytes of one message in JSON
+	maxPause   = 10 * time.Second // between two attempts to connect
+	pingPeriod = 30 * time.Second // the node pings as often; a watch that hears nothing for two periods is dead
+	seenLimit  = 1024             // hashes remembered to tell replays after a reconnection
+)
+
+// Watch yields messages that match f as the node processes them, after the newest history (0 … 199) that it already has.
+// It connects again when the connection breaks, then asking for what it may have missed; each message is yielded once. The
+// loop ends with the context, or with an error when the node refuses the first connection.
+func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*StoredMessage, error] {
+	return func(yield func(*StoredMessage, error) bool) {
+		seen := newSeen(seenLimit)
+		pause := c.cfg.Backoff
+		for first := true; ; first = false {
+			err := c.watchOnce(ctx, f, history, func(m *StoredMessage) bool {
+				pause = c.cfg.Backoff
+				return !seen.add(string(m.ItemHash)) || yield(m, nil)
+			})
+			if err == errStopped {
+				return
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if _, refused := err.(*dialError); refused && first {
+				yield(nil, err)
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, maxPause)
+			history = 199
+			if len(seen.order) == 0 {
+				history = 0
+			}
+		}
+	}
+}
+
+var errStopped = fmt.Errorf("the reader stopped")
+
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+func (c *Client) watchOnce(ctx context.Context, f Filter, history int, each func(*StoredMessage) bool) error {
+	q := f.query()
+	q.Set("history", strconv.Itoa(history))
+	if len(f.Types) == 1 { // the only form of the filter that reference nodes apply to new messages
+		q.Set("msgType", string(f.Types[0]))
+	}
+	target := "ws" + strings.TrimPrefix(c.base, "http") + "/api/ws0/messages?" + q.Encode()
+	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	conn, _, err := websocket.Dial(dialCtx, target, &websocket.DialOptions{HTTPClient: c.http})
+	cancel()
+	if err != nil {
+		return &dialError{fmt.Errorf("watch messages: %w", err)}
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(maxFrame)
+
+	ctx, cancel = context.WithCancel(ctx)
+	pinged := make(chan struct{})
+	go func() {
+		defer close(pinged)
+		keepAlive(ctx, conn)
+	}()
+	defer func() { cancel(); <-pinged }()
+
+	for {
+		_, raw, err := conn.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("watch messages: %w", err)
+		}
+		m := &StoredMessage{}
+		if err := json.Unmarshal(raw, m); err != nil {
+			return fmt.Errorf("watch messages: the node sent what is not a message: %w", err)
+		}
+		if !each(m) {
+			return errStopped
+		}
+	}
+}
+
+// keepAlive closes a connection whose other end is gone without a word.
+func keepAlive(ctx context.Context, conn *websocket.Conn) {
+	tick := time.NewTicker(pingPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			pingCtx, cancel := context.WithTimeout(ctx, pingPeriod)
+			err := conn.Ping(pingCtx)
+			cancel()
+			if err != nil {
+				conn.CloseNow()
+				return
+			}
+		}
+	}
+}
+
+// seen remembers the last few texts it was given.
+type seen struct {
+	limit int
+	set   map[string]struct{}
+	order []string
+}
+
+func newSeen(limit int) *seen { return &seen{limit: limit, set: make(map[string]struct{})} }
+
+// add reports whether s is new.
+func (s *seen) add(text string) bool {
+	if _, ok := s.set[text]; ok {
+		return false
+	}
+	if len(s.order) == s.limit {
+		delete(s.set, s.order[0])
+		s.order = s.order[1:]
+	}
+	s.set[text] = struct{}{}
+	s.order = append(s.order, text)
+	return true
+}
