@@ -1,0 +1,222 @@
+// Package wire is what the host (crn/guest) and the program that is PID 1 in the guest (guest) say to each other over the one
+// serial port of a virtual machine.
+//
+// The port is a byte pipe without connections: it exists before the guest opens it and it outlives whoever holds an end. So the
+// host speaks first, with a frame that names an epoch; the guest answers with the same epoch; both skip whatever comes before
+// such a frame. From then on the pipe carries yamux. The host opens every stream and says with its first byte what it is for:
+//
+//   - [StreamControl]: JSON lines; [Config] first and [Command] later from the host, [Event] from the guest.
+//   - [StreamLogs]: JSON lines, [LogLine], from the guest.
+//   - [StreamProxy]: one connection to the program's port. Bytes to the program are raw; bytes from it come in frames that
+//     carry how long the program took, see [FrameHeader].
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// PortName is the name of the virtio-serial port.
+const PortName = "aleph.guest.0"
+
+// Version of the protocol. Host and guest program are built from the same tree, so they must be equal.
+const Version = 1
+
+// ProgramPort is the TCP port that programs listen on, on the guest's loopback (spec/crn.md §3.2).
+const ProgramPort = 8080
+
+// CodeDir is where the guest finds the user's code.
+const CodeDir = "/opt/code"
+
+// BootMark is the line that the guest program prints on the console first. Who sees it knows that the machine boots.
+const BootMark = "aleph guest: started"
+
+// The first byte of a stream.
+const (
+	StreamControl byte = 'C'
+	StreamLogs    byte = 'L'
+	StreamProxy   byte = 'P'
+)
+
+// Config tells the guest what to set up and run. The host decides everything; the guest has no defaults of its own.
+type Config struct {
+	Hostname string    `json:"hostname"`
+	Time     time.Time `json:"time"` // the host's clock
+	Root     string    `json:"root"` // device of the read-only root filesystem (squashfs): "vda"
+	Code     *Code     `json:"code,omitempty"`
+	Volumes  []Volume  `json:"volumes,omitempty"`
+	Args     []string  `json:"args"` // program and arguments; a relative path is taken from Dir, a bare name from PATH
+	Dir      string    `json:"dir"`
+	Env      []string  `json:"env"` // NAME=value, the whole environment
+}
+
+// Code is the user's archive, as the bytes of a block device.
+type Code struct {
+	Device   string `json:"device"`
+	Encoding string `json:"encoding"` // "zip", "squashfs" or "plain"
+	Size     int64  `json:"size"`     // bytes; a device is padded to whole sectors
+	Name     string `json:"name"`     // plain: the file to write in CodeDir
+	// MaxUnpacked bounds what a zip may unpack to, in bytes; MaxFiles how many entries it may have.
+	MaxUnpacked int64 `json:"max_unpacked"`
+	MaxFiles    int   `json:"max_files"`
+}
+
+// Volume is a block device to mount. A volume without device is an empty folder in the guest's memory.
+type Volume struct {
+	Device   string `json:"device,omitempty"`
+	Mount    string `json:"mount"`
+	FS       string `json:"fs"` // "squashfs", "ext4" or "tmpfs"
+	ReadOnly bool   `json:"read_only"`
+	SizeMiB  int64  `json:"size_mib,omitempty"` // tmpfs only
+}
+
+// Command is sent by the host after the configuration.
+type Command struct {
+	// Stop asks the program to end (SIGTERM), kills it after the grace, syncs the disks and turns the machine off.
+	Stop bool `json:"stop"`
+	// Grace is how long the program may take to end.
+	Grace time.Duration `json:"grace"`
+}
+
+// State is what an [Event] reports.
+type State string
+
+const (
+	StateFailed  State = "failed"  // the guest could not be set up; Error says why. Final
+	StateRunning State = "running" // the program's process exists
+	StateReady   State = "ready"   // the program listens on ProgramPort
+	StateExited  State = "exited"  // the program ended. Final
+)
+
+// Event is a change of state in the guest.
+type Event struct {
+	State  State  `json:"state"`
+	Error  string `json:"error,omitempty"`
+	Code   int    `json:"code,omitempty"`   // exit status
+	Signal string `json:"signal,omitempty"` // name of the signal that ended it
+	OOM    bool   `json:"oom,omitempty"`    // the kernel killed a process because the machine's memory was used up
+	Output string `json:"output,omitempty"` // the last of what the program printed
+}
+
+// LogLine is one line of the program's output.
+type LogLine struct {
+	Time   time.Time `json:"t"`
+	Stream string    `json:"s"` // "stdout" or "stderr"
+	Text   string    `json:"m"`
+}
+
+// MaxLine is the longest line, in bytes; the rest of a longer one becomes the next line.
+const MaxLine = 8 << 10
+
+// MaxConfig bounds a line of the control stream, in bytes.
+const MaxConfig = 4 << 20
+
+// FrameHeader precedes bytes that come from the program. Elapsed is the time between the last byte that was handed to the
+// program and the first of these that came from it: for a request and its answer, what the program itself took. Measuring it
+// beside the program is what lets the host tell the program's time from that of the way there.
+type FrameHeader struct {
+	Length  uint32 // bytes that follow
+	Elapsed time.Duration
+}
+
+// FrameHeaderSize is its size on the wire: two big-endian 32-bit numbers, length and elapsed microseconds.
+const FrameHeaderSize = 8
+
+// Put writes h to the first FrameHeaderSize bytes of b.
+func (h FrameHeader) Put(b []byte) {
+	binary.BigEndian.PutUint32(b, h.Length)
+	binary.BigEndian.PutUint32(b[4:], uint32(min(h.Elapsed.Microseconds(), 1<<32-1)))
+}
+
+// ParseFrameHeader reads a header from the first FrameHeaderSize bytes of b.
+func ParseFrameHeader(b []byte) FrameHeader {
+	return FrameHeader{binary.BigEndian.Uint32(b), time.Duration(binary.BigEndian.Uint32(b[4:])) * time.Microsecond}
+}
+
+// The hello frame: magic, version, epoch.
+var magic = [8]byte{'A', 'L', 'E', 'P', 'H', 'V', 'M', 0}
+
+const helloSize = len(magic) + 2 + 8
+
+func writeHello(w io.Writer, version uint16, epoch uint64) error {
+	var b [helloSize]byte
+	copy(b[:], magic[:])
+	binary.BigEndian.PutUint16(b[8:], version)
+	binary.BigEndian.PutUint64(b[10:], epoch)
+	_, err := w.Write(b[:])
+	return err
+}
+
+// maxSkipped bounds how much foreign matter is read while looking for a hello.
+const maxSkipped = 1 << 20
+
+// readHello skips to the next hello. It reads not one byte beyond it: what follows belongs to yamux.
+func readHello(r io.Reader) (version uint16, epoch uint64, err error) {
+	var b [helloSize]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, 0, err
+	}
+	for skipped := 0; [8]byte(b[:8]) != magic; skipped++ {
+		if skipped == maxSkipped {
+			return 0, 0, errors.New("no hello on the guest channel")
+		}
+		copy(b[:], b[1:])
+		if _, err := io.ReadFull(r, b[helloSize-1:]); err != nil {
+			return 0, 0, err
+		}
+	}
+	return binary.BigEndian.Uint16(b[8:]), binary.BigEndian.Uint64(b[10:]), nil
+}
+
+// HostHandshake greets the guest and waits for its answer to this epoch; answers to earlier epochs are skipped.
+func HostHandshake(rw io.ReadWriter, epoch uint64) error {
+	if err := writeHello(rw, Version, epoch); err != nil {
+		return fmt.Errorf("greet the guest: %w", err)
+	}
+	for {
+		version, got, err := readHello(rw)
+		if err != nil {
+			return fmt.Errorf("wait for the guest's greeting: %w", err)
+		}
+		if got != epoch {
+			continue
+		}
+		if version != Version {
+			return fmt.Errorf("the guest program speaks version %d of the channel protocol, this node %d: build both from the same source", version, Version)
+		}
+		return nil
+	}
+}
+
+// GuestHandshake waits for the host's greeting, answers it and returns its epoch.
+func GuestHandshake(rw io.ReadWriter) (epoch uint64, err error) {
+	version, epoch, err := readHello(rw)
+	if err != nil {
+		return 0, fmt.Errorf("wait for the host's greeting: %w", err)
+	}
+	if err := writeHello(rw, Version, epoch); err != nil {
+		return 0, fmt.Errorf("answer the host's greeting: %w", err)
+	}
+	if version != Version {
+		return 0, fmt.Errorf("the host speaks version %d of the channel protocol, this guest %d", version, Version)
+	}
+	return epoch, nil
+}
+
+// Mux returns the yamux settings of both ends. There is no keep-alive: a dead machine closes the pipe, and a machine that is
+// starved of CPU or was suspended is not dead.
+func Mux() *yamux.Config {
+	c := yamux.DefaultConfig()
+	c.EnableKeepAlive = false
+	c.AcceptBacklog = 1024
+	c.ConnectionWriteTimeout = 2 * time.Minute
+	c.StreamOpenTimeout = 0
+	c.StreamCloseTimeout = time.Minute
+	c.LogOutput = io.Discard
+	return c
+}
