@@ -1,0 +1,230 @@
+// Package qemu runs machines with QEMU: under KVM where a guest really starts under it, emulated elsewhere. It implements
+// [vm.Driver].
+//
+// Each machine is one process in its own process group with one folder below Config.Dir. The serial channel and QEMU's control
+// socket are socket pairs that the process inherits: there are no paths to guess, to protect or to leave behind, and a guest
+// whose node was killed sees its channel close.
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/logfile"
+	"github.com/aleph-im/aleph-go/crn/vm"
+)
+
+// Config of the driver.
+type Config struct {
+	Dir    string // holds a folder a machine, and what was found out about this host
+	Binary string // QEMU's program; "qemu-system-x86_64" from PATH when empty
+	// Kernel and Initrd are what KVM is tried with. The guest must print BootMark on its console.
+	Kernel, Initrd string
+	BootMark       string
+	// Accelerator is "kvm" or "tcg" to use that without trying; empty to find out.
+	Accelerator string
+	// ConsoleLimit bounds the console log of one machine, in bytes; 1 MiB when 0.
+	ConsoleLimit int64
+}
+
+// Driver is QEMU on this host.
+type Driver struct {
+	cfg    Config
+	binary string
+
+	mu    sync.Mutex // held while probing, so that one probe runs
+	print *vm.Fingerprint
+}
+
+// consoleFile is the guest kernel's console, within a machine's folder.
+const consoleFile = "console.log"
+
+// ErrMissing is returned where QEMU is not installed.
+var ErrMissing = errors.New("QEMU is not installed: run 'make setup', or install it with 'apt-get install qemu-system-x86' (Debian, Ubuntu)")
+
+// New returns the driver. QEMU itself is looked for at the first use.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Binary == "" {
+		cfg.Binary = "qemu-system-x86_64"
+	}
+	if cfg.ConsoleLimit == 0 {
+		cfg.ConsoleLimit = 1 << 20
+	}
+	switch cfg.Accelerator {
+	case "", "kvm", "tcg":
+	default:
+		return nil, fmt.Errorf("accelerator %q is neither kvm nor tcg", cfg.Accelerator)
+	}
+	if err := os.MkdirAll(filepath.Join(cfg.Dir, "run"), 0o700); err != nil {
+		return nil, fmt.Errorf("prepare the folder for machines: %w", err)
+	}
+	return &Driver{cfg: cfg}, nil
+}
+
+var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
+
+// Start implements [vm.Driver].
+func (d *Driver) Start(ctx context.Context, spec vm.Spec) (vm.Machine, error) {
+	print, err := d.Fingerprint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !idPattern.MatchString(spec.ID) {
+		return nil, fmt.Errorf("start machine: %q is no machine id", spec.ID)
+	}
+	m, err := d.launch(spec, print.Accelerator)
+	if err != nil {
+		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
+	}
+	return m, nil
+}
+
+func (d *Driver) runDir(id string) string { return filepath.Join(d.cfg.Dir, "run", id) }
+
+// launch makes the folder and starts the process.
+func (d *Driver) launch(spec vm.Spec, accelerator string) (_ *machine, err error) {
+	binary, err := d.find()
+	if err != nil {
+		return nil, err
+	}
+	dir := d.runDir(spec.ID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	m := &machine{id: spec.ID, dir: dir, done: make(chan struct{}), exited: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			m.closeAll()
+			os.RemoveAll(dir)
+		}
+	}()
+	if m.console, err = logfile.Open(filepath.Join(dir, consoleFile), d.cfg.ConsoleLimit); err != nil {
+		return nil, err
+	}
+	channel, err := socketPair("channel")
+	if err != nil {
+		return nil, err
+	}
+	defer channel.guest.Close()
+	m.channel = channel.host
+	control, err := socketPair("control")
+	if err != nil {
+		return nil, err
+	}
+	defer control.guest.Close()
+	m.control = control.host
+
+	args, err := arguments(spec, accelerator)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.ExtraFiles = []*os.File{channel.guest, control.guest} // 3 and 4
+	cmd.Stdout = m.console
+	cmd.Stderr = &m.stderr
+	// Its own group: a Ctrl-C at the node's terminal is for the node, which then stops its machines in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Copying the console must not outlast the process.
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, unix.ENOMEM) {
+			return nil, fmt.Errorf("the host has no memory for QEMU: %w", err)
+		}
+		return nil, err
+	}
+	m.cmd, m.started = cmd, time.Now()
+	// What is written here finds the process again after this one was killed.
+	if err := writeRecord(dir, cmd.Process.Pid); err != nil {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		_ = cmd.Wait()
+		return nil, err
+	}
+	go m.wait()
+	return m, nil
+}
+
+// arguments is QEMU's command line. The machine has nothing but what a program needs: no BIOS extras, no display, no network.
+func arguments(spec vm.Spec, accelerator string) ([]string, error) {
+	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
+		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
+	}
+	cpu := "max"
+	if accelerator == "kvm" {
+		cpu = "host"
+	}
+	args := []string{
+		"-machine", "pc,usb=off,graphics=off,hpet=off", "-accel", accelerator, "-cpu", cpu,
+		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-kernel", spec.Kernel, "-initrd", spec.Initrd,
+		// What is left out was measured to slow the boot down, and a guest with one process has no use for it.
+		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on",
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-chardev", "socket,id=control,fd=4", "-mon", "chardev=control,mode=control",
+		"-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
+	}
+	if spec.Channel != "" {
+		args = append(args, "-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=channel,fd=3",
+			"-device", "virtserialport,chardev=channel,name="+spec.Channel)
+	}
+	for i, drive := range spec.Drives {
+		if drive.Path == "" {
+			return nil, fmt.Errorf("drive %d has no path", i)
+		}
+		mode := "off"
+		if drive.ReadOnly {
+			mode = "on"
+		}
+		args = append(args,
+			"-drive", fmt.Sprintf("if=none,id=drive%d,format=raw,read-only=%s,file=%s", i, mode, strings.ReplaceAll(drive.Path, ",", ",,")),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=drive%d", i))
+	}
+	return args, nil
+}
+
+// ends are the two ends of a socket pair.
+type ends struct {
+	host  net.Conn
+	guest *os.File
+}
+
+func socketPair(name string) (*ends, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make the %s socket: %w", name, err)
+	}
+	host := os.NewFile(uintptr(fds[0]), name)
+	defer host.Close()
+	guest := os.NewFile(uintptr(fds[1]), name)
+	conn, err := net.FileConn(host)
+	if err != nil {
+		guest.Close()
+		return nil, fmt.Errorf("make the %s socket: %w", name, err)
+	}
+	return &ends{conn, guest}, nil
+}
+
+// find returns QEMU's path.
+func (d *Driver) find() (string, error) {
+	path, err := exec.LookPath(d.cfg.Binary)
+	if err != nil {
+		return "", fmt.Errorf("%w (looked for %s)", ErrMissing, d.cfg.Binary)
+	}
+	return path, nil
+}

@@ -1,0 +1,74 @@
+// Package vm says what the compute node needs of a hypervisor: start a machine with a kernel, some drives and one serial
+// channel, look at it, end it, and clean up after a node that was killed. crn/execution calls it; crn/vm/qemu implements it;
+// every driver passes crn/vm/vmtest.
+package vm
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// Driver runs machines. Its methods may be called concurrently.
+type Driver interface {
+	// Fingerprint says what the driver can do on this host. It may boot a machine to find out, and remembers the answer.
+	// The error says what is missing and how to get it.
+	Fingerprint(ctx context.Context) (Fingerprint, error)
+
+	// Start boots a machine and returns once its process runs; the guest is still booting then. The machine outlives ctx.
+	Start(ctx context.Context, spec Spec) (Machine, error)
+
+	// Reap ends every machine that an earlier process left running in the driver's folder, removes what belonged to it, and
+	// returns the ids. To be called once, before the first Start.
+	Reap(ctx context.Context) ([]string, error)
+}
+
+// Fingerprint describes a driver on this host.
+type Fingerprint struct {
+	Driver      string // "qemu"
+	Version     string
+	Accelerator string // "kvm", or "tcg" where guests only run emulated, about twenty times slower
+	Reason      string // why this accelerator
+}
+
+// Spec describes a machine.
+type Spec struct {
+	ID        string // names the machine among those of this driver; [a-z0-9-], at most 100 bytes
+	VCPUs     int
+	MemoryMiB int
+	Kernel    string // path of a bzImage
+	Initrd    string // path of an initramfs
+	Drives    []Drive
+	// Channel is the name of the virtio-serial port.
+	Channel string
+}
+
+// Drive is a disk of a machine. In the guest the first is vda, the second vdb and so on.
+type Drive struct {
+	Path     string // a raw image; any length, the guest sees it padded with zeros to whole sectors
+	ReadOnly bool
+}
+
+// Machine is one running machine.
+type Machine interface {
+	// Channel is the host's end of the serial port. It reads EOF when the machine is gone.
+	Channel() net.Conn
+	// Inspect looks at the machine now.
+	Inspect() Status
+	// Done is closed when the machine has ended and everything of it was removed.
+	Done() <-chan struct{}
+	// Err says why the machine ended; nil when it turned itself off or was stopped. Valid after Done.
+	Err() error
+	// Stop turns the machine off as if its power were cut after flushing its disks; at once, when ctx has ended.
+	// It returns when the machine is gone. Stopping a machine that has ended does nothing.
+	Stop(ctx context.Context) error
+}
+
+// Status is what can be seen of a machine from outside.
+type Status struct {
+	Running bool
+	PID     int
+	Started time.Time
+	RSSKiB  int64 // memory that the machine's process holds on the host
+	CPUTime time.Duration
+}
