@@ -1,0 +1,130 @@
+// Package image provides what machines boot from: the guest kernel that fetch-kernel.sh unpacked, the initramfs with our guest
+// program, and checks of the users' archives. Runtimes are built by build-runtime.sh and travel over the network like any file.
+package image
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Kernel is a guest kernel with its modules.
+type Kernel struct {
+	Version string
+	Path    string   // the bzImage
+	Modules []string // paths of the modules to load
+}
+
+// LoadKernel reads the folder that fetch-kernel.sh made.
+func LoadKernel(dir string) (Kernel, error) {
+	fail := func(err error) (Kernel, error) {
+		return Kernel{}, fmt.Errorf("guest kernel in %s: %w; 'make setup' fetches it", dir, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
+	if err != nil {
+		return fail(err)
+	}
+	var description struct{ Version string }
+	if err := json.Unmarshal(raw, &description); err != nil {
+		return fail(err)
+	}
+	k := Kernel{Version: description.Version, Path: filepath.Join(dir, "vmlinuz")}
+	if _, err := os.Stat(k.Path); err != nil {
+		return fail(err)
+	}
+	list, err := os.ReadFile(filepath.Join(dir, "modules", "list"))
+	if err != nil {
+		return fail(err)
+	}
+	for _, name := range strings.Fields(string(list)) {
+		k.Modules = append(k.Modules, filepath.Join(dir, "modules", filepath.Base(name)))
+	}
+	return k, nil
+}
+
+// Initramfs writes the initramfs with the guest program as /init and the kernel's modules into dir, and returns its path. The
+// name says what is inside, so an existing file is used again.
+func Initramfs(dir string, guestProgram []byte, k Kernel) (string, error) {
+	var b bytes.Buffer
+	w := newCPIO(&b)
+	// The kernel opens /dev/console for PID 1 before anything is mounted.
+	w.dir("dev")
+	w.device("dev/console", 5, 1)
+	w.dir("proc")
+	w.dir("sys")
+	w.dir("modules")
+	w.file("init", 0o755, guestProgram)
+	var list strings.Builder
+	for _, path := range k.Modules {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("build the initramfs: %w", err)
+		}
+		w.file("modules/"+filepath.Base(path), 0o644, content)
+		fmt.Fprintln(&list, filepath.Base(path))
+	}
+	w.file("modules/list", 0o644, []byte(list.String()))
+	w.close()
+
+	sum := sha256.Sum256(b.Bytes())
+	path := filepath.Join(dir, "initramfs-"+hex.EncodeToString(sum[:8])+".cpio")
+	if info, err := os.Stat(path); err == nil && info.Size() == int64(b.Len()) {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("build the initramfs: %w", err)
+	}
+	temporary, err := os.CreateTemp(dir, ".initramfs-*")
+	if err != nil {
+		return "", fmt.Errorf("build the initramfs: %w", err)
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.Write(b.Bytes())
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("build the initramfs: %w", err)
+	}
+	return path, nil
+}
+
+// CheckArchive looks at the first bytes of a user's archive, so that a wrong file is refused before a machine is booted for it.
+// What is inside is judged in the guest.
+func CheckArchive(path string, encoding message.Encoding) error {
+	var magics []string
+	switch encoding {
+	case message.EncodingZip:
+		magics = []string{"PK\x03\x04", "PK\x05\x06"}
+	case message.EncodingSquashfs:
+		magics = []string{"hsqs"}
+	case message.EncodingPlain:
+		return nil
+	default:
+		return fmt.Errorf("encoding %q is none of zip, squashfs, plain", encoding)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var head [4]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	for _, magic := range magics {
+		if string(head[:]) == magic {
+			return nil
+		}
+	}
+	return fmt.Errorf("the file is not a %s archive (it begins with %q)", encoding, bytes.TrimRight(head[:], "\x00"))
+}

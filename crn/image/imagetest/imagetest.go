@@ -1,0 +1,114 @@
+// Package imagetest gives tests what real machines boot from. It is made in build/guest of the checkout, as 'make setup' does,
+// and used again by every later run.
+package imagetest
+
+import (
+	"archive/zip"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/image"
+)
+
+// Images are the files that machines are made of.
+type Images struct {
+	Dir          string // the folder that fetch-kernel.sh and build-runtime.sh filled
+	Kernel       image.Kernel
+	GuestProgram string
+	Initramfs    string
+	Runtime      string // squashfs with Python, FastAPI and uvicorn
+}
+
+// Root returns the root of the checkout.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
+
+var once = sync.OnceValues(build)
+
+// Get returns the images, making what is missing first. Without them there is nothing to test, so their absence is a failure.
+func Get(t testing.TB) *Images {
+	t.Helper()
+	images, err := once()
+	if err != nil {
+		t.Fatalf("guest images: %v", err)
+	}
+	return images
+}
+
+func build() (*Images, error) {
+	root := Root()
+	dir := filepath.Join(root, "build", "guest")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// Packages are tested in parallel processes: one builds, the others wait.
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, err
+	}
+	for _, script := range []string{"fetch-kernel.sh", "build-runtime.sh"} {
+		if err := run(root, nil, filepath.Join(root, "crn", "image", script), dir); err != nil {
+			return nil, err
+		}
+	}
+	i := &Images{Dir: dir, GuestProgram: filepath.Join(dir, "guest-init"), Runtime: filepath.Join(dir, "runtime-python.squashfs")}
+	if err := BuildGo("./cmd/guest-init", i.GuestProgram); err != nil {
+		return nil, err
+	}
+	if i.Kernel, err = image.LoadKernel(dir); err != nil {
+		return nil, err
+	}
+	program, err := image.GuestProgram(i.GuestProgram)
+	if err != nil {
+		return nil, err
+	}
+	if i.Initramfs, err = image.Initramfs(dir, program, i.Kernel); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// BuildGo builds a package of this module as a static binary for the guest.
+func BuildGo(pkg, out string) error {
+	return run(Root(), []string{"CGO_ENABLED=0", "GOOS=linux"}, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+}
+
+func run(dir string, env []string, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// Zip returns an archive with the given files.
+func Zip(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for name, content := range files {
+		f, err := w.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
