@@ -1,0 +1,206 @@
+// Package guest is the host's side of the channel to the program that is PID 1 in our machines (guest, guest/wire): configure it,
+// follow what becomes of the user's program, open connections to it, stop it. crn/execution calls it.
+package guest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/aleph-im/aleph-go/guest/wire"
+)
+
+// Session is one configured guest.
+type Session struct {
+	mux     *yamux.Session
+	control *yamux.Stream
+	running sync.WaitGroup
+
+	ready chan struct{} // closed when the program listens
+	done  chan struct{} // closed when the program has ended or the channel is lost; err is set before
+	err   error
+	once  sync.Once
+}
+
+// SetupError says that the guest could not do what its configuration asks: the user's archive or volumes are at fault, or the
+// runtime.
+type SetupError struct{ Text string }
+
+func (e *SetupError) Error() string { return e.Text }
+
+// ExitError says that the program ended.
+type ExitError struct {
+	Code      int
+	Signal    string // empty when it exited by itself
+	OOM       bool   // the kernel killed it, or a part of it, for want of memory
+	Output    string // the last of what it printed
+	WhileInit bool   // it never listened on its port
+}
+
+func (e *ExitError) Error() string {
+	switch {
+	case e.OOM:
+		return "the program used up the memory of its machine and was killed"
+	case e.Signal != "":
+		return "the program was ended by " + e.Signal
+	case e.WhileInit:
+		return fmt.Sprintf("the program exited with status %d before it listened on port %d", e.Code, wire.ProgramPort)
+	}
+	return fmt.Sprintf("the program exited with status %d", e.Code)
+}
+
+// ErrLost says that the machine is gone or broke the protocol.
+var ErrLost = errors.New("the connection to the virtual machine was lost")
+
+// Open greets the guest, waits until it answers, and sends it the configuration. Lines of the program's output go to logs, which
+// is called from one goroutine. The session owns the connection from here on; ctx bounds only the greeting.
+func Open(ctx context.Context, conn net.Conn, config wire.Config, logs func(wire.LogLine)) (*Session, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	err := wire.HostHandshake(conn, newEpoch())
+	if !stop() || err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	mux, err := yamux.Client(conn, wire.Mux())
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("start the multiplexer: %w", err)
+	}
+	s := &Session{mux: mux, ready: make(chan struct{}), done: make(chan struct{})}
+	// Logs first, so that the program's first words have somewhere to go.
+	lines, err := s.open(wire.StreamLogs)
+	if err == nil {
+		s.control, err = s.open(wire.StreamControl)
+	}
+	if err == nil {
+		config.Time = time.Now()
+		err = json.NewEncoder(s.control).Encode(config)
+	}
+	if err != nil {
+		mux.Close()
+		return nil, fmt.Errorf("configure the guest: %w", err)
+	}
+	s.running.Go(func() { readLogs(lines, logs) })
+	s.running.Go(s.readEvents)
+	return s, nil
+}
+
+func newEpoch() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:])
+}
+
+func (s *Session) open(kind byte) (*yamux.Stream, error) {
+	stream, err := s.mux.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stream.Write([]byte{kind}); err != nil {
+		stream.Close()
+		return nil, err
+	}
+	return stream, nil
+}
+
+// maxLogLine bounds a line of the log stream: JSON may need six bytes for one.
+const maxLogLine = 8 * wire.MaxLine
+
+func readLogs(r io.Reader, logs func(wire.LogLine)) {
+	lines := newLines(r, maxLogLine)
+	for {
+		var line wire.LogLine
+		if lines.next(&line) != nil {
+			return
+		}
+		logs(line)
+	}
+}
+
+// readEvents follows the program until the channel ends. The guest is not trusted to follow the order of states.
+func (s *Session) readEvents() {
+	lines := newLines(s.control, wire.MaxConfig)
+	isReady := false
+	for {
+		var e wire.Event
+		if err := lines.next(&e); err != nil {
+			s.end(ErrLost)
+			return
+		}
+		switch e.State {
+		case wire.StateReady:
+			if !isReady {
+				isReady = true
+				close(s.ready)
+			}
+		case wire.StateFailed:
+			s.end(&SetupError{e.Error})
+		case wire.StateExited:
+			s.end(&ExitError{Code: e.Code, Signal: e.Signal, OOM: e.OOM, Output: e.Output, WhileInit: !isReady})
+		}
+	}
+}
+
+// end records the first reason.
+func (s *Session) end(err error) {
+	s.once.Do(func() {
+		s.err = err
+		close(s.done)
+	})
+}
+
+// Ready is closed when the program listens on its port.
+func (s *Session) Ready() <-chan struct{} { return s.ready }
+
+// Done is closed when the program has ended, could not be started, or the channel is lost.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err says why the session is done: a *SetupError, an *ExitError or ErrLost. Valid after Done.
+func (s *Session) Err() error { <-s.done; return s.err }
+
+// Dial opens a connection to the program's port. The connection is a *Conn.
+func (s *Session) Dial() (net.Conn, error) {
+	stream, err := s.open(wire.StreamProxy)
+	if err != nil {
+		select {
+		case <-s.done:
+			return nil, s.err
+		default:
+			return nil, fmt.Errorf("connect to the program: %w", err)
+		}
+	}
+	return &Conn{Stream: stream}, nil
+}
+
+// Stop asks the program to end, allowing it the grace, and the machine to turn itself off after syncing its disks. It returns
+// when the channel is closed, which the guest does last, or when ctx ends.
+func (s *Session) Stop(ctx context.Context, grace time.Duration) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(grace))
+	if err := json.NewEncoder(s.control).Encode(wire.Command{Stop: true, Grace: grace}); err != nil {
+		return fmt.Errorf("ask the guest to stop: %w", err)
+	}
+	select {
+	case <-s.mux.CloseChan():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the guest to stop: %w", ctx.Err())
+	}
+}
+
+// Close ends the session at once and waits for its goroutines.
+func (s *Session) Close() {
+	s.mux.Close()
+	s.running.Wait()
+}
