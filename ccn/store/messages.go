@@ -1,0 +1,157 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// MessageRow is a message that was applied.
+type MessageRow struct {
+	ID            int64
+	Message       message.Message
+	Content       []byte // JSON: item_content or fetched
+	Size          int64  // inline: code points of item_content; otherwise bytes of the content file
+	Status        message.Status
+	ReceptionTime message.Time
+	Owner         string  // content.address
+	ContentTime   float64 // Unix seconds
+	PaymentType   *string // nil when the content has no payment object
+	Confirmations []Confirmation
+}
+
+// ContentColumns are the members of a content that messages are searched by; nil when absent.
+type ContentColumns struct {
+	Type     *string // POST, PROGRAM
+	Ref      *string // POST, STORE
+	Key      *string // AGGREGATE
+	ItemHash *string // STORE
+	Tags     []string
+}
+
+// Message returns an applied message, nil when there is none.
+func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
+	m := &MessageRow{}
+	var signature, text *string
+	var confirmed *int64
+	ok, err := found(r.row(`SELECT id, type, chain, sender, signature, item_type, item_content, COALESCE(item_content, content),
+		time, channel, size, status, reception_time, owner, content_time, payment_type, first_confirmed_at
+		FROM messages WHERE item_hash = ?`, string(h)),
+		&m.ID, &m.Message.Type, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text, &m.Content,
+		&m.Message.Time, &m.Message.Channel, &m.Size, &m.Status, &m.ReceptionTime, &m.Owner, &m.ContentTime, &m.PaymentType, &confirmed)
+	if err != nil {
+		return nil, fmt.Errorf("read message %s: %w", h, err)
+	}
+	if !ok {
+		return nil, nil
+	}
+	m.Message.ItemHash = h
+	m.Message.Signature = value(signature)
+	m.Message.ItemContent = value(text)
+	if confirmed != nil {
+		if m.Confirmations, err = r.Confirmations(h); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Signature returns the signature under which a message was applied or forgotten, "" when it has none; known is false
+// when the message is neither.
+func (r *Reader) Signature(h message.Hash) (signature string, status message.Status, err error) {
+	ok, err := found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE item_hash = ?`, string(h)), &signature, &status)
+	if err != nil || ok {
+		return signature, status, wrap(err, "read signature of %s", h)
+	}
+	ok, err = found(r.row(`SELECT COALESCE(signature, '') FROM forgotten_messages WHERE item_hash = ?`, string(h)), &signature)
+	if err != nil || ok {
+		return signature, message.StatusForgotten, wrap(err, "read signature of %s", h)
+	}
+	ok, err = found(r.row(`SELECT COALESCE(signature, '') FROM removed_messages WHERE item_hash = ?`, string(h)), &signature)
+	if err != nil || ok {
+		return signature, message.StatusRemoved, wrap(err, "read signature of %s", h)
+	}
+	return "", "", nil
+}
+
+// Status returns where a message is in its life and when it was received; "" when it is unknown. The furthest state wins.
+func (r *Reader) Status(h message.Hash) (message.Status, message.Time, error) {
+	var status message.Status
+	var received message.Time
+	hash := string(h)
+	_, err := found(r.row(`SELECT status, reception_time FROM (
+		SELECT 1 AS place, status, reception_time FROM messages WHERE item_hash = ?
+		UNION ALL SELECT 2, 'forgotten', reception_time FROM forgotten_messages WHERE item_hash = ?
+		UNION ALL SELECT 3, 'removed', reception_time FROM removed_messages WHERE item_hash = ?
+		UNION ALL SELECT 4, 'pending', reception_time FROM pending_messages WHERE item_hash = ?
+		UNION ALL SELECT 5, 'rejected', reception_time FROM rejected_messages WHERE item_hash = ?
+		) AS places ORDER BY place, reception_time LIMIT 1`, hash, hash, hash, hash, hash), &status, &received)
+	return status, received, wrap(err, "read status of %s", h)
+}
+
+// InsertMessage stores an applied message and sets m.ID.
+func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
+	var text, content *string
+	if m.Message.ItemType == message.ItemInline {
+		text = &m.Message.ItemContent
+	} else {
+		s := string(m.Content)
+		content = &s
+	}
+	e := &m.Message
+	err := tx.row(`INSERT INTO messages (item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
+		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
+		first_confirmed_at, first_confirmed_height)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,
+		(SELECT MIN(time) FROM confirmations WHERE item_hash = ?), (SELECT MIN(height) FROM confirmations WHERE item_hash = ?)) RETURNING id`,
+		string(e.ItemHash), string(e.Type), string(e.Chain), e.Sender, optional(e.Signature), string(e.ItemType), text, content, int64(e.Time), e.Channel,
+		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType,
+		string(e.ItemHash), string(e.ItemHash)).Scan(&m.ID)
+	if err != nil {
+		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
+	}
+	for _, tag := range c.Tags {
+		if err := tx.exec(`INSERT INTO message_tags (tag, message_id) VALUES (?,?) ON CONFLICT DO NOTHING`, tag, m.ID); err != nil {
+			return fmt.Errorf("store tag of message %s: %w", e.ItemHash, err)
+		}
+	}
+	return nil
+}
+
+// LowerMessageTime sets the time of an applied message to t if that is smaller.
+func (tx *Tx) LowerMessageTime(h message.Hash, t message.Time) error {
+	return wrap(tx.exec(`UPDATE messages SET time = ? WHERE item_hash = ? AND time > ?`, int64(t), string(h), int64(t)), "lower time of %s", h)
+}
+
+// SetMessageStatus moves an applied message between processed and removing.
+func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
+	return wrap(tx.exec(`UPDATE messages SET status = ? WHERE item_hash = ?`, string(s), string(h)), "set status of %s", h)
+}
+
+// DeleteMessage deletes the row of an applied message and its tags.
+func (tx *Tx) DeleteMessage(h message.Hash) error {
+	return wrap(tx.exec(`DELETE FROM messages WHERE item_hash = ?`, string(h)), "delete message %s", h)
+}
+
+// wrap says what was attempted; nil stays nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+// optional turns "" into NULL.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
