@@ -62,7 +62,7 @@ func Parse(raw []byte) (*Message, Content, error) {
 			d.fail(item.hash, "", "value_error", fmt.Sprintf(
 				"Value error, 'item_hash' does not match 'sha256(item_content)', expecting %s", got))
 		}
-		content = item.decode(m.Type)
+		content = item.content.decode(m.Type)
 		d.errs = append(d.errs, item.content.errs...)
 	} else if i := o.find(0, "content"); i >= 0 && d.nodes[i].kind != kindNull {
 		inner := &decoder{document: sub(doc, i), prefix: []any{"content"}}
@@ -133,10 +133,8 @@ func readChain(d *decoder, i int32) Chain { return readOneOf(chains...)(d, i) }
 type item struct {
 	hash       int32 // node of item_hash
 	hashIsText bool
-	content    *decoder // of inline content
+	content    *decoder // of item_content, when inline
 }
-
-func (it *item) decode(t Type) Content { return it.content.decode(t) }
 
 // item reads item_type, item_hash and item_content, which depend on each other (spec/messages.md §1.3).
 // It returns false when they make no sense together, so that nothing else is worth a complaint.
