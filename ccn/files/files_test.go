@@ -1,0 +1,156 @@
+package files_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/files/filestest"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+func open(t *testing.T) *files.Disk {
+	t.Helper()
+	d, err := files.OpenDisk(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDisk(t *testing.T) {
+	filestest.Run(t, func(t *testing.T) files.Store { return open(t) })
+}
+
+func TestInterruptedUploadsAreRemovedAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	d, err := files.OpenDisk(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, _, err := d.Put(t.Context(), strings.NewReader("kept"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(dir, "tmp", "put-1")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = files.OpenDisk(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the remains are still there: %v", err)
+	}
+	if _, err := d.Stat(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const text = "some file\nof a peer"
+
+var hash = message.HashBytes([]byte(text))
+
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func fetcher(t *testing.T, peers ...string) *files.Fetcher {
+	return files.NewFetcher(files.FetcherConfig{
+		Store: open(t), Peers: func() []string { return peers }, Hedge: 10 * time.Millisecond, Timeout: 10 * time.Second,
+	})
+}
+
+func raw(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/api/v0/storage/raw/"+string(hash) {
+		http.NotFound(w, r)
+		return
+	}
+	w.Write([]byte(text))
+}
+
+func TestFetchTakesBothFormsOfAnswer(t *testing.T) {
+	mime := base64.StdEncoding.EncodeToString([]byte(text))
+	mime = mime[:8] + "\n" + mime[8:] + "\n"
+	encoded := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v0/storage/"+string(hash) {
+			http.NotFound(w, r)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]string{"status": "success", "hash": string(hash), "engine": "storage", "content": mime})
+	}
+	for name, handler := range map[string]http.HandlerFunc{"raw": raw, "base64": encoded} {
+		t.Run(name, func(t *testing.T) {
+			size, err := fetcher(t, serve(t, handler)).Fetch(t.Context(), hash, 1000)
+			if err != nil || size != int64(len(text)) {
+				t.Fatalf("got %d, %v", size, err)
+			}
+		})
+	}
+}
+
+func TestFetchGoesOnAfterPeersThatLieOrHang(t *testing.T) {
+	hung := make(chan struct{})
+	lies := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("something else")) })
+	hangs := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-hung:
+		}
+	})
+	defer close(hung)
+	garbage := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"content": 5}`)) })
+	f := fetcher(t, lies, hangs, garbage, "http://127.0.0.1:1", serve(t, raw))
+	if _, err := f.Fetch(t.Context(), hash, 1000); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFetchFailsWhenNobodyHasTheFile(t *testing.T) {
+	missing := serve(t, http.NotFound)
+	for _, peers := range [][]string{nil, {missing}, {missing, missing}} {
+		if _, err := fetcher(t, peers...).Fetch(t.Context(), hash, 0); !errors.Is(err, files.ErrNotFound) {
+			t.Fatalf("%d peers: %v", len(peers), err)
+		}
+	}
+	if _, err := fetcher(t, serve(t, raw)).Fetch(t.Context(), hash, 3); !errors.Is(err, files.ErrTooLarge) {
+		t.Fatalf("too large: %v", err)
+	}
+}
+
+func TestFetchesOfOneFileShareATransfer(t *testing.T) {
+	var calls atomic.Int32
+	release := make(chan struct{})
+	peer := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		<-release
+		raw(w, r)
+	})
+	f := files.NewFetcher(files.FetcherConfig{Store: open(t), Peers: func() []string { return []string{peer} }})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := f.Fetch(t.Context(), hash, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(release)
+	wg.Wait()
+	if n := calls.Load(); n != 1 {
+		t.Fatalf("%d requests", n)
+	}
+}
