@@ -32,6 +32,7 @@ type Account interface {
 // Config says which node to talk to and how. Zero values stand for the defaults.
 type Config struct {
 	BaseURL    string        // of a core node, such as http://127.0.0.1:4024
+	Scheduler  string        // base URL of who says where workloads run; default BaseURL, as every core node of ours knows
 	HTTPClient *http.Client  // default: a client of its own with bounded dialling
 	Timeout    time.Duration // of one attempt of a call that is not a file transfer; default 45 s, above the node's own 30 s
 	Attempts   int           // of a repeatable call, the first included; default 4
@@ -63,6 +64,7 @@ func New(cfg Config) *Client {
 		transport.MaxIdleConnsPerHost = 16
 		cfg.HTTPClient = &http.Client{Transport: transport}
 	}
+	cfg.Scheduler = strings.TrimRight(cmp.Or(cfg.Scheduler, cfg.BaseURL), "/")
 	return &Client{base: strings.TrimRight(cfg.BaseURL, "/"), http: cfg.HTTPClient, cfg: cfg}
 }
 
@@ -140,7 +142,11 @@ func (c *Client) request(ctx context.Context, method, url string, body io.Reader
 
 // get reads path with the given query into dst.
 func (c *Client) get(ctx context.Context, path string, query url.Values, dst any) error {
-	target := c.base + path
+	return c.getFrom(ctx, c.base, path, query, dst)
+}
+
+func (c *Client) getFrom(ctx context.Context, base, path string, query url.Values, dst any) error {
+	target := base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}

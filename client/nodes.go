@@ -35,7 +35,7 @@ type AllocatedNode struct {
 // Allocation asks where a workload runs; one that runs nowhere is [ErrNotFound].
 func (c *Client) Allocation(ctx context.Context, hash message.Hash) (*Allocation, error) {
 	a := &Allocation{}
-	if err := c.get(ctx, "/api/v0/allocation/"+url.PathEscape(string(hash)), nil, a); err != nil {
+	if err := c.getFrom(ctx, c.cfg.Scheduler, "/api/v0/allocation/"+url.PathEscape(string(hash)), nil, a); err != nil {
 		return nil, err
 	}
 	return a, nil
