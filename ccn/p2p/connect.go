@@ -34,8 +34,14 @@ func (n *Node) introduce(ctx context.Context) {
 			if !open {
 				return
 			}
-			if e := e.(event.EvtPeerConnectednessChanged); e.Connectedness == network.Connected {
+			switch e := e.(event.EvtPeerConnectednessChanged); e.Connectedness {
+			case network.Connected:
 				n.introducePeer(e.Peer)
+			case network.NotConnected:
+				select {
+				case n.lost <- struct{}{}:
+				default:
+				}
 			}
 		}
 	}
@@ -54,21 +60,28 @@ func (n *Node) introducePeer(id peer.ID) {
 }
 
 // stayConnected dials the bootstrap peers at once, and again those that are absent, along with the peers that
-// announced themselves. Rounds are jittered so that a restarted network does not dial in step.
+// announced themselves: soon after a connection was lost, ever more slowly while a peer stays away. Rounds are jittered
+// so that a restarted network does not dial in step.
 func (n *Node) stayConnected(ctx context.Context) {
-	pause := min(firstRedial, n.cfg.RedialEvery)
-	for {
+	first := min(firstRedial, n.cfg.RedialEvery)
+	for pause := first; ; pause = min(2*pause, n.cfg.RedialEvery) {
 		if n.dialAll(ctx, n.bootstrap) {
 			pause = n.cfg.RedialEvery
 		}
 		n.dialAll(ctx, n.knownPeers(ctx))
 		n.introduceSilent()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause + rand.N(pause/4+1)):
+		lost := n.lost
+		for resting := true; resting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-lost:
+				lost = nil // one loss shortens a rest, further ones do not prolong it
+				pause = first
+			case <-time.After(pause + rand.N(pause/4+1)):
+				resting = false
+			}
 		}
-		pause = min(2*pause, n.cfg.RedialEvery)
 	}
 }
 

@@ -125,6 +125,7 @@ type Node struct {
 	counts          counters
 
 	connections event.Subscription
+	lost        chan struct{} // tells stayConnected that a peer has gone; holds one
 	closing     sync.Once
 	closed      error
 }
@@ -144,7 +145,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, room: newWaitingRoom(4096, 64<<20)}
+	n := &Node{cfg: cfg, log: cfg.Logger, room: newWaitingRoom(4096, 64<<20), lost: make(chan struct{}, 1)}
 	if n.bootstrap, err = parsePeers(cfg.Bootstrap); err != nil {
 		return nil, fmt.Errorf("p2p: bootstrap peers: %w", err)
 	}

@@ -233,6 +233,30 @@ func TestSizeLimit(t *testing.T) {
 	}
 }
 
+func TestBurstArrivesWhole(t *testing.T) {
+	const burst = 2000
+	fast := func(c *Config) { c.CreateEd25519 = true }
+	a := run(t, fast)
+	b := run(t, dialling(a), fast)
+	c := run(t, dialling(a, b), fast)
+	meshed(t, a, b)
+	meshed(t, a, c)
+	meshed(t, b, c)
+	began := time.Now()
+	for i := range burst {
+		a.publish(t, fmt.Appendf(nil, "%01000d", i))
+	}
+	for _, n := range []*testNode{b, c} {
+		until(t, "delivery of all", func() bool { return len(n.all())+int(n.Stats().Dropped) == burst })
+	}
+	t.Logf("%d payloads of 1 kB from one node to two in %v", burst, time.Since(began))
+	for _, n := range []*testNode{a, b, c} {
+		if s := n.Stats(); s.Dropped+s.Unsent != 0 {
+			t.Errorf("lost: %+v", s)
+		}
+	}
+}
+
 func TestUnknownTopicIsRefused(t *testing.T) {
 	if err := build(t).Publish(t.Context(), "OTHER", nil); err == nil {
 		t.Error("published on a topic that the node has not joined")
@@ -328,7 +352,7 @@ func TestAbsentBootstrapPeerDelaysNothingAndIsReachedLater(t *testing.T) {
 func TestLostBootstrapPeerIsReachedAgain(t *testing.T) {
 	a := build(t)
 	stop := a.start(t)
-	b := run(t, dialling(a))
+	b := run(t, dialling(a), func(c *Config) { c.RedialEvery = time.Hour }) // a loss is not left to the periodic round
 	meshed(t, a, b)
 	stop()
 	until(t, "loss is noticed", func() bool { return len(b.Peers()) == 0 })
