@@ -1,0 +1,280 @@
+// Package ccn is a core channel node: it wires the parts in the folders below and runs them as one process. The command
+// alephd ccn builds a Node from its options; tests build several in one process.
+package ccn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/intake"
+	"github.com/aleph-im/aleph-go/ccn/p2p"
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+	"github.com/aleph-im/aleph-go/signature"
+)
+
+// Config is what a Node needs. Params and DataDir are required.
+type Config struct {
+	Params *params.Network
+
+	// DataDir holds everything that the node keeps: the database, files/ and the key of its peer-to-peer identity.
+	DataDir string
+
+	// HTTPListen is the host:port of the API. Port 0 takes a free one; see HTTPAddr.
+	HTTPListen string
+
+	// P2PListen lists the multiaddresses of the gossip port. Empty: the node only dials.
+	P2PListen []string
+
+	// Peers are the multiaddresses to stay connected to, with /p2p/<peer id>. Empty: those of Params.
+	Peers []string
+
+	// HTTPPeers are the base URLs of core nodes that are asked for files which this one lacks.
+	HTTPPeers []string
+
+	// PublicURL and PublicP2P are announced to other nodes, when not empty: the base URL of the API and multiaddresses.
+	PublicURL string
+	PublicP2P []string
+
+	// Account is the operator's, Authority that of the network; nil when this node does not have the key.
+	Account   signature.Account
+	Authority signature.Account
+
+	// EthereumRPC is the URL of an Ethereum node, from which the authority reads token balances.
+	EthereumRPC string
+
+	Version string       // of this software, for announcements and answers
+	Logger  *slog.Logger // slog.Default() if nil
+}
+
+// Node is a core channel node.
+type Node struct {
+	cfg      Config
+	store    *store.Store
+	files    *files.Disk
+	fetcher  *files.Fetcher
+	intake   *intake.Pipeline
+	p2p      *p2p.Node
+	listener net.Listener
+	mux      *http.ServeMux
+	services []service
+}
+
+// service is a part of the node that runs as long as the node.
+type service struct {
+	name string
+	run  func(context.Context) error
+}
+
+// New opens the node's data and its ports. A node that never runs must be closed.
+func New(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if cfg.Params == nil || cfg.DataDir == "" {
+		return nil, errors.New("core node: network parameters and a data folder are required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	n := &Node{cfg: cfg, mux: http.NewServeMux()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
+		return nil, fmt.Errorf("create data folder: %w", err)
+	}
+	if err := n.listen(); err != nil {
+		return nil, err
+	}
+	if n.store, err = store.Open(ctx, "sqlite:"+filepath.Join(cfg.DataDir, "aleph.db")); err != nil {
+		return nil, err
+	}
+	if n.files, err = files.OpenDisk(filepath.Join(cfg.DataDir, "files")); err != nil {
+		return nil, err
+	}
+	n.fetcher = files.NewFetcher(files.FetcherConfig{Store: n.files, Peers: func() []string { return cfg.HTTPPeers }})
+	if n.intake, err = intake.New(intake.Config{
+		Params: cfg.Params,
+		Store:  n.store,
+		State:  state.New(state.Config{Params: cfg.Params, Now: time.Now}),
+		Files:  n.files,
+		Fetch:  n.fetcher.Fetch,
+		Verify: signature.Default().Verify,
+		Logger: cfg.Logger.With("part", "intake"),
+	}); err != nil {
+		return nil, err
+	}
+	if err := n.join(); err != nil {
+		return nil, err
+	}
+	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"http", n.serve})
+	return n, n.wire()
+}
+
+// listen takes the API's port first, as it is what two nodes on one machine most often both want.
+func (n *Node) listen() (err error) {
+	n.listener, err = net.Listen("tcp", n.cfg.HTTPListen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("the API's address %s is in use, perhaps by another node: stop that one or choose another address with --http-listen: %w", n.cfg.HTTPListen, err)
+	} else if err != nil {
+		return fmt.Errorf("listen for the API on %s: %w", n.cfg.HTTPListen, err)
+	}
+	return nil
+}
+
+// join becomes a member of the gossip network.
+func (n *Node) join() (err error) {
+	peers := n.cfg.Peers
+	if len(peers) == 0 {
+		peers = n.cfg.Params.BootstrapPeers
+	}
+	n.p2p, err = p2p.New(p2p.Config{
+		KeyFile: filepath.Join(n.cfg.DataDir, "p2p.key"),
+		// Reference nodes and their tools expect RSA; a network without bootstrap peers of its own has none of them.
+		CreateEd25519: len(n.cfg.Params.BootstrapPeers) == 0,
+		Listen:        n.cfg.P2PListen,
+		Bootstrap:     peers,
+		Topics:        p2p.Topics{Messages: n.cfg.Params.MessageTopic, Alive: n.cfg.Params.AliveTopic},
+		Handle:        n.hear,
+		Alive:         n.alive(),
+		Logger:        n.cfg.Logger.With("part", "p2p"),
+	})
+	if err != nil {
+		return fmt.Errorf("join the gossip network: %w", err)
+	}
+	return nil
+}
+
+// alive announces the addresses under which the operator says that the node is reached.
+func (n *Node) alive() *p2p.Alive {
+	var self []p2p.Announcement
+	if n.cfg.PublicURL != "" {
+		self = append(self, p2p.Announcement{Address: n.cfg.PublicURL, PeerType: p2p.PeerHTTP, Version: n.cfg.Version})
+	}
+	for _, address := range n.cfg.PublicP2P {
+		self = append(self, p2p.Announcement{Address: address, PeerType: p2p.PeerP2P, Version: n.cfg.Version})
+	}
+	if len(self) == 0 {
+		return nil
+	}
+	return &p2p.Alive{
+		Self:    self,
+		Allowed: func(string) bool { return false },
+		Heard:   func(context.Context, string, p2p.Announcement) {},
+	}
+}
+
+// hear takes in what other nodes publish. A refusal is recorded by intake and nothing to answer.
+func (n *Node) hear(ctx context.Context, m p2p.Message) {
+	if _, err := n.intake.SubmitAny(ctx, p2p.DecodeMessage(m.Data), intake.OriginP2P); err != nil && ctx.Err() == nil {
+		n.cfg.Logger.Error("message from gossip not taken in", "author", m.Author, "error", err)
+	}
+}
+
+// publish sends the text of an accepted message to the other nodes.
+func (n *Node) publish(ctx context.Context, raw []byte) error {
+	return n.p2p.Publish(ctx, n.cfg.Params.MessageTopic, p2p.EncodeMessage(raw))
+}
+
+// submitOwn takes in and publishes an envelope that one of the node's services made and signed.
+func (n *Node) submitOwn(ctx context.Context, envelope []byte) error {
+	out, err := n.intake.Submit(ctx, envelope, intake.OriginNode)
+	if err != nil {
+		return err
+	}
+	if out.Status == message.StatusRejected {
+		return out.Err
+	}
+	return n.publish(ctx, envelope)
+}
+
+// HTTPAddr is the address of the API, with the port that was taken.
+func (n *Node) HTTPAddr() string { return n.listener.Addr().String() }
+
+// P2PAddrs lists the node's gossip addresses, as Config.Peers of another node takes them.
+func (n *Node) P2PAddrs() []string { return n.p2p.Addrs() }
+
+// Run runs the node until ctx ends or a part of it fails, stops all parts and closes the node.
+func (n *Node) Run(ctx context.Context) error {
+	// Intake outlives the other parts, so that what they took in while stopping is still applied and answered.
+	core, stopCore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCore()
+	applied := make(chan error, 1)
+	go func() { applied <- n.intake.Run(core) }()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range n.services {
+		group.Go(func() error {
+			if err := s.run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			return nil
+		})
+	}
+	n.cfg.Logger.Info("core node runs", "network", n.cfg.Params.Name, "api", "http://"+n.HTTPAddr(), "peer", n.p2p.PeerID(), "p2p", n.P2PAddrs())
+	err := group.Wait()
+	stopCore()
+	return errors.Join(err, <-applied, n.Close())
+}
+
+// grace is how long requests that are being answered may take when the node stops.
+const grace = 5 * time.Second
+
+func (n *Node) serve(ctx context.Context) error {
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	server := &http.Server{
+		Handler:           n.mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(n.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(n.listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := server.Shutdown(late); err != nil {
+		n.cfg.Logger.Warn("requests cut off", "after", grace)
+		_ = server.Close() // the requests are cut off whatever it says
+	}
+	<-ended
+	return nil
+}
+
+// Close gives back what New opened. Run does it by itself.
+func (n *Node) Close() error {
+	var errs []error
+	if n.p2p != nil {
+		errs = append(errs, n.p2p.Close())
+		n.p2p = nil
+	}
+	if n.listener != nil {
+		if err := n.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+		n.store = nil
+	}
+	return errors.Join(errs...)
+}

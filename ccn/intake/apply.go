@@ -1,0 +1,301 @@
+package intake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// applyAll commits what is queued, in groups, until ctx ends and the queue is empty. A group is what came while the last
+// one was committed, so the more there is to do the more of it shares one sync of the disk.
+func (p *Pipeline) applyAll(ctx context.Context) {
+	group := make([]*entry, 0, maxGroup)
+	var arrived []message.Hash
+	for stopping := false; ; {
+		group, arrived = group[:0], arrived[:0]
+		if !stopping {
+			select {
+			case e := <-p.queue:
+				group = append(group, e)
+			case h := <-p.arrived:
+				arrived = append(arrived, h)
+			case <-ctx.Done():
+				stopping = true
+			}
+		}
+	collect:
+		for len(group) < maxGroup && len(arrived) < maxGroup {
+			select {
+			case e := <-p.queue:
+				group = append(group, e)
+			case h := <-p.arrived:
+				arrived = append(arrived, h)
+			default:
+				break collect
+			}
+		}
+		if stopping && len(group) == 0 && len(arrived) == 0 {
+			return
+		}
+		p.commit(context.WithoutCancel(ctx), group, arrived)
+	}
+}
+
+// result is what a transaction did with one entry; it holds once the transaction is committed.
+type result struct {
+	out   Outcome
+	event bool
+	due   bool // its row, or one that it woke, is due now
+}
+
+// commit applies a group in one transaction and answers after it. When the group fails as a whole, its messages are
+// applied one by one, so that the one that cannot be applied blocks no other.
+func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message.Hash) {
+	// Dependencies are older than what depends on them, so most are applied in the right order at once.
+	slices.SortStableFunc(group, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(contentTime(a), contentTime(b)), cmp.Compare(hashOf(a), hashOf(b)))
+	})
+	results := make([]result, len(group))
+	due := false
+	err := p.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		now := message.TimeFrom(p.cfg.Now())
+		if len(arrived) > 0 {
+			keys := make([]message.WaitKey, len(arrived))
+			for i, h := range arrived {
+				keys[i] = message.WaitFile(h)
+			}
+			woken, err := tx.WakePending(keys, now)
+			if err != nil {
+				return err
+			}
+			due = woken > 0
+		}
+		for i, e := range group {
+			var err error
+			if results[i], err = p.apply(tx, e, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		p.stats.failures.Add(1)
+		p.commitEach(ctx, group, arrived, err)
+		return
+	}
+	p.stats.commits.Add(1)
+	for i, e := range group {
+		due = due || results[i].due
+		p.announce(e, results[i])
+		p.settle(e, results[i].out, nil)
+	}
+	if due {
+		signal(p.kick)
+	}
+}
+
+// commitEach is what follows a failed commit.
+func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []message.Hash, cause error) {
+	if len(group)+len(arrived) > 1 {
+		if len(arrived) > 0 {
+			p.commit(ctx, nil, arrived[:1])
+			p.commitEachFile(ctx, arrived[1:])
+		}
+		for _, e := range group {
+			p.commit(ctx, []*entry{e}, nil)
+		}
+		return
+	}
+	if len(group) == 0 {
+		p.cfg.Logger.Error("messages that wait for a file not woken; they are tried again later", "file", arrived[0], "error", cause)
+		return
+	}
+	e := group[0]
+	p.cfg.Logger.Error("message not applied, set to wait", "message", hashOf(e), "error", cause)
+	var r result
+	err := p.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		r, err = p.refuse(tx, e, message.Errorf(message.ErrInternal, "the node failed to apply the message"), message.TimeFrom(p.cfg.Now()))
+		return err
+	})
+	if err != nil {
+		p.settle(e, Outcome{}, fmt.Errorf("store message %s: %w", hashOf(e), errors.Join(cause, err)))
+		return
+	}
+	p.announce(e, r)
+	p.settle(e, r.out, nil)
+}
+
+func (p *Pipeline) commitEachFile(ctx context.Context, arrived []message.Hash) {
+	for _, h := range arrived {
+		p.commit(ctx, nil, []message.Hash{h})
+	}
+}
+
+// apply takes one entry as far as it gets now. An error spoils the transaction.
+func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, error) {
+	if e.refused != nil {
+		return p.refuse(tx, e, e.refused, now)
+	}
+	var wakes []message.WaitKey
+	for _, f := range e.fetched {
+		isNew, err := tx.PutFile(&store.FileRow{Hash: f.hash, Size: f.size, Type: store.FileTypeFile})
+		if err != nil {
+			return result{}, err
+		}
+		if isNew {
+			wakes = append(wakes, message.WaitFile(f.hash))
+		}
+	}
+	var refusal *message.Error
+	var effect *state.Effect
+	if e.missing != "" {
+		refusal = &message.Error{Code: message.ErrContentUnavailable, WaitsFor: []message.WaitKey{message.WaitFile(e.missing)}}
+	} else {
+		var err error
+		if effect, err = p.decide(tx, e); err != nil && !errors.As(err, &refusal) {
+			return result{}, fmt.Errorf("apply message %s: %w", e.item.Message.ItemHash, err)
+		}
+	}
+	var r result
+	var err error
+	if refusal != nil {
+		r, err = p.refuse(tx, e, refusal, now)
+	} else {
+		m := e.item.Message
+		r.out = Outcome{Hash: m.ItemHash, Status: effect.Status, Duplicate: effect.Duplicate, Message: m, Content: e.item.Content}
+		r.event = !effect.Duplicate
+		wakes = append(wakes, effect.Wakes...)
+		if !effect.Duplicate {
+			err = tx.DeleteRejected(m.ItemHash)
+		}
+		err = errors.Join(err, tx.DeletePending(m.ItemHash, m.Sender, m.Signature))
+	}
+	if err != nil {
+		return result{}, err
+	}
+	if len(wakes) > 0 {
+		woken, err := tx.WakePending(wakes, now)
+		if err != nil {
+			return result{}, err
+		}
+		r.due = r.due || woken > 0
+	}
+	return r, nil
+}
+
+// decide calls the state. A panic in it is an error of one message and must not end the node.
+func (p *Pipeline) decide(tx *store.Tx, e *entry) (effect *state.Effect, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return p.cfg.State.Apply(tx, &e.item)
+}
+
+// refuse lets a message wait, while its cause can vanish and attempts are left, or rejects it (spec/ccn-core.md §2.5).
+func (p *Pipeline) refuse(tx *store.Tx, e *entry, refusal *message.Error, now message.Time) (result, error) {
+	m := e.item.Message
+	out := Outcome{Hash: hashOf(e), Status: message.StatusRejected, Err: refusal, Message: m, Content: e.item.Content}
+	if m != nil && refusal.Retryable() {
+		row := e.pending
+		if row == nil {
+			waiting, err := tx.Pending(m.ItemHash)
+			if err != nil {
+				return result{}, err
+			}
+			same := func(row store.PendingRow) bool { return row.Sender == m.Sender && row.Signature == m.Signature }
+			if slices.ContainsFunc(waiting, same) { // sent again while it waits: that uses up no attempt
+				out.Status = message.StatusPending
+				return result{out: out}, nil
+			}
+			row = &store.PendingRow{
+				Hash: m.ItemHash, Sender: m.Sender, Signature: m.Signature,
+				Envelope: e.envelope, Origin: string(e.origin), ReceptionTime: e.item.ReceptionTime,
+			}
+		}
+		if row.Retries < p.cfg.Params.MaxRetries || row.ErrorCode != refusal.Code {
+			out.Status = message.StatusPending
+			due := p.retry(row, e, refusal, now)
+			return result{out: out, event: e.pending == nil, due: due}, tx.PutPending(row, refusal.WaitsFor)
+		}
+	}
+	return result{out: out, event: true}, p.reject(tx, e, refusal)
+}
+
+// retry sets when row is tried again. It reports whether that is at once, for its file to be fetched.
+func (p *Pipeline) retry(row *store.PendingRow, e *entry, refusal *message.Error, now message.Time) (due bool) {
+	if row.ErrorCode != refusal.Code {
+		row.Retries = 0 // it came further than the last time
+	}
+	row.ErrorCode, row.Details = refusal.Code, refusal.Details()
+	lacksFile := refusal.Code == message.ErrContentUnavailable || refusal.Code == message.ErrFileUnavailable
+	if lacksFile && !e.tried {
+		row.NextAttempt = now
+		return true
+	}
+	longest := min(time.Second<<min(row.Retries, 20), 300*time.Second)
+	row.NextAttempt = now + message.Time(rand.N(longest)/time.Microsecond)
+	row.Retries++
+	return false
+}
+
+// reject records a refusal, unless another copy of the message is valid or may still be.
+func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error) error {
+	if e.pending != nil {
+		if err := tx.DeletePending(e.pending.Hash, e.pending.Sender, e.pending.Signature); err != nil {
+			return err
+		}
+	}
+	status, _, err := tx.Status(hashOf(e))
+	if err != nil || status != "" && status != message.StatusRejected {
+		return err
+	}
+	return tx.PutRejected(&store.RejectedRow{
+		Hash: hashOf(e), Envelope: e.envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: e.item.ReceptionTime,
+	})
+}
+
+// announce counts what a commit did and tells it to the subscribers.
+func (p *Pipeline) announce(e *entry, r result) {
+	switch {
+	case r.out.Duplicate:
+		p.stats.duplicates.Add(1)
+	case r.out.Status == message.StatusProcessed:
+		p.stats.processed.Add(1)
+	case r.out.Status == message.StatusPending:
+		p.stats.pending.Add(1)
+	default:
+		p.stats.rejected.Add(1)
+	}
+	if !r.event {
+		return
+	}
+	p.events.publish(Event{
+		Hash: r.out.Hash, Status: r.out.Status, Message: e.item.Message, Content: e.item.Content, Raw: e.item.Raw,
+		Size: e.item.Size, Received: e.item.ReceptionTime, Origin: e.origin, Err: r.out.Err,
+	})
+}
+
+func contentTime(e *entry) float64 {
+	if e.item.Content == nil {
+		return 0
+	}
+	return e.item.Content.Base().Time
+}
+
+func hashOf(e *entry) message.Hash {
+	if e.item.Message == nil {
+		return e.out.Hash
+	}
+	return e.item.Message.ItemHash
+}

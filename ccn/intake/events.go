@@ -1,0 +1,114 @@
+package intake
+
+import (
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Event tells what a commit did with a message. Copies of what was applied before make no event.
+type Event struct {
+	Hash     message.Hash
+	Status   message.Status   // processed, pending or rejected
+	Message  *message.Message // nil when the bytes were no message
+	Content  message.Content  // nil while it is elsewhere
+	Raw      json.RawMessage  // the content's JSON as it is served; nil with Content
+	Size     int64            // as stored with the message
+	Received message.Time
+	Origin   Origin
+	Err      *message.Error // of what is pending or rejected
+	Missed   uint64         // events that this subscriber lost just before, as it was too slow
+}
+
+// Subscribe returns a channel of all events from now on. Intake never waits for a subscriber: what finds buffer full is
+// lost, and the next event says so in Missed. The channel is closed by cancel, and when the pipeline ends.
+func (p *Pipeline) Subscribe(buffer int) (<-chan Event, func()) {
+	return p.events.subscribe(buffer)
+}
+
+// hub hands events to subscribers.
+type hub struct {
+	mu     sync.Mutex
+	subs   map[*subscriber]struct{} // guarded by mu
+	closed bool                     // guarded by mu
+}
+
+type subscriber struct {
+	c      chan Event
+	missed uint64 // guarded by hub.mu
+}
+
+func (h *hub) subscribe(buffer int) (<-chan Event, func()) {
+	s := &subscriber{c: make(chan Event, max(buffer, 1))}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		close(s.c)
+		return s.c, func() {}
+	}
+	if h.subs == nil {
+		h.subs = make(map[*subscriber]struct{})
+	}
+	h.subs[s] = struct{}{}
+	return s.c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if _, ok := h.subs[s]; ok {
+			delete(h.subs, s)
+			close(s.c)
+		}
+	}
+}
+
+func (h *hub) publish(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subs {
+		e.Missed = s.missed
+		select {
+		case s.c <- e:
+			s.missed = 0
+		default:
+			s.missed++
+		}
+	}
+}
+
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for s := range h.subs {
+		close(s.c)
+	}
+	h.subs = nil
+}
+
+// Stats counts since the pipeline was built.
+type Stats struct {
+	Received   uint64 // messages and bytes that were submitted
+	Verified   uint64 // signatures that were checked
+	Duplicates uint64 // copies of what was on its way or applied
+	Processed  uint64 // messages that were applied
+	Pending    uint64 // messages that were set to wait, each time they were
+	Rejected   uint64 // messages and bytes that were refused
+	Commits    uint64 // group commits
+	Failures   uint64 // errors that are not the message's fault
+	Queued     int    // messages that wait for the next commit, now
+}
+
+type counters struct {
+	received, verified, duplicates, processed, pending, rejected, commits, failures atomic.Uint64
+}
+
+// Stats reports the pipeline's counters.
+func (p *Pipeline) Stats() Stats {
+	c := &p.stats
+	return Stats{
+		Received: c.received.Load(), Verified: c.verified.Load(), Duplicates: c.duplicates.Load(),
+		Processed: c.processed.Load(), Pending: c.pending.Load(), Rejected: c.rejected.Load(),
+		Commits: c.commits.Load(), Failures: c.failures.Load(), Queued: len(p.queue),
+	}
+}

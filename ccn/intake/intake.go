@@ -1,0 +1,387 @@
+// Package intake takes every message in: from the API, from gossip, from chains and from the node itself. It parses and
+// verifies on all cores, fetches contents and files that are elsewhere, and applies what is ready in group commits. It is
+// the only caller of ccn/state. Package ccn wires it; ccn/api and ccn/p2p submit to it and listen to its events.
+//
+// A message is on disk when Submit returns: applied, waiting in pending_messages, or refused in rejected_messages. What
+// waits is kept in the database only, with the keys of what it waits for. The commit that brings such a thing makes its
+// waiters due at once, and one goroutine takes up what is due, so a restart needs nothing of its own.
+package intake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+)
+
+// Origin is the way on which a message came.
+type Origin string
+
+const (
+	OriginAPI   Origin = "api"   // a user of this node's API
+	OriginP2P   Origin = "p2p"   // gossip of another node
+	OriginChain Origin = "chain" // a contract's event; the only origin whose messages may be without signature
+	OriginNode  Origin = "node"  // made and signed by this node
+)
+
+// Config is what a Pipeline needs. Params, Store, State, Files and Verify are required.
+type Config struct {
+	Params *params.Network
+	Store  *store.Store
+	State  Applier
+	Files  files.Store
+
+	// Fetch brings a file of at most limit bytes into Files from wherever it is, and returns its size. Nil: nothing is
+	// fetched; what is missing must be uploaded.
+	Fetch func(ctx context.Context, h message.Hash, limit int64) (int64, error)
+
+	// Verify checks a signature. The error of a wrong one is a *message.Error.
+	Verify func(*message.Message) error
+
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // discarded if nil
+}
+
+// Applier decides what a message changes and writes it: *state.State. A *message.Error says that the message is refused
+// and nothing was written; any other error spoils the transaction.
+type Applier interface {
+	Apply(tx *store.Tx, it *state.Item) (*state.Effect, error)
+}
+
+// Outcome is what became of a submitted message.
+type Outcome struct {
+	Hash      message.Hash   // "" when the bytes name none
+	Status    message.Status // pending, processed or rejected
+	Err       *message.Error // why it is rejected, or what it waits for
+	Duplicate bool           // it had been applied before
+	Message   *message.Message
+	Content   message.Content // nil while the content is elsewhere
+}
+
+// ErrStopped is returned for messages that the pipeline could not take because it is stopping.
+var ErrStopped = errors.New("the node is stopping: send the message again")
+
+// Bounds of what is in memory.
+const (
+	maxGroup    = 512      // messages of one commit
+	maxQueue    = 1024     // messages that wait for the next commits; submitters wait beyond
+	maxDue      = 1024     // pending messages taken up and not settled
+	maxFetches  = 64       // transfers at once
+	maxContent  = 16 << 20 // bytes of a message content that is not inline
+	fetchBudget = 15 * time.Second
+)
+
+// Pipeline takes messages in.
+type Pipeline struct {
+	cfg     Config
+	cores   chan struct{} // holds a token for each message being parsed and verified
+	queue   chan *entry   // to the goroutine that applies
+	arrived chan message.Hash
+	kick    chan struct{} // pending messages may be due
+	stopped chan struct{} // closed when nothing is applied any more
+	seen    *verdicts
+	events  hub
+	stats   counters
+
+	mu     sync.Mutex
+	flying map[copyKey]*entry // guarded by mu; submitted and not settled
+	due    map[int64]struct{} // guarded by mu; pending rows taken up and not settled
+	room   chan struct{}      // signalled when due shrinks
+}
+
+// copyKey identifies one copy of a message: copies with another signature are different, so that a bad one keeps no good
+// one out.
+type copyKey struct {
+	hash   message.Hash
+	sender string
+	sig    string
+	typ    message.Type
+	chain  message.Chain
+}
+
+func keyOf(m *message.Message) copyKey {
+	return copyKey{m.ItemHash, m.Sender, m.Signature, m.Type, m.Chain}
+}
+
+// entry is one message on its way through the pipeline.
+type entry struct {
+	item     state.Item
+	envelope json.RawMessage // as received
+	origin   Origin
+	pending  *store.PendingRow // its row, when it waits
+	fetched  []file            // files of it that are in the store
+	missing  message.Hash      // file that it cannot be applied without
+	refused  *message.Error    // settled before it came to be applied
+	tried    bool              // a fetch was tried in this round
+
+	out  Outcome // valid, like err, when done is closed
+	err  error
+	done chan struct{}
+}
+
+type file struct {
+	hash message.Hash
+	size int64
+}
+
+// New returns a Pipeline.
+func New(cfg Config) (*Pipeline, error) {
+	if cfg.Params == nil || cfg.Store == nil || cfg.State == nil || cfg.Files == nil || cfg.Verify == nil {
+		return nil, errors.New("intake: Params, Store, State, Files and Verify are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Pipeline{
+		cfg:     cfg,
+		cores:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		queue:   make(chan *entry, maxQueue),
+		arrived: make(chan message.Hash, maxQueue),
+		kick:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+		seen:    newVerdicts(1 << 16),
+		flying:  make(map[copyKey]*entry),
+		due:     make(map[int64]struct{}),
+		room:    make(chan struct{}, 1),
+	}, nil
+}
+
+// Run applies messages until ctx ends, then settles what was queued and waits for everything it started. It must be
+// running for Submit to return, and runs once.
+func (p *Pipeline) Run(ctx context.Context) error {
+	defer p.events.close()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.takeUp(ctx) })
+	p.applyAll(ctx)
+	close(p.stopped)
+	wg.Wait()
+	return nil
+}
+
+// Submit takes an envelope as it travels on the wire. It returns after the message is durable. The error is not nil only
+// when nothing is known of the message's fate: ctx ended, the node stops, or the database cannot be written.
+func (p *Pipeline) Submit(ctx context.Context, raw []byte, origin Origin) (Outcome, error) {
+	return p.SubmitAny(ctx, [][]byte{raw}, origin)
+}
+
+// SubmitAny takes the first of several readings of the same bytes that is a valid envelope, or the first reading when
+// none is. Gossip needs it: see p2p.DecodeMessage.
+func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Origin) (Outcome, error) {
+	if len(readings) == 0 {
+		return p.refuseBytes(ctx, nil, message.Errorf(message.ErrInvalidFormat, "the bytes are not UTF-8 text"))
+	}
+	if err := p.acquire(ctx); err != nil {
+		return Outcome{}, err
+	}
+	var m *message.Message
+	var content message.Content
+	var err, first error
+	var raw []byte
+	for _, raw = range readings {
+		if m, content, err = message.Parse(raw); err == nil {
+			break
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	p.release()
+	p.stats.received.Add(1)
+	if err != nil {
+		var refusal *message.Error
+		if !errors.As(first, &refusal) {
+			return Outcome{}, fmt.Errorf("parse message: %w", first)
+		}
+		return p.refuseBytes(ctx, readings[0], refusal)
+	}
+	return p.submit(ctx, m, content, raw, origin)
+}
+
+// SubmitMessage takes a message that the node made itself. With OriginChain it needs no signature.
+func (p *Pipeline) SubmitMessage(ctx context.Context, m *message.Message, origin Origin) (Outcome, error) {
+	content, err := m.Check()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("submit own message %s: %w", m.ItemHash, err)
+	}
+	raw, err := m.MarshalJSON()
+	if err != nil {
+		return Outcome{}, fmt.Errorf("encode own message %s: %w", m.ItemHash, err)
+	}
+	p.stats.received.Add(1)
+	return p.submit(ctx, m, content, raw, origin)
+}
+
+// submit joins the copy that is already on its way, or sends a new entry.
+func (p *Pipeline) submit(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin) (Outcome, error) {
+	e := &entry{envelope: raw, origin: origin, done: make(chan struct{})}
+	e.item.Message, e.item.Content = m, content
+	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
+	key := keyOf(m)
+	p.mu.Lock()
+	if other := p.flying[key]; other != nil {
+		p.mu.Unlock()
+		p.stats.duplicates.Add(1)
+		return p.await(ctx, other)
+	}
+	p.flying[key] = e
+	p.mu.Unlock()
+
+	settled, err := p.check(ctx, e)
+	if err != nil || settled {
+		p.settle(e, e.out, err)
+		return e.out, err
+	}
+	return p.enqueue(ctx, e)
+}
+
+// check verifies the signature, once for each copy, and makes the entry ready to be applied. It reports whether the
+// outcome is already known.
+func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error) {
+	m, key := e.item.Message, keyOf(e.item.Message)
+	verdict, known := p.seen.get(key)
+	if known && verdict == nil {
+		var signature string
+		var status message.Status
+		err := p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+			signature, status, err = r.Signature(m.ItemHash)
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("look for message %s: %w", m.ItemHash, err)
+		}
+		if signature == m.Signature && (status == message.StatusProcessed || status == message.StatusRemoving) {
+			p.stats.duplicates.Add(1)
+			e.out = Outcome{Hash: m.ItemHash, Status: message.StatusProcessed, Duplicate: true, Message: m, Content: e.item.Content}
+			return true, nil
+		}
+	}
+	if err := p.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer p.release()
+	switch {
+	case known:
+	case m.Signature == "" && e.origin != OriginChain:
+		verdict = &message.Error{Code: message.ErrInvalidSignature, Errors: []any{"Missing signature"}}
+	case m.Signature != "":
+		p.stats.verified.Add(1)
+		if err := p.cfg.Verify(m); err != nil && !errors.As(err, &verdict) {
+			return false, fmt.Errorf("verify message %s: %w", m.ItemHash, err)
+		}
+		p.seen.put(key, verdict)
+	}
+	if verdict != nil {
+		e.refused = verdict
+		return false, nil
+	}
+	return false, p.load(ctx, e)
+}
+
+// refuseBytes records bytes that are no message. Without a readable hash there is nothing to record them under.
+func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message.Error) (Outcome, error) {
+	p.stats.rejected.Add(1)
+	out := Outcome{Status: message.StatusRejected, Err: refusal}
+	var named struct {
+		ItemHash string `json:"item_hash"`
+	}
+	if json.Unmarshal(raw, &named) != nil {
+		return out, nil
+	}
+	h, err := message.ParseHash(named.ItemHash)
+	if err != nil {
+		return out, nil
+	}
+	e := &entry{envelope: raw, refused: refusal, done: make(chan struct{})}
+	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
+	e.out.Hash = h
+	return p.enqueue(ctx, e)
+}
+
+func (p *Pipeline) enqueue(ctx context.Context, e *entry) (Outcome, error) {
+	select {
+	case p.queue <- e:
+		return p.await(ctx, e)
+	case <-ctx.Done():
+		p.settle(e, Outcome{}, ctx.Err())
+	case <-p.stopped:
+		p.settle(e, Outcome{}, ErrStopped)
+	}
+	return e.out, e.err
+}
+
+func (p *Pipeline) await(ctx context.Context, e *entry) (Outcome, error) {
+	select {
+	case <-e.done:
+		return e.out, e.err
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	case <-p.stopped:
+		// What the last commit settled is told all the same.
+		select {
+		case <-e.done:
+			return e.out, e.err
+		default:
+			return Outcome{}, ErrStopped
+		}
+	}
+}
+
+// settle tells everybody who waits for e.
+func (p *Pipeline) settle(e *entry, out Outcome, err error) {
+	e.out, e.err = out, err
+	p.mu.Lock()
+	if e.item.Message != nil {
+		if key := keyOf(e.item.Message); p.flying[key] == e {
+			delete(p.flying, key)
+		}
+	}
+	if e.pending != nil {
+		delete(p.due, e.pending.ID)
+	}
+	p.mu.Unlock()
+	signal(p.room)
+	close(e.done)
+}
+
+// FileArrived says that a file was put into the store and its row written, so that the messages that wait for it go on.
+func (p *Pipeline) FileArrived(ctx context.Context, h message.Hash) error {
+	select {
+	case p.arrived <- h:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.stopped:
+		return ErrStopped
+	}
+}
+
+func (p *Pipeline) acquire(ctx context.Context) error {
+	select {
+	case p.cores <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Pipeline) release() { <-p.cores }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/aleph-im/aleph-go/ccn"
+	"github.com/aleph-im/aleph-go/internal/config"
+	"github.com/aleph-im/aleph-go/params"
+	"github.com/aleph-im/aleph-go/signature"
+	"github.com/aleph-im/aleph-go/signature/ethereum"
+)
+
+type ccnOptions struct {
+	DataDir      string   `name:"data-dir" doc:"folder of everything the node keeps"`
+	Network      string   `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
+	HTTPListen   string   `name:"http-listen" doc:"host:port of the API"`
+	P2PListen    []string `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
+	Peers        []string `name:"peers" doc:"multiaddresses of core nodes to stay connected to; those of the network when empty"`
+	HTTPPeers    []string `name:"http-peers" doc:"base URLs of core nodes to fetch missing files from"`
+	PublicURL    string   `name:"public-url" doc:"base URL of the API as others reach it, announced to them"`
+	PublicP2P    []string `name:"public-p2p" doc:"multiaddresses as others reach them, announced to them"`
+	KeyFile      string   `name:"key-file" doc:"Ethereum private key of the operator, in hex; the file's mode must be 0600"`
+	AuthorityKey string   `name:"authority-key-file" doc:"Ethereum private key of the account that the network trusts; on one node of a private network"`
+	EthereumRPC  string   `name:"ethereum-rpc" doc:"URL of an Ethereum node, to read token balances; needs authority-key-file"`
+	Token        string   `name:"token" doc:"address of the ALEPH token, when it is not the network's"`
+	LogLevel     string   `name:"log-level" doc:"debug, info, warn or error"`
+	LogFormat    string   `name:"log-format" doc:"text or json"`
+	PprofListen  string   `name:"pprof-listen" doc:"host:port to serve profiles on; keep it private"`
+}
+
+func defaultCCN() *ccnOptions {
+	return &ccnOptions{
+		DataDir:    "aleph-data",
+		Network:    "mainnet",
+		HTTPListen: "0.0.0.0:4024",
+		P2PListen:  []string{"/ip4/0.0.0.0/tcp/4025"},
+		LogLevel:   "info",
+		LogFormat:  "text",
+	}
+}
+
+func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o := defaultCCN()
+	set := config.New("alephd ccn", "ALEPHD", o)
+	show := len(args) > 0 && args[0] == "config"
+	if show {
+		args = args[1:]
+	}
+	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
+		return err
+	}
+	if show {
+		return set.Print(stdout)
+	}
+	log, err := newLogger(stderr, o.LogLevel, o.LogFormat)
+	if err != nil {
+		return err
+	}
+	cfg := ccn.Config{
+		DataDir: o.DataDir, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
+		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Version: version(), Logger: log,
+	}
+	if cfg.Params, err = params.Load(o.Network); err != nil {
+		return err
+	}
+	if o.Token != "" {
+		cfg.Params.Token.Contract = o.Token
+	}
+	if o.EthereumRPC != "" && o.AuthorityKey == "" {
+		return errors.New("ethereum-rpc needs authority-key-file: only the network's authority publishes balances")
+	}
+	if cfg.Account, err = readAccount(o.KeyFile); err != nil {
+		return fmt.Errorf("key-file: %w", err)
+	}
+	if cfg.Authority, err = readAccount(o.AuthorityKey); err != nil {
+		return fmt.Errorf("authority-key-file: %w", err)
+	}
+	stop, err := servePprof(o.PprofListen, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	node, err := ccn.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx)
+}
+
+// readAccount reads an Ethereum private key. An empty path gives no account.
+func readAccount(path string) (signature.Account, error) {
+	if path == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("others can read the private key (mode %04o): run chmod 600 %s", mode, filepath.Clean(path))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	account, err := ethereum.FromHex(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return account, nil
+}
