@@ -1,0 +1,280 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/ethereum"
+)
+
+// fake starts a server that stands in for a node and a client of it that does not wait long between attempts.
+func fake(t *testing.T, routes map[string]http.HandlerFunc) *client.Client {
+	t.Helper()
+	mux := http.NewServeMux()
+	for pattern, h := range routes {
+		mux.HandleFunc(pattern, h)
+	}
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return client.New(client.Config{BaseURL: server.URL + "/", Backoff: time.Millisecond, Timeout: 10 * time.Second})
+}
+
+func reply(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func account(t *testing.T) *ethereum.Account {
+	t.Helper()
+	a, err := ethereum.FromHex(strings.Repeat("5a", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestCallsAreRepeatedWhileTheNodeSaysTryLater(t *testing.T) {
+	var calls atomic.Int32
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/version": func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		reply(200, `{"version":"1.2"}`)(w, r)
+	}})
+	if v, err := c.Version(t.Context()); v != "1.2" || err != nil || calls.Load() != 3 {
+		t.Errorf("got %q, %v after %d calls", v, err, calls.Load())
+	}
+}
+
+func TestErrorsSayWhatHappened(t *testing.T) {
+	c := fake(t, map[string]http.HandlerFunc{
+		"GET /api/v0/version":          reply(500, "broken"),
+		"GET /api/v0/messages/{hash}":  reply(404, "404: Not Found"),
+		"GET /api/v0/aggregates/{any}": reply(200, `{"data":{}}`),
+	})
+	_, err := c.Version(t.Context())
+	var status *client.HTTPError
+	if !errors.As(err, &status) || status.Status != 500 || status.Body != "broken" {
+		t.Errorf("version: %v", err)
+	}
+	if _, err := c.GetMessage(t.Context(), message.HashBytes(nil)); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("unknown message: %v", err)
+	}
+	if err := c.Aggregate(t.Context(), "0x1", "k", &struct{}{}); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("unknown aggregate: %v", err)
+	}
+}
+
+func TestRejectionForWantOfFundsNamesTheAmounts(t *testing.T) {
+	tests := []struct {
+		code, detail              string
+		required, available, unit string
+	}{
+		{"5", `{"required_balance":"200.5","account_balance":"12"}`, "200.5", "12", "ALEPH"},
+		{"6", `{"required_credits":"95.0","account_credits":7,"min_runtime_days":1}`, "95.0", "7", "credits"},
+	}
+	for _, test := range tests {
+		c := fake(t, map[string]http.HandlerFunc{
+			"POST /api/v0/messages": reply(422, `{"publication_status":{"status":"success","failed":[]},"message_status":"rejected"}`),
+			"GET /api/v0/messages/{hash}": func(w http.ResponseWriter, r *http.Request) {
+				reply(200, `{"status":"rejected","item_hash":"`+r.PathValue("hash")+`","reception_time":"2023-11-14T22:13:20.123456Z","message":{"time":1},"error_code":`+test.code+`,"details":{"errors":[`+test.detail+`]}}`)(w, r)
+			},
+		})
+		_, _, err := c.Send(t.Context(), account(t), message.TypePost, &message.Post{PostType: "note"}, client.SendOptions{Sync: true})
+		var rejected *client.RejectedError
+		var funds *client.InsufficientFundsError
+		if !errors.As(err, &rejected) || !errors.As(err, &funds) {
+			t.Fatalf("code %s: %v", test.code, err)
+		}
+		if funds.Required != test.required || funds.Available != test.available || funds.Unit != test.unit {
+			t.Errorf("code %s: %+v", test.code, funds)
+		}
+	}
+}
+
+func TestWaitForEndsWithTheDecision(t *testing.T) {
+	var calls atomic.Int32
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages/{hash}": func(w http.ResponseWriter, r *http.Request) {
+		switch calls.Add(1) {
+		case 1:
+			reply(404, "404: Not Found")(w, r)
+		case 2:
+			reply(200, `{"status":"pending","item_hash":"h","reception_time":"2023-11-14T22:13:20Z","messages":[]}`)(w, r)
+		default:
+			reply(200, `{"status":"processed","item_hash":"h","reception_time":"2023-11-14T22:13:20Z","message":{"sender":"0x1","type":"POST","time":1.5,"content":{"a":1}}}`)(w, r)
+		}
+	}})
+	info, err := c.WaitFor(t.Context(), "h")
+	if err != nil || info.Status != message.StatusProcessed || info.Message.Sender != "0x1" || info.Message.Time != 1.5 {
+		t.Errorf("got %+v, %v", info, err)
+	}
+}
+
+func TestMessagesFollowCursors(t *testing.T) {
+	pages := map[string]string{
+		"":  `{"messages":[{"item_hash":"a"},{"item_hash":"b"}],"next_cursor":"x"}`,
+		"x": `{"messages":[{"item_hash":"c"}],"next_cursor":null}`,
+	}
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if !q.Has("cursor") || q.Get("msgTypes") != "POST,STORE" || q.Get("pagination") != "2" {
+			t.Errorf("query %s", r.URL.RawQuery)
+		}
+		reply(200, pages[q.Get("cursor")])(w, r)
+	}})
+	var got []string
+	for m, err := range c.Messages(t.Context(), client.Filter{Types: []message.Type{"POST", "STORE"}, PageSize: 2}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(m.ItemHash))
+	}
+	if !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestUploadSendsTheFileWithItsSignedMessage(t *testing.T) {
+	data := bytes.Repeat([]byte("aleph"), 100_000)
+	c := fake(t, map[string]http.HandlerFunc{"POST /api/v0/storage/add_file": func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength <= int64(len(data)) {
+			t.Errorf("length %d is not said beforehand", r.ContentLength)
+		}
+		var metadata struct {
+			Message *message.Message
+			Sync    *bool
+		}
+		if err := json.Unmarshal([]byte(r.FormValue("metadata")), &metadata); err != nil || metadata.Sync == nil {
+			t.Errorf("metadata: %v", err)
+			return
+		}
+		if _, err := ethereum.RecoverPersonal(metadata.Message.SigningPayload(), metadata.Message.Signature); err != nil {
+			t.Errorf("signature: %v", err)
+		}
+		file, _, err := r.FormFile("file")
+		if err != nil {
+			t.Errorf("file: %v", err)
+			return
+		}
+		if got, err := io.ReadAll(file); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		reply(200, `{"status":"success","hash":"`+string(message.HashBytes(data))+`"}`)(w, r)
+	}})
+	var last int64
+	up, err := c.UploadFile(t.Context(), account(t), bytes.NewReader(data), client.UploadOptions{Sync: true, Progress: func(n, _ int64) { last = n }})
+	if err != nil || up.FileHash != message.HashBytes(data) || up.Status != message.StatusProcessed || last != int64(len(data)) {
+		t.Errorf("got %+v, %v; progress %d", up, err, last)
+	}
+}
+
+func TestUploadThatCannotBePaidNamesTheAmounts(t *testing.T) {
+	c := fake(t, map[string]http.HandlerFunc{
+		"POST /api/v0/storage/add_file": reply(402, "402: Payment Required"),
+		"POST /api/v0/price/estimate": func(w http.ResponseWriter, r *http.Request) {
+			var body struct {
+				Message struct {
+					ItemContent string `json:"item_content"`
+				}
+			}
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !strings.Contains(body.Message.ItemContent, "estimated_size_mib") {
+				t.Errorf("estimate of %q, %v", body.Message.ItemContent, err)
+			}
+			reply(200, `{"required_tokens":8.33,"payment_type":"hold","cost":"8.333333325000000000"}`)(w, r)
+		},
+		"GET /api/v0/addresses/{a}/balance": func(w http.ResponseWriter, r *http.Request) {
+			reply(200, `{"address":"`+r.PathValue("a")+`","balance":10.5,"details":{},"locked_amount":3.25,"credit_balance":0}`)(w, r)
+		},
+	})
+	_, err := c.UploadFile(t.Context(), account(t), strings.NewReader("x"), client.UploadOptions{})
+	var funds *client.InsufficientFundsError
+	if !errors.As(err, &funds) || funds.Required != "8.333333325" || funds.Available != "7.25" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDownloadRefusesOtherBytes(t *testing.T) {
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/storage/raw/{hash}": reply(200, "forged")})
+	var b bytes.Buffer
+	if _, err := c.DownloadFile(t.Context(), message.HashBytes([]byte("true")), &b); err == nil {
+		t.Error("forged bytes are taken")
+	}
+	if n, err := c.DownloadFile(t.Context(), message.HashBytes([]byte("forged")), &b); n != 6 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+}
+
+func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
+	var connections atomic.Int32
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		frames := []string{"a"}
+		if connections.Add(1) > 1 {
+			frames = []string{"a", "b"}
+		}
+		for _, f := range frames {
+			if conn.Write(r.Context(), websocket.MessageText, []byte(`{"item_hash":"`+f+`"}`)) != nil {
+				return
+			}
+		}
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var got []string
+	for m, err := range c.Watch(ctx, client.Filter{}, 10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, string(m.ItemHash)); len(got) == 2 {
+			break
+		}
+	}
+	if !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestLogsCarryBothProofs(t *testing.T) {
+	hash := message.HashBytes(nil)
+	signer := account(t)
+	c := fake(t, nil)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /control/machine/{hash}/logs", func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range []string{"X-SignedPubKey", "X-SignedOperation"} {
+			var v struct{ Payload, Signature string }
+			if err := json.Unmarshal([]byte(r.Header.Get(name)), &v); err != nil || v.Payload == "" || v.Signature == "" {
+				t.Errorf("%s: %q", name, r.Header.Get(name))
+			}
+		}
+		reply(200, `[{"MESSAGE":"hello","file":"stdout","__REALTIME_TIMESTAMP":"2020-10-12 01:02:00"}]`)(w, r)
+	})
+	node := httptest.NewServer(mux)
+	defer node.Close()
+	lines, err := c.ProgramLogs(t.Context(), signer, node.URL, hash)
+	if err != nil || len(lines) != 1 || lines[0].Message != "hello" {
+		t.Errorf("got %v, %v", lines, err)
+	}
+}
