@@ -113,7 +113,7 @@ func (r *rig) send(nonce uint64, tip int64, method string, args ...any) {
 		r.t.Fatal(err)
 	}
 	tx := types.MustSignNewTx(key, types.LatestSignerForChainID(big.NewInt(1337)), &types.DynamicFeeTx{
-		ChainID: big.NewInt(1337), Nonce: nonce, To: &token, Data: input, Gas: 2_000_000,
+		ChainID: big.NewInt(1337), Nonce: nonce, To: &token, Data: input, Gas: 500_000,
 		GasTipCap: big.NewInt(tip), GasFeeCap: big.NewInt(100 * tip),
 	})
 	if err := r.backend.Client().SendTransaction(context.Background(), tx); err != nil {
@@ -202,7 +202,7 @@ func TestDroppedBlockIsTakenBack(t *testing.T) {
 	if err := r.backend.Fork(head.Hash()); err != nil {
 		t.Fatal(err)
 	}
-	r.send(r.nonce-1, 20e9, "mint", alice, tokens(1))
+	r.send(r.nonce-1, 4e9, "mint", alice, tokens(1))
 	r.backend.Commit()
 	r.backend.Commit()
 	r.step()
