@@ -1,0 +1,342 @@
+// Package schedule decides where workloads run, and sees to it that they do.
+//
+// The plan is a pure function of messages that every core node holds: the registry of nodes, the programs and instances,
+// and what each core node reports of the compute nodes that it linked. So every node computes the same plan and answers
+// the same when asked where something runs; nothing central is needed. Each core node sends its part of the plan to its
+// own compute nodes, looks at them every few seconds, and publishes when one goes or comes back, which moves the plan
+// everywhere. The node (package ccn) wires it and calls Notify when a message changed something.
+package schedule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+	"github.com/aleph-im/aleph-go/registry"
+)
+
+// StatusKey is the aggregate key under which the owner of a core node publishes which of its compute nodes are gone: an
+// object from the hash of a compute node to [NodeStatus].
+const StatusKey = "crn-status"
+
+// NodeStatus is one core node's word on one of its compute nodes.
+type NodeStatus struct {
+	Up    bool    `json:"up"`
+	Since float64 `json:"since"` // Unix seconds
+}
+
+// Config is what a Scheduler needs.
+type Config struct {
+	Params *params.Network
+	Store  *store.Store
+	// Signer is the operator's key. Without it the node computes the plan and answers questions, and allocates nothing.
+	Signer Signer
+	// Publish publishes a new revision of an aggregate of the operator. Required when Signer is set.
+	Publish func(ctx context.Context, key string, content any) error
+	Logger  *slog.Logger
+}
+
+// Scheduler keeps the plan and carries out this node's part of it.
+type Scheduler struct {
+	cfg    Config
+	http   *http.Client
+	wake   chan struct{}
+	mu     sync.RWMutex
+	view   *view          // guarded by mu; replaced, never changed
+	health map[string]int // of own compute nodes: failed looks in a row; owned by the goroutine of Run
+	sent   map[string]*delivery
+}
+
+// view is one consistent plan with what it was computed from.
+type view struct {
+	nodes  registry.Aggregate
+	down   map[string]bool
+	plan   map[message.Hash]Placement
+	newest float64 // Unix seconds: content time of the newest message that it depends on
+}
+
+// delivery is the last allocation sent to one compute node. It is owned by the goroutine of Run but for done.
+type delivery struct {
+	key     string // the allocation, as JSON
+	sent    time.Time
+	ok      bool
+	pending bool
+}
+
+// New returns a Scheduler. It has no plan until Run has started.
+func New(cfg Config) (*Scheduler, error) {
+	if cfg.Signer != nil && cfg.Publish == nil {
+		return nil, fmt.Errorf("scheduler: a signer needs a Publish function for the state of its compute nodes")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Scheduler{
+		cfg:    cfg,
+		http:   &http.Client{Timeout: allocationTimeout},
+		wake:   make(chan struct{}, 1),
+		view:   &view{},
+		health: make(map[string]int),
+		sent:   make(map[string]*delivery),
+	}, nil
+}
+
+const (
+	allocationTimeout = 5 * time.Minute // a compute node may boot several machines before it answers
+	probeTimeout      = 2 * time.Second
+)
+
+// Notify says that messages may have changed the plan. It never blocks.
+func (s *Scheduler) Notify() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run computes the plan, watches and instructs this node's compute nodes until ctx ends.
+func (s *Scheduler) Run(ctx context.Context) error {
+	var deliveries sync.WaitGroup
+	defer deliveries.Wait()
+	done := make(chan deliveryResult)
+	ticker := time.NewTicker(time.Duration(s.cfg.Params.Schedule.ProbeInterval) * time.Second)
+	defer ticker.Stop()
+	for {
+		if err := s.refresh(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			s.cfg.Logger.Error("plan not computed, the last one stays in force", "error", err)
+		}
+		s.deliver(ctx, &deliveries, done)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		case <-ticker.C:
+			s.look(ctx)
+		case r := <-done:
+			s.delivered(r)
+		}
+	}
+}
+
+// refresh computes the plan from one snapshot of the store.
+func (s *Scheduler) refresh(ctx context.Context) error {
+	v := &view{down: make(map[string]bool)}
+	var workloads []Workload
+	err := s.cfg.Store.Read(ctx, func(r *store.Reader) error {
+		found, err := registered(r, s.cfg.Params, &v.nodes)
+		if err != nil {
+			return err
+		}
+		v.newest = max(v.newest, found)
+		for _, core := range v.nodes.Nodes {
+			var status map[string]NodeStatus
+			updated, err := aggregate(r, core.Owner, StatusKey, &status)
+			if err != nil {
+				return err
+			}
+			v.newest = max(v.newest, updated)
+			for _, hash := range core.ResourceNodes {
+				if st, reported := status[hash]; reported && !st.Up {
+					v.down[hash] = true
+				}
+			}
+		}
+		rows, err := r.Workloads()
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			v.newest = max(v.newest, row.ContentTime)
+			workloads = append(workloads, Workload{
+				Hash: row.Hash, Type: row.Type, Owner: row.Owner, Persistent: row.Persistent, NodeHash: row.NodeHash,
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what the plan depends on: %w", err)
+	}
+	v.plan = Plan(Inputs{
+		Nodes: v.nodes, Down: v.down, Workloads: workloads, RequireActive: s.cfg.Params.Schedule.RequireActive,
+	})
+	s.mu.Lock()
+	s.view = v
+	s.mu.Unlock()
+	return nil
+}
+
+// registered reads the registry of nodes into dst and returns its content time.
+func registered(r *store.Reader, p *params.Network, dst *registry.Aggregate) (float64, error) {
+	return aggregate(r, p.Corechannel.Addresses[0], p.Corechannel.Keys[0], dst)
+}
+
+// aggregate decodes an aggregate into dst, which stays as it is when there is none, and returns its content time.
+func aggregate(r *store.Reader, owner, key string, dst any) (float64, error) {
+	row, err := r.Aggregate(owner, key)
+	if err != nil || row == nil {
+		return 0, err
+	}
+	if err := json.Unmarshal(row.Content, dst); err != nil {
+		return 0, fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
+	}
+	return row.LastUpdated, nil
+}
+
+func (s *Scheduler) current() *view {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.view
+}
+
+// own returns the compute nodes that this node's operator linked.
+func (s *Scheduler) own(v *view) []registry.ResourceNode {
+	if s.cfg.Signer == nil {
+		return nil
+	}
+	var own []registry.ResourceNode
+	for _, core := range v.nodes.Nodes {
+		if core.Owner != s.cfg.Signer.Address() {
+			continue
+		}
+		for _, node := range v.nodes.ResourceNodes {
+			if node.Parent != nil && *node.Parent == core.Hash && node.Address != "" {
+				own = append(own, node)
+			}
+		}
+	}
+	return own
+}
+
+// look probes this node's compute nodes and publishes what changed.
+func (s *Scheduler) look(ctx context.Context) {
+	v := s.current()
+	own := s.own(v)
+	failed := make([]error, len(own))
+	var wg sync.WaitGroup
+	for i, node := range own {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+			defer cancel()
+			failed[i] = probe(ctx, s.http, node.Address)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	changed := make(map[string]NodeStatus)
+	now := float64(time.Now().UnixMilli()) / 1000
+	for i, node := range own {
+		if failed[i] == nil {
+			s.health[node.Hash] = 0
+			if v.down[node.Hash] {
+				changed[node.Hash] = NodeStatus{Up: true, Since: now}
+				delete(s.sent, node.Hash) // it comes back knowing nothing
+				s.cfg.Logger.Info("compute node is back", "crn", node.Hash, "address", node.Address)
+			}
+			continue
+		}
+		s.health[node.Hash]++
+		if s.health[node.Hash] == s.cfg.Params.Schedule.ProbeFailures && !v.down[node.Hash] {
+			changed[node.Hash] = NodeStatus{Up: false, Since: now}
+			s.cfg.Logger.Warn("compute node does not answer, its workloads move", "crn", node.Hash, "address", node.Address, "error", failed[i])
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	if err := s.cfg.Publish(ctx, StatusKey, changed); err != nil {
+		s.cfg.Logger.Error("state of compute nodes not published, tried again at the next look", "error", err)
+		for hash := range changed {
+			s.health[hash] = min(s.health[hash], s.cfg.Params.Schedule.ProbeFailures-1)
+		}
+	}
+}
+
+// deliveryResult is how a delivery ended.
+type deliveryResult struct {
+	node registry.ResourceNode
+	key  string
+	err  error
+}
+
+// deliver sends each own compute node its part of the plan when that changed, failed, or is due again. One delivery per
+// node is under way at a time.
+func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<- deliveryResult) {
+	v := s.current()
+	for _, node := range s.own(v) {
+		if v.down[node.Hash] {
+			continue
+		}
+		part := v.part(node.Hash)
+		key, err := json.Marshal(part)
+		if err != nil {
+			s.cfg.Logger.Error("allocation not encoded", "crn", node.Hash, "error", err)
+			continue
+		}
+		last := s.sent[node.Hash]
+		if last == nil {
+			last = &delivery{}
+			s.sent[node.Hash] = last
+		}
+		age := time.Since(last.sent)
+		due := last.key != string(key) || age >= time.Duration(s.cfg.Params.Schedule.Resend)*time.Second ||
+			!last.ok && age >= time.Duration(s.cfg.Params.Schedule.ProbeInterval)*time.Second
+		if last.pending || !due {
+			continue
+		}
+		*last = delivery{key: string(key), sent: time.Now(), pending: true}
+		wg.Go(func() {
+			err := part.post(ctx, s.http, s.cfg.Signer, node.Address)
+			select {
+			case done <- deliveryResult{node, string(key), err}:
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+func (s *Scheduler) delivered(r deliveryResult) {
+	if r.err != nil {
+		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
+	}
+	if last := s.sent[r.node.Hash]; last != nil && last.key == r.key {
+		last.pending, last.ok = false, r.err == nil
+	}
+}
+
+// part returns the allocation of one compute node, sorted.
+func (v *view) part(compute string) allocation {
+	a := allocation{PersistentVMs: []message.Hash{}, Instances: []message.Hash{}, OnDemandVMs: []message.Hash{}}
+	for _, hash := range slices.Sorted(maps.Keys(v.plan)) {
+		p := v.plan[hash]
+		if p.Compute.Hash != compute {
+			continue
+		}
+		switch {
+		case p.Workload.Type == message.TypeInstance:
+			a.Instances = append(a.Instances, hash)
+		case p.Workload.Persistent:
+			a.PersistentVMs = append(a.PersistentVMs, hash)
+		default:
+			a.OnDemandVMs = append(a.OnDemandVMs, hash)
+		}
+	}
+	return a
+}
+
+// rand64 makes two payloads of the same second differ; compute nodes refuse a payload that they have seen.
+func rand64() uint64 { return rand.Uint64() }
