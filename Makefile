@@ -7,7 +7,7 @@ BUILD := build
 GO := go
 LDFLAGS := -s -w
 GUEST := $(BUILD)/guest
-RUNTIME := $(GUEST)/runtime.squashfs
+RUNTIME := $(GUEST)/runtime-python.squashfs
 
 .PHONY: setup build guest demo test unit e2e contracts official lint bench clean
 

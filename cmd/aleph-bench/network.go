@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aleph-im/aleph-go/devnet"
+)
+
+const (
+	benchBasePort = 24024
+	warmCalls     = 200
+	idleWait      = 10 * time.Second
+)
+
+// network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
+// warm call costs beyond the program's own time.
+func network(ctx context.Context, root string) ([]Result, error) {
+	dir, err := os.MkdirTemp("", "aleph-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("create data folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	net, err := devnet.New(devnet.Config{
+		Dir: dir, Alephd: filepath.Join(root, "build", "alephd"), GuestDir: filepath.Join(root, "build", "guest"),
+		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- net.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	select {
+	case err := <-ended:
+		ended <- err
+		return nil, fmt.Errorf("the network did not come up: %w", err)
+	case <-net.Ready():
+	}
+	info := net.Info()
+	results := []Result{{Name: "network-up-s", Value: info.UpAfter, Unit: "s"}}
+
+	select { // an idle node is one that was left alone for a while
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(idleWait):
+	}
+	idle, err := residentMiB(info.Core[1].PID)
+	if err != nil {
+		return nil, err
+	}
+	results = append(results, Result{Name: "ccn-idle-mib", Value: idle, Unit: "MiB"})
+
+	overhead, err := warmOverhead(ctx, root, info)
+	if err != nil {
+		return nil, err
+	}
+	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
+}
+
+// residentMiB reads how much memory a process holds.
+func residentMiB(pid int) (float64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
+	}
+	match := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(raw)
+	if match == nil {
+		return 0, fmt.Errorf("process %d has no resident memory", pid)
+	}
+	kib, err := strconv.ParseFloat(string(match[1]), 64)
+	return kib / 1024, err
+}
+
+// warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
+// of a call less what the guest measured of the program itself.
+func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, error) {
+	aleph := func(args ...string) ([]byte, error) {
+		args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
+		out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
+		if err != nil {
+			return nil, fmt.Errorf("aleph %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+		return out, nil
+	}
+	out, err := aleph("-o", "json", "program", "deploy", filepath.Join(root, "examples", "hello-fastapi"))
+	if err != nil {
+		return 0, err
+	}
+	var deployed struct {
+		Hash string `json:"item_hash"`
+		URL  string `json:"url"`
+	}
+	if err := json.Unmarshal(out, &deployed); err != nil {
+		return 0, fmt.Errorf("answer of deploy: %w", err)
+	}
+	if _, err := aleph("program", "call", deployed.Hash, "/", "--timeout", "150s"); err != nil {
+		return 0, err
+	}
+	var overheads []float64
+	for range warmCalls {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, deployed.URL, nil)
+		if err != nil {
+			return 0, fmt.Errorf("address of the program: %w", err)
+		}
+		began := time.Now()
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, fmt.Errorf("call the program: %w", err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		total := time.Since(began)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("the program answered %s: %s", resp.Status, body)
+		}
+		own, err := programTime(resp.Header.Get("Server-Timing"))
+		if err != nil {
+			return 0, err
+		}
+		overheads = append(overheads, total.Seconds()*1000-own)
+	}
+	slices.Sort(overheads)
+	return overheads[len(overheads)/2], nil
+}
+
+// programTime reads the milliseconds that the guest measured between handing the request to the program and its answer.
+func programTime(header string) (float64, error) {
+	for entry := range strings.SplitSeq(header, ",") {
+		name, duration, found := strings.Cut(strings.TrimSpace(entry), ";dur=")
+		if found && name == "app" {
+			return strconv.ParseFloat(duration, 64)
+		}
+	}
+	return 0, fmt.Errorf("the answer does not say what the program took (Server-Timing: %q)", header)
+}
+
+// demo measures `make demo ONCE=1` without its set-up: from the start of the network to the program's answer and the
+// orderly end, with an empty data folder.
+func demo(ctx context.Context, root string) ([]Result, error) {
+	if err := os.RemoveAll(filepath.Join(root, ".devnet")); err != nil {
+		return nil, fmt.Errorf("remove the last demo's network: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "demo.sh"), "--once")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w\n%s", err, out)
+	}
+	match := regexp.MustCompile(`after\s+([0-9.]+) s`).FindSubmatch(out)
+	if match == nil {
+		return nil, fmt.Errorf("the demo did not say when the program answered:\n%s", out)
+	}
+	seconds, err := strconv.ParseFloat(string(match[1]), 64)
+	return []Result{{Name: "demo-answer-s", Value: seconds, Unit: "s"}}, err
+}
