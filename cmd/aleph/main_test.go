@@ -165,6 +165,27 @@ func TestFilesComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
+func TestDeleteAsksFirst(t *testing.T) {
+	node := newFakeNode(t)
+	u := newUser(t, node.URL)
+	code, out, errOut := u.run("-o", "json", "program", "deploy", fastAPI(t))
+	var d deployed
+	if err := json.Unmarshal([]byte(out), &d); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v: %s", code, err, errOut)
+	}
+	before := len(node.messages)
+	if code, _, errOut = u.run("--no-input", "program", "delete", string(d.ItemHash)); code != exitUsage || !strings.Contains(errOut, "--yes") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	u.in = "n\n"
+	if code, _, errOut = u.run("program", "delete", string(d.ItemHash)); code != exitFailed || len(node.messages) != before {
+		t.Errorf("refused, exit code %d: %s", code, errOut)
+	}
+	if code, out, errOut = u.run("--yes", "program", "delete", string(d.ItemHash)); code != 0 || strings.Count(out, "forgotten") != 2 {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	node := newFakeNode(t)
 	open := filepath.Join(t.TempDir(), "open.key")
@@ -189,7 +210,7 @@ func TestExitCodes(t *testing.T) {
 		{"open key file", node.URL, []string{"--key-file", open, "account", "show"}, exitKey, "chmod 600 " + open},
 		{"missing account", node.URL, []string{"--account", "nobody", "account", "show"}, exitKey, "aleph account create"},
 		{"nobody answers", "http://127.0.0.1:1", []string{"message", "get", hash}, exitNetwork, "127.0.0.1:1"},
-		{"destroy unasked", node.URL, []string{"--no-input", "program", "delete", hash}, exitNotFound, ""},
+		{"delete what is not there", node.URL, []string{"--no-input", "program", "delete", hash}, exitNotFound, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
