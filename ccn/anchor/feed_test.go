@@ -66,7 +66,7 @@ func newRig(t testing.TB) *rig {
 	}
 	r := &rig{t: t, state: &memoryState{}}
 	r.backend = simulated.NewBackend(types.GenesisAlloc{
-		token:                                {Code: artifact.DeployedBytecode, Balance: new(big.Int)},
+		token:                                 {Code: artifact.DeployedBytecode, Balance: new(big.Int)},
 		crypto.PubkeyToAddress(key.PublicKey): {Balance: new(big.Int).Mul(big.NewInt(1e18), big.NewInt(1000))},
 	})
 	t.Cleanup(func() { r.backend.Close() })

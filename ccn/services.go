@@ -1,0 +1,141 @@
+package ccn
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/ethclient"
+
+	"github.com/aleph-im/aleph-go/ccn/anchor"
+	"github.com/aleph-im/aleph-go/ccn/authority"
+	"github.com/aleph-im/aleph-go/ccn/schedule"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature"
+)
+
+// devnetPoll is how often a chain on the same machine is asked for new blocks.
+const devnetPoll = 500 * time.Millisecond
+
+// addServices adds what reads applied messages and publishes of its own: the scheduler, and with the network's key the
+// balances and the registry.
+func (n *Node) addServices() error {
+	cfg := schedule.Config{Params: n.cfg.Params, Store: n.store, Logger: n.cfg.Logger.With("part", "schedule")}
+	if n.cfg.Account != nil {
+		cfg.Signer = n.cfg.Account
+		cfg.Publish = n.author(n.cfg.Account).Aggregate
+	}
+	scheduler, err := schedule.New(cfg)
+	if err != nil {
+		return err
+	}
+	n.scheduler = scheduler
+	n.services = append(n.services, service{"schedule", scheduler.Run})
+	watchers := []watcher{{n.movesPlan, scheduler.Notify}}
+	if n.cfg.Authority != nil {
+		author := n.author(n.cfg.Authority)
+		registry, err := authority.New(authority.Config{
+			Params: n.cfg.Params, Store: n.store, Author: author, Logger: n.cfg.Logger.With("part", "registry"),
+		})
+		if err != nil {
+			return err
+		}
+		n.services = append(n.services, service{"registry", registry.Run})
+		watchers = append(watchers, watcher{n.movesRegistry, registry.Notify})
+		if n.cfg.EthereumRPC != "" {
+			if err := n.addBalances(author); err != nil {
+				return err
+			}
+		}
+	}
+	n.services = append(n.services, service{"watchers", func(ctx context.Context) error { return n.tell(ctx, watchers) }})
+	return nil
+}
+
+// author publishes in the name of account through this node.
+func (n *Node) author(account signature.Account) *authority.Author {
+	return &authority.Author{
+		Account:   account,
+		Channel:   n.cfg.Params.Corechannel.Channels[0],
+		MaxInline: n.cfg.Params.MaxInlineContent,
+		Submit:    n.submitOwn,
+		PutFile: func(ctx context.Context, content []byte) (message.Hash, error) {
+			hash, _, err := n.files.Put(ctx, bytes.NewReader(content), int64(len(content)))
+			return hash, err
+		},
+	}
+}
+
+func (n *Node) addBalances(author *authority.Author) error {
+	chain, err := ethclient.Dial(n.cfg.EthereumRPC)
+	if err != nil {
+		return fmt.Errorf("connect to the Ethereum node %s: %w", n.cfg.EthereumRPC, err)
+	}
+	token := n.cfg.Params.Token
+	cfg := anchor.Config{
+		Chain:       chain,
+		Token:       common.HexToAddress(token.Contract),
+		ChainID:     token.ChainID,
+		StartHeight: uint64(token.StartHeight),
+		State:       authority.Cursor{Store: n.store, Key: "balances/" + token.Contract},
+		Publish: func(ctx context.Context, content any) error {
+			return author.Post(ctx, n.cfg.Params.Balances.PostTypes[0], "", content)
+		},
+		Logger: n.cfg.Logger.With("part", "balances"),
+	}
+	if n.cfg.Params.Name == "devnet" {
+		cfg.Poll = devnetPoll
+	}
+	feed, err := anchor.New(cfg)
+	if err != nil {
+		return err
+	}
+	n.services = append(n.services, service{"balances", feed.Run})
+	return nil
+}
+
+// watcher is a service that looks again when a message was applied on which its work depends.
+type watcher struct {
+	concerned func(message.Content) bool
+	notify    func()
+}
+
+// tell follows what intake applies and notifies the watchers that it concerns; all of them, when events were lost.
+func (n *Node) tell(ctx context.Context, watchers []watcher) error {
+	events, cancel := n.intake.Subscribe(4096)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, open := <-events:
+			if !open {
+				return nil
+			}
+			for _, w := range watchers {
+				if e.Missed > 0 || e.Status == message.StatusProcessed && e.Content != nil && w.concerned(e.Content) {
+					w.notify()
+				}
+			}
+		}
+	}
+}
+
+func (n *Node) movesPlan(c message.Content) bool {
+	switch c := c.(type) {
+	case *message.Program, *message.Instance, *message.Forget:
+		return true
+	case *message.Aggregate:
+		return c.Key == schedule.StatusKey || slices.Contains(n.cfg.Params.Corechannel.Keys, c.Key)
+	}
+	return false
+}
+
+func (n *Node) movesRegistry(c message.Content) bool {
+	post, ok := c.(*message.Post)
+	return ok && (post.PostType == n.cfg.Params.Nodes.OperationType || post.PostType == message.PostTypeAmend ||
+		slices.Contains(n.cfg.Params.Balances.PostTypes, post.PostType))
+}
