@@ -15,7 +15,7 @@ import (
 // newRoot is where the program's root is put together before it becomes /.
 const newRoot = "/newroot"
 
-// setUp makes the machine that the configuration describes: clock, root, code, volumes, name, loopback.
+// setUp makes the machine that the configuration describes: clock, root, archives, volumes, name, loopback.
 func setUp(c *wire.Config) error {
 	if !c.Time.IsZero() {
 		now := unix.NsecToTimeval(c.Time.UnixNano())
@@ -26,9 +26,9 @@ func setUp(c *wire.Config) error {
 	if err := mountRoot(c.Root); err != nil {
 		return err
 	}
-	if c.Code != nil {
-		if err := provideCode(c.Code, newRoot+wire.CodeDir); err != nil {
-			return fmt.Errorf("code: %w", err)
+	for _, a := range c.Archives {
+		if err := provide(a); err != nil {
+			return fmt.Errorf("archive at %s: %w", a.Dir, err)
 		}
 	}
 	for _, v := range c.Volumes {
@@ -66,9 +66,6 @@ func mountVolume(v wire.Volume) error {
 	target, err := inRoot(v.Mount)
 	if err != nil {
 		return err
-	}
-	if v.Device == "" {
-		return mount("tmpfs", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%dm", v.SizeMiB))
 	}
 	path, err := waitDevice(v.Device)
 	if err != nil {

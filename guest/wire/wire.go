@@ -48,31 +48,31 @@ type Config struct {
 	Hostname string    `json:"hostname"`
 	Time     time.Time `json:"time"` // the host's clock
 	Root     string    `json:"root"` // device of the read-only root filesystem (squashfs): "vda"
-	Code     *Code     `json:"code,omitempty"`
+	Archives []Archive `json:"archives,omitempty"`
 	Volumes  []Volume  `json:"volumes,omitempty"`
 	Args     []string  `json:"args"` // program and arguments; a relative path is taken from Dir, a bare name from PATH
 	Dir      string    `json:"dir"`
 	Env      []string  `json:"env"` // NAME=value, the whole environment
 }
 
-// Code is the user's archive, as the bytes of a block device.
-type Code struct {
+// Archive is code or data of the user, as the bytes of a block device.
+type Archive struct {
 	Device   string `json:"device"`
 	Encoding string `json:"encoding"` // "zip", "squashfs" or "plain"
 	Size     int64  `json:"size"`     // bytes; a device is padded to whole sectors
-	Name     string `json:"name"`     // plain: the file to write in CodeDir
+	Dir      string `json:"dir"`      // where its content goes
+	Name     string `json:"name"`     // plain: the file to write in Dir
 	// MaxUnpacked bounds what a zip may unpack to, in bytes; MaxFiles how many entries it may have.
 	MaxUnpacked int64 `json:"max_unpacked"`
 	MaxFiles    int   `json:"max_files"`
 }
 
-// Volume is a block device to mount. A volume without device is an empty folder in the guest's memory.
+// Volume is a block device to mount.
 type Volume struct {
-	Device   string `json:"device,omitempty"`
+	Device   string `json:"device"`
 	Mount    string `json:"mount"`
-	FS       string `json:"fs"` // "squashfs", "ext4" or "tmpfs"
+	FS       string `json:"fs"` // "squashfs" or "ext4"
 	ReadOnly bool   `json:"read_only"`
-	SizeMiB  int64  `json:"size_mib,omitempty"` // tmpfs only
 }
 
 // Command is sent by the host after the configuration.

@@ -16,8 +16,12 @@ import (
 	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
-// provideCode puts the user's archive at dir.
-func provideCode(c *wire.Code, dir string) error {
+// provide puts an archive of the user where it belongs.
+func provide(c wire.Archive) error {
+	dir, err := inRoot(c.Dir)
+	if err != nil {
+		return err
+	}
 	device, err := waitDevice(c.Device)
 	if err != nil {
 		return err
@@ -47,7 +51,7 @@ func provideCode(c *wire.Code, dir string) error {
 		return explain(Unzip(archive, c.Size, root, Limits{Bytes: c.MaxUnpacked, Files: c.MaxFiles}))
 	case "plain":
 		if c.Name == "" || filepath.Base(c.Name) != c.Name {
-			return fmt.Errorf("%q is no name for a file of plain code", c.Name)
+			return fmt.Errorf("%q is no name for a file", c.Name)
 		}
 		return explain(writeFile(root, c.Name, 0o755, archive, &budget{left: c.Size}))
 	}
@@ -57,7 +61,7 @@ func provideCode(c *wire.Code, dir string) error {
 // explain adds to an error of the filesystem what the user can do about it.
 func explain(err error) error {
 	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w: unpacked code is held in memory; give the program more memory, or ship the code as squashfs, which is read from disk", err)
+		return fmt.Errorf("%w: what is unpacked is held in memory; give the program more memory, or use a squashfs image, which is read from disk", err)
 	}
 	return err
 }
