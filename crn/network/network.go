@@ -1,0 +1,243 @@
+// Package network is the compute node's view of the network: messages and files, fetched over HTTP from a core node and checked
+// against their hashes, whoever served them. crn/execution calls it.
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// What callers tell apart.
+var (
+	// ErrNotFound: the core node does not have it, or has it no longer.
+	ErrNotFound = errors.New("not found on the network")
+	// ErrNotProgram: the message exists, and is of another type.
+	ErrNotProgram = errors.New("message is not a program")
+	// ErrUnavailable: the core node does not answer.
+	ErrUnavailable = errors.New("the core node does not answer")
+	// ErrCorrupt: what was served does not hash to its name.
+	ErrCorrupt = errors.New("the bytes served do not match their hash")
+	// ErrTooLarge: the file exceeds the caller's bound.
+	ErrTooLarge = errors.New("file is too large")
+)
+
+// Config of a client.
+type Config struct {
+	API string // base URL of a core node, for example "http://127.0.0.1:4024"
+	Dir string // cache of files and messages
+	// CacheLimit bounds the cached files, in bytes; 20 GiB when 0. Files in use are safe: a running machine holds them open.
+	CacheLimit int64
+	// HTTP is the transport to use; one of the client's own when nil.
+	HTTP http.RoundTripper
+}
+
+// Client fetches from one core node. Safe for concurrent use.
+type Client struct {
+	cfg     Config
+	http    *http.Client
+	flights singleflight.Group
+
+	mu       sync.Mutex
+	verified map[message.Hash]stamp // files whose bytes this process has checked
+}
+
+// How long the network may take. Files have no bound on the whole, only on silence: they may be large and lines slow.
+const (
+	callTimeout  = 30 * time.Second
+	stallTimeout = 2 * time.Minute
+	attempts     = 3
+)
+
+// maxMessage bounds an answer that holds messages, in bytes.
+const maxMessage = 8 << 20
+
+// New prepares the cache.
+func New(cfg Config) (*Client, error) {
+	if u, err := url.Parse(cfg.API); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("address of the core node: %q is no http(s) URL", cfg.API)
+	}
+	cfg.API = strings.TrimRight(cfg.API, "/")
+	if cfg.CacheLimit == 0 {
+		cfg.CacheLimit = 20 << 30
+	}
+	for _, dir := range []string{"files", "messages"} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
+			return nil, fmt.Errorf("prepare the cache: %w", err)
+		}
+	}
+	// Downloads that a killed process left behind.
+	parts, _ := filepath.Glob(filepath.Join(cfg.Dir, "files", ".part-*"))
+	for _, part := range parts {
+		os.Remove(part)
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: callTimeout}).DialContext,
+			ResponseHeaderTimeout: callTimeout, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
+		}
+	}
+	return &Client{cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, verified: map[message.Hash]stamp{}}, nil
+}
+
+// Program fetches the message of a program. Its content hashes to hash. The core node is asked each time, because messages are
+// forgotten; when it cannot be reached, an earlier answer serves.
+func (c *Client) Program(ctx context.Context, hash message.Hash) (*message.Program, error) {
+	content, err := c.content(ctx, hash)
+	if err != nil {
+		return nil, fmt.Errorf("program %s: %w", hash, err)
+	}
+	program, ok := content.(*message.Program)
+	if !ok {
+		return nil, fmt.Errorf("program %s: %w but of type %s", hash, ErrNotProgram, content.Type())
+	}
+	return program, nil
+}
+
+// content returns the content of a message, from the core node or else from the cache.
+func (c *Client) content(ctx context.Context, hash message.Hash) (message.Content, error) {
+	cached := filepath.Join(c.cfg.Dir, "messages", string(hash)+".json")
+	raw, err := c.envelope(ctx, url.Values{"hashes": {string(hash)}})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		os.Remove(cached)
+		return nil, err
+	case err != nil:
+		stored, readErr := os.ReadFile(cached)
+		if readErr != nil {
+			return nil, err
+		}
+		raw = stored
+	}
+	content, parseErr := c.parse(ctx, hash, raw)
+	if parseErr != nil {
+		return nil, parseErr
+	}
+	if err == nil {
+		if err := writeAtomic(cached, raw); err != nil {
+			return nil, fmt.Errorf("cache the message: %w", err)
+		}
+	}
+	return content, nil
+}
+
+// envelope asks for the first message that the query finds.
+func (c *Client) envelope(ctx context.Context, query url.Values) (json.RawMessage, error) {
+	query.Set("pagination", "1")
+	query.Set("page", "1")
+	var answer struct {
+		Messages []json.RawMessage `json:"messages"`
+	}
+	raw, err := c.get(ctx, "/api/v0/messages.json?"+query.Encode())
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, fmt.Errorf("%w sensibly: %w", ErrUnavailable, err)
+	}
+	if len(answer.Messages) == 0 {
+		return nil, ErrNotFound
+	}
+	return answer.Messages[0], nil
+}
+
+// parse reads an envelope, checks that it is the message asked for and returns its content, fetching it where it is a file.
+func (c *Client) parse(ctx context.Context, hash message.Hash, raw []byte) (message.Content, error) {
+	m, content, err := message.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", hash, err)
+	}
+	if m.ItemHash != hash {
+		return nil, fmt.Errorf("message %s: %w: it is %s", hash, ErrCorrupt, m.ItemHash)
+	}
+	if content != nil {
+		return content, nil
+	}
+	file, err := c.fetch(ctx, m.ItemHash, maxMessage)
+	if err != nil {
+		return nil, fmt.Errorf("content of message %s: %w", hash, err)
+	}
+	body, err := os.ReadFile(file.Path)
+	if err != nil {
+		return nil, fmt.Errorf("content of message %s: %w", hash, err)
+	}
+	content, _, err = m.ParseFetched(body)
+	return content, err
+}
+
+// get returns the body of a small answer, trying again while the core node is unreachable or overloaded.
+func (c *Client) get(ctx context.Context, path string) ([]byte, error) {
+	var body []byte
+	err := retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		response, err := c.request(ctx, path)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(response.Body, maxMessage+1))
+		if err == nil && len(body) > maxMessage {
+			return ErrTooLarge
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return nil
+	})
+	return body, err
+}
+
+// request sends a GET and sorts the refusals.
+func (c *Client) request(ctx context.Context, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.cfg.API+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
+	response.Body.Close()
+	switch {
+	case response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusGone:
+		return nil, ErrNotFound
+	default:
+		return nil, fmt.Errorf("%w: %s answers %s", ErrUnavailable, c.cfg.API, response.Status)
+	}
+}
+
+// retry repeats what failed for want of a core node, with growing pauses.
+func retry(ctx context.Context, do func() error) error {
+	pause := 100 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		err := do()
+		if err == nil || attempt == attempts || !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+			pause *= 4
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
