@@ -1,0 +1,100 @@
+package execution
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"github.com/aleph-im/aleph-go/crn/logfile"
+	"github.com/aleph-im/aleph-go/guest/wire"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// logLimit bounds what is kept of a program's output, in bytes.
+const logLimit = 4 << 20
+
+// logHook opens the file that the program's output goes to. It stays when the machine ends: that is when it is read.
+type logHook struct{ *Pool }
+
+func (h logHook) start(_ context.Context, x *Execution) error {
+	file, err := logfile.Open(h.logPath(x.hash), logLimit)
+	if err != nil {
+		return err
+	}
+	x.logs = &programLog{file: file}
+	return nil
+}
+
+func (h logHook) stop(_ context.Context, x *Execution) {
+	if x.logs == nil {
+		return
+	}
+	if err := errors.Join(x.logs.err, x.logs.file.Close()); err != nil {
+		h.cfg.Log.Warn("program's output was lost", "hash", x.hash, "error", err)
+	}
+}
+
+func (p *Pool) logPath(hash message.Hash) string {
+	return filepath.Join(p.cfg.Dir, logDir, string(hash)+".log")
+}
+
+// programLog writes lines as JSON. The first failure is kept, and writing goes on: a disk may have room again.
+type programLog struct {
+	file *logfile.File
+	err  error
+}
+
+func (l *programLog) add(line wire.LogLine) {
+	raw, err := json.Marshal(line)
+	if err == nil {
+		_, err = l.file.Write(append(raw, '\n'))
+	}
+	if err != nil && l.err == nil {
+		l.err = err
+	}
+}
+
+// Logs yields what is kept of the output of a program, oldest first, also after its machine has ended. The error is
+// os.ErrNotExist when this node never ran it.
+func (p *Pool) Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error) {
+	if _, err := os.Stat(p.logPath(hash)); err != nil {
+		return nil, nil, fmt.Errorf("logs of program %s: %w", hash, err)
+	}
+	file, err := logfile.Read(p.logPath(hash))
+	if err != nil {
+		return nil, nil, fmt.Errorf("logs of program %s: %w", hash, err)
+	}
+	scanner := bufio.NewScanner(file)
+	scanner.Buffer(nil, 8*wire.MaxLine)
+	return func(yield func(wire.LogLine) bool) {
+		for scanner.Scan() {
+			var line wire.LogLine
+			// A line that a full disk cut short is passed over.
+			if json.Unmarshal(scanner.Bytes(), &line) == nil && !yield(line) {
+				return
+			}
+		}
+	}, file, nil
+}
+
+// Owner returns the address that a program belongs to.
+func (p *Pool) Owner(ctx context.Context, hash message.Hash) (string, error) {
+	p.mu.Lock()
+	x := p.executions[hash]
+	if x != nil && !x.times.Started.IsZero() {
+		defer p.mu.Unlock()
+		return x.program.Address, nil
+	}
+	p.mu.Unlock()
+	program, err := p.cfg.Network.Program(ctx, hash)
+	if err != nil {
+		return "", err
+	}
+	return program.Address, nil
+}
