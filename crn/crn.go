@@ -1,0 +1,307 @@
+// Package crn is the compute node: it runs the programs of the network in virtual machines and answers their calls.
+// cmd/alephd runs it. This file wires the parts; the parts are:
+//
+//	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
+//	execution  the life of one workload
+//	network    messages and files, fetched from a core node and checked
+//	guest      the host's side of the channel to the program that is PID 1 in our machines
+//	image      kernel, initramfs, checks of archives
+//	vm, vm/qemu  machines
+package crn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/api"
+	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/guest/wire"
+)
+
+// Config of a compute node. Only DataDir and CoreNode have no default.
+type Config struct {
+	// Listen is the address of the HTTP API; "127.0.0.1:4020" when empty. A reverse proxy in front gives it TLS and keeps Host.
+	Listen string
+	// DataDir holds everything of the node: caches, volumes, logs, running machines. One node at a time uses it.
+	DataDir string
+	// CoreNode is the base URL of the core node that messages and files come from, for example "http://127.0.0.1:4024".
+	CoreNode string
+	// DomainName is the host name that users reach the node by; "localhost" when empty. Owners sign it with their operations.
+	DomainName string
+	// NodeHash is the hash of the message that registered the node; empty when unknown.
+	NodeHash string
+	// AllocationSigners are the addresses (EIP-55) whose allocations the node follows. With none, it only answers calls.
+	AllocationSigners []string
+	// AllocationTokenHash is the hex SHA-256 of a token that is accepted instead of a signature; empty for none.
+	AllocationTokenHash string
+	// SkipDomainCheck accepts operations of owners that were signed for another name, as on a network of one's own.
+	SkipDomainCheck bool
+
+	// GuestDir is the folder that crn/image/fetch-kernel.sh filled; DataDir/guest when empty.
+	GuestDir string
+	// GuestProgram is the file of the program that is PID 1 in guests; the one built in, or guest-init beside this program,
+	// when empty.
+	GuestProgram string
+	// QEMU is the program that runs machines; "qemu-system-x86_64" from PATH when empty.
+	QEMU string
+	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
+	Accelerator string
+
+	// MemoryMiB is what all machines together may have; half of the host's memory when 0.
+	MemoryMiB int
+	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
+	ReuseTimeout time.Duration
+	// InitTimeout is how long a program may take until it listens, from the start of its machine; 20 s under KVM and five times
+	// that emulated when 0.
+	InitTimeout time.Duration
+	// DrainTimeout is how long calls may go on when the node stops; 30 s when 0.
+	DrainTimeout time.Duration
+	// CacheLimit bounds the files that are kept for the next machine, in bytes; 20 GiB when 0.
+	CacheLimit int64
+	// IPv6Pool is the prefix that addresses of machines derive from; "fc00:1:2:3::/64" when empty.
+	IPv6Pool string
+	// HostIPv4 is reported to clients; the first address of the host that is not a loopback when empty.
+	HostIPv4 string
+
+	Log *slog.Logger // discarded when nil
+}
+
+func (c *Config) setDefaults() {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:4020"
+	}
+	if c.DomainName == "" {
+		c.DomainName = "localhost"
+	}
+	if c.GuestDir == "" {
+		c.GuestDir = filepath.Join(c.DataDir, "guest")
+	}
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = hostMemoryMiB() / 2
+	}
+	switch {
+	case c.ReuseTimeout == 0:
+		c.ReuseTimeout = time.Hour
+	case c.ReuseTimeout < 0:
+		c.ReuseTimeout = 0
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.IPv6Pool == "" {
+		c.IPv6Pool = "fc00:1:2:3::/64"
+	}
+	if c.HostIPv4 == "" {
+		c.HostIPv4 = hostIPv4()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// initTimeout is the default for a kind of machine; emulated ones are several times slower.
+func initTimeout(accelerator string) time.Duration {
+	if accelerator == "kvm" {
+		return 20 * time.Second
+	}
+	return 100 * time.Second
+}
+
+// CRN is a compute node.
+type CRN struct {
+	cfg      Config
+	lock     *os.File
+	listener net.Listener
+	server   *http.Server
+	pool     *execution.Pool
+	print    vm.Fingerprint
+}
+
+// New prepares a node: it takes the data folder, ends and removes what a killed node left there, finds out how machines run
+// here, and listens. Each error says what is missing and how to get it. Run must follow, or Close.
+func New(cfg Config) (_ *CRN, err error) {
+	cfg.setDefaults()
+	if cfg.DataDir == "" {
+		return nil, errors.New("a compute node needs a data folder")
+	}
+	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	pool6, err := netip.ParsePrefix(cfg.IPv6Pool)
+	if err != nil || !pool6.Addr().Is6() || pool6.Bits() > 64 {
+		return nil, fmt.Errorf("IPv6 pool %q: want a prefix of at most 64 bits, like fc00:1:2:3::/64", cfg.IPv6Pool)
+	}
+	n := &CRN{cfg: cfg}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	if n.lock, err = lockFolder(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	kernel, err := image.LoadKernel(cfg.GuestDir)
+	if err != nil {
+		return nil, err
+	}
+	program, err := image.GuestProgram(cfg.GuestProgram)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := image.Initramfs(filepath.Join(cfg.DataDir, "boot"), program, kernel)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := qemu.New(qemu.Config{
+		Dir: filepath.Join(cfg.DataDir, "qemu"), Binary: cfg.QEMU, Kernel: kernel.Path, Initrd: initrd,
+		BootMark: wire.BootMark, Accelerator: cfg.Accelerator,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	left, err := driver.Reap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(left) > 0 {
+		cfg.Log.Warn("ended machines that a killed node left behind", "machines", left)
+	}
+	if n.print, err = driver.Fingerprint(ctx); err != nil {
+		return nil, err
+	}
+	if n.cfg.InitTimeout == 0 {
+		n.cfg.InitTimeout = initTimeout(n.print.Accelerator)
+	}
+	source, err := network.New(network.Config{API: cfg.CoreNode, Dir: filepath.Join(cfg.DataDir, "cache"), CacheLimit: cfg.CacheLimit})
+	if err != nil {
+		return nil, err
+	}
+	executions := filepath.Join(cfg.DataDir, "executions")
+	n.pool, err = execution.New(execution.Config{
+		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
+		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	handler, err := api.New(api.Config{
+		Pool: n.pool, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
+		AllocationSigners: cfg.AllocationSigners, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
+		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: prometheus.NewRegistry(), Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		if errors.Is(err, unix.EADDRINUSE) {
+			return nil, fmt.Errorf("address %s is in use by another program: stop that, or choose another address: %w", cfg.Listen, err)
+		}
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	n.server = &http.Server{
+		Handler: handler, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	return n, nil
+}
+
+// Addr is where the API listens.
+func (n *CRN) Addr() net.Addr { return n.listener.Addr() }
+
+// Fingerprint says how machines run on this host.
+func (n *CRN) Fingerprint() vm.Fingerprint { return n.print }
+
+// Run answers requests until ctx ends; then it lets calls finish within the drain time, ends every machine and returns nil.
+func (n *CRN) Run(ctx context.Context) error {
+	defer n.Close()
+	n.cfg.Log.Info("compute node is up", "address", n.Addr().String(), "domain", n.cfg.DomainName, "core_node", n.cfg.CoreNode,
+		"accelerator", n.print.Accelerator, "reason", n.print.Reason, "memory_mib", n.cfg.MemoryMiB)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		// The pool first: while it drains, the node still says what it is doing.
+		err := n.pool.Run(ctx)
+		last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if n.server.Shutdown(last) != nil {
+			n.server.Close() // connections that outlast their machine have nothing more to say
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// Close gives back what New took, for a node that is not run.
+func (n *CRN) Close() {
+	if n.listener != nil {
+		n.listener.Close()
+	}
+	if n.lock != nil {
+		n.lock.Close()
+	}
+}
+
+// lockFolder keeps a second node off the folder: it would take the first one's machines for left behind.
+func lockFolder(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("data folder %s is in use by another compute node", dir)
+	}
+	return f, nil
+}
+
+func hostMemoryMiB() int {
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "MemTotal:" {
+			kib, _ := strconv.Atoi(fields[1])
+			return kib / 1024
+		}
+	}
+	return 0
+}
+
+func hostIPv4() string {
+	addresses, _ := net.InterfaceAddrs()
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
+}
