@@ -19,6 +19,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/p2p"
+	"github.com/aleph-im/aleph-go/ccn/schedule"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -71,6 +72,8 @@ type Node struct {
 	listener net.Listener
 	mux      *http.ServeMux
 	services []service
+
+	scheduler *schedule.Scheduler
 }
 
 // service is a part of the node that runs as long as the node.
