@@ -1,0 +1,152 @@
+// Package networktest is a core node for tests of the compute node: it serves messages and files that the test put in, over
+// HTTP, without judging them.
+package networktest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Owner is the address that publishes everything.
+const Owner = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"
+
+// CoreNode serves what it was given.
+type CoreNode struct {
+	URL string
+
+	t        testing.TB
+	mu       sync.Mutex
+	messages []json.RawMessage
+	hashes   map[message.Hash]json.RawMessage
+	files    map[message.Hash][]byte
+	requests map[string]int
+	now      time.Time
+}
+
+// New starts a core node that lives as long as the test.
+func New(t testing.TB) *CoreNode {
+	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, now: time.Unix(1_700_000_000, 0)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v0/messages.json", n.list)
+	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	n.URL = server.URL
+	return n
+}
+
+// Publish adds a message with the given content, signed by nobody.
+func (n *CoreNode) Publish(kind message.Type, content map[string]any) message.Hash {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.now = n.now.Add(time.Second)
+	if content["address"] == nil {
+		content["address"] = Owner
+	}
+	content["time"] = float64(n.now.Unix())
+	raw, err := json.Marshal(content)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	hash := message.HashBytes(raw)
+	envelope, err := json.Marshal(map[string]any{
+		"sender": content["address"], "chain": "ETH", "type": kind, "signature": "0x00", "item_type": "inline", "item_content": string(raw),
+		"item_hash": hash, "time": n.now.Unix(), "channel": "TEST", "content": json.RawMessage(raw), "confirmed": false,
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.messages = append(n.messages, envelope)
+	n.hashes[hash] = envelope
+	return hash
+}
+
+// Store adds a file and the message that names it.
+func (n *CoreNode) Store(content []byte) message.Hash {
+	n.t.Helper()
+	return n.Publish(message.TypeStore, map[string]any{"item_type": "storage", "item_hash": n.AddFile(content)})
+}
+
+// AddFile adds a file alone.
+func (n *CoreNode) AddFile(content []byte) message.Hash {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	hash := message.HashBytes(content)
+	n.files[hash] = content
+	return hash
+}
+
+// Corrupt makes the node serve other bytes under a name.
+func (n *CoreNode) Corrupt(hash message.Hash, content []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.files[hash] = content
+}
+
+// Forget removes a message.
+func (n *CoreNode) Forget(hash message.Hash) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.messages = slices.DeleteFunc(n.messages, func(m json.RawMessage) bool { return string(m) == string(n.hashes[hash]) })
+	delete(n.hashes, hash)
+}
+
+// Requests returns how often a path was asked for.
+func (n *CoreNode) Requests(path string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.requests[path]
+}
+
+func (n *CoreNode) list(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.requests[r.URL.Path]++
+	found := []json.RawMessage{}
+	q := r.URL.Query()
+	if hash := q.Get("hashes"); hash != "" {
+		if m := n.hashes[message.Hash(hash)]; m != nil {
+			found = append(found, m)
+		}
+	}
+	if ref := q.Get("refs"); ref != "" {
+		for _, m := range slices.Backward(n.messages) {
+			var envelope struct{ Content struct{ Ref, Address string } }
+			if json.Unmarshal(m, &envelope) == nil && envelope.Content.Ref == ref && (q.Get("owners") == "" || envelope.Content.Address == q.Get("owners")) {
+				found = append(found, m)
+				break
+			}
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"messages": found, "pagination_total": len(found)})
+}
+
+func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	n.requests[r.URL.Path]++
+	content, ok := n.files[message.Hash(r.PathValue("hash"))]
+	n.mu.Unlock()
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write(content)
+}
+
+// Program is the content of a program message with what most tests want; the test changes what it is about.
+func Program(code, runtime message.Hash, encoding message.Encoding, entrypoint string) map[string]any {
+	return map[string]any{
+		"type": "vm-function", "allow_amend": false, "on": map[string]any{"http": true},
+		"code":        map[string]any{"encoding": encoding, "entrypoint": entrypoint, "ref": code, "use_latest": false},
+		"runtime":     map[string]any{"ref": runtime, "use_latest": false, "comment": "test"},
+		"environment": map[string]any{}, "resources": map[string]any{"vcpus": 1, "memory": 128, "seconds": 30}, "volumes": []any{},
+	}
+}

@@ -1,0 +1,81 @@
+// Command probe is a program that tests run in machines: it does what its path asks for.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+func main() {
+	fmt.Println("probe: started")
+	fmt.Fprintln(os.Stderr, "probe: complaining")
+	switch os.Getenv("MODE") {
+	case "silent":
+		select {}
+	case "exit":
+		fmt.Println("probe: giving up")
+		os.Exit(3)
+	}
+	var calls atomic.Int64
+	started := time.Now().UnixNano()
+	http.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, started, " ", calls.Add(1)) })
+	http.HandleFunc("/echo/", func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Set-Cookie", "a=1")
+		h.Add("Set-Cookie", "b=2")
+		h.Set("Server", "probe")
+		h.Set("X-Path", r.URL.EscapedPath())
+		h.Set("X-Query", r.URL.RawQuery)
+		h.Set("X-Host", r.Host)
+		h.Set("X-Method", r.Method)
+		h.Set("X-Forwarded", r.Header.Get("X-Forwarded-For"))
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.Copy(w, r.Body)
+	})
+	http.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+		for i := range 3 {
+			fmt.Fprintln(w, "part", i)
+			w.(http.Flusher).Flush()
+			if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != nil {
+				return
+			}
+		}
+	})
+	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	http.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(4) })
+	http.HandleFunc("/eat", func(w http.ResponseWriter, r *http.Request) {
+		var eaten [][]byte
+		for {
+			b := make([]byte, 8<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			eaten = append(eaten, b)
+		}
+	})
+	http.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Query().Get("path")
+		if r.Method == http.MethodPut {
+			body, _ := io.ReadAll(r.Body)
+			if err := os.WriteFile(path, body, 0o644); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+			return
+		}
+		http.ServeFile(w, r, path)
+	})
+	http.HandleFunc("/large", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.URL.Query().Get("bytes"))
+		_, _ = w.Write(make([]byte, n))
+	})
+	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name"))) })
+	if err := http.ListenAndServe("127.0.0.1:8080", nil); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
