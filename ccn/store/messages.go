@@ -118,11 +118,6 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	return nil
 }
 
-// LowerMessageTime sets the time of an applied message to t if that is smaller.
-func (tx *Tx) LowerMessageTime(h message.Hash, t message.Time) error {
-	return wrap(tx.exec(`UPDATE messages SET time = ? WHERE item_hash = ? AND time > ?`, int64(t), string(h), int64(t)), "lower time of %s", h)
-}
-
 // SetMessageStatus moves an applied message between processed and removing.
 func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
 	return wrap(tx.exec(`UPDATE messages SET status = ? WHERE item_hash = ?`, string(s), string(h)), "set status of %s", h)
