@@ -45,7 +45,9 @@ func NewTable(p *params.Network, pricing, settings []byte) (*Table, error) {
 		if err := json.Unmarshal(settings, &s); err != nil {
 			return nil, fmt.Errorf("read settings aggregate: %w", err)
 		}
-		t.gpus = s.GPUs
+		if s.GPUs != nil {
+			t.gpus = s.GPUs
+		}
 	}
 	for _, price := range prices {
 		var c calculator
