@@ -1,12 +1,15 @@
 package ccn
 
-// wire adds what stands on the node's core: the services that read and publish, and the routes that they answer.
+import "github.com/aleph-im/aleph-go/ccn/api"
+
+// wire adds what stands on the node's core: the services that read and publish, and the API.
 func (n *Node) wire() error {
 	if err := n.addServices(); err != nil {
 		return err
 	}
-	for pattern, handler := range n.scheduler.Routes() {
-		n.mux.Handle(pattern, handler)
-	}
+	n.mux.Handle("/", api.New(api.Config{
+		Params: n.cfg.Params, Store: n.store, Files: n.files, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
+		Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
+	}))
 	return nil
 }

@@ -32,6 +32,9 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
+// The registry lets each host name announce one node. These are all this machine; core nodes have addresses 127.0.0.1 to 3.
+var computeHosts = [computeNodes]string{"127.0.0.1", "localhost"}
+
 const (
 	coreNodes    = 3
 	computeNodes = 2
@@ -174,7 +177,7 @@ func (n *Net) coreProcess(i int) *Process {
 		"--network", "devnet",
 		"--data-dir", filepath.Join(n.cfg.Dir, name),
 		"--http-listen", fmt.Sprintf("127.0.0.1:%d", n.corePort(i)),
-		"--p2p-listen", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", n.p2pPort(i)),
+		"--p2p-listen", fmt.Sprintf("/ip4/127.0.0.%d/tcp/%d", i+1, n.p2pPort(i)),
 		"--key-file", n.keyFile(coreOwner + i),
 	}
 	var others []string
@@ -198,12 +201,13 @@ func (n *Net) computeProcess(i int) *Process {
 	for j := range coreNodes {
 		signers = append(signers, chain.Accounts()[coreOwner+j].Address.Hex())
 	}
-	return NewProcess(name, fmt.Sprintf("http://127.0.0.1:%d", n.computePort(i)), n.log(name), n.cfg.Alephd,
+	host := computeHosts[i]
+	return NewProcess(name, fmt.Sprintf("http://%s:%d", host, n.computePort(i)), n.log(name), n.cfg.Alephd,
 		"crn",
 		"--data-dir", filepath.Join(n.cfg.Dir, name),
 		"--http-listen", fmt.Sprintf("127.0.0.1:%d", n.computePort(i)),
 		"--ccn", fmt.Sprintf("http://127.0.0.1:%d", n.corePort(i)),
-		"--domain-name", "127.0.0.1",
+		"--domain-name", host,
 		"--guest-dir", n.cfg.GuestDir,
 		"--allocation-signers", strings.Join(signers, ","),
 	)
