@@ -409,7 +409,7 @@ func TestHostUniqueness(t *testing.T) { // spec §4.5
 	for i, c := range []struct{ wanted, got string }{
 		{"https://crn.example.org", "="},
 		{"no-host", "="},
-		{"neither", ""}, // one without host is enough
+		{"neither", ""},                        // one without host is enough
 		{"https://CRN.example.org:8443/x", ""}, // the same host
 		{"https://crn2.example.org/", "="},
 		{"http://[2001:db8::1]:80", "="},
