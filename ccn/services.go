@@ -12,7 +12,10 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/anchor"
 	"github.com/aleph-im/aleph-go/ccn/authority"
+	"github.com/aleph-im/aleph-go/ccn/catchup"
+	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/schedule"
+	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature"
 )
@@ -50,6 +53,9 @@ func (n *Node) addServices() error {
 				return err
 			}
 		}
+	}
+	if len(n.cfg.HTTPPeers) > 0 {
+		n.services = append(n.services, service{"catchup", n.catchUp().Run})
 	}
 	n.services = append(n.services, service{"watchers", func(ctx context.Context) error { return n.tell(ctx, watchers) }})
 	return nil
@@ -95,6 +101,24 @@ func (n *Node) addBalances(author *authority.Author) error {
 	}
 	n.services = append(n.services, service{"balances", feed.Run})
 	return nil
+}
+
+func (n *Node) catchUp() *catchup.Service {
+	return catchup.New(catchup.Config{
+		Peers: n.cfg.HTTPPeers,
+		Status: func(ctx context.Context, h message.Hash) (status message.Status, err error) {
+			err = n.store.Read(ctx, func(r *store.Reader) error {
+				status, _, err = r.Status(h)
+				return err
+			})
+			return status, err
+		},
+		Submit: func(ctx context.Context, envelope []byte) error {
+			_, err := n.intake.Submit(ctx, envelope, intake.OriginP2P)
+			return err
+		},
+		Logger: n.cfg.Logger.With("part", "catchup"),
+	})
 }
 
 // watcher is a service that looks again when a message was applied on which its work depends.

@@ -214,7 +214,7 @@ func scanContent(text string) (*decoder, error) {
 func scanContentBytes(text string) (*decoder, error) {
 	doc, err := scan(text)
 	if err != nil {
-		return nil, fmt.Errorf("Message content is not valid JSON data: %w", err)
+		return nil, fmt.Errorf("the content is not valid JSON: %w", err)
 	}
 	// A plain substring test, as on the network: databases cannot hold what this usually means.
 	if strings.Contains(text, `\u0000`) {

@@ -79,7 +79,6 @@ func New(cfg Config) *API {
 type fault struct {
 	status int
 	text   string // "" for the standard one, "404: Not Found"
-	json   bool
 }
 
 func (f *fault) Error() string { return f.body() }

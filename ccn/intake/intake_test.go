@@ -388,8 +388,7 @@ func TestMissingFilesAreFetched(t *testing.T) {
 		wanted[h] = text
 		return h
 	}
-	var r *rig
-	r = start(t, t.TempDir(), func(c *Config) {
+	r := start(t, t.TempDir(), func(c *Config) {
 		disk := c.Files
 		c.Fetch = func(ctx context.Context, h message.Hash, limit int64) (int64, error) {
 			return disk.PutExpecting(ctx, h, strings.NewReader(wanted[h]), limit)

@@ -324,7 +324,8 @@ func TestSlowHandlerLosesOnlyWhatExceedsTheWaitingRoom(t *testing.T) {
 func TestWaitingRoomIsBoundedInBytes(t *testing.T) {
 	r := newWaitingRoom(100, 1000)
 	m := message(make([]byte, 400))
-	if !r.admit(m) || !r.admit(m) || r.admit(m) || r.dropped.Load() != 1 {
+	first, second, third := r.admit(m), r.admit(m), r.admit(m)
+	if !first || !second || third || r.dropped.Load() != 1 {
 		t.Fatal("want two of 400 bytes in 1000, and the third counted")
 	}
 	r.leave(m)

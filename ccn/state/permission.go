@@ -65,7 +65,7 @@ const securityKey = "security"
 
 // allowed reports whether sender may act for owner. A malformed grant grants nothing.
 func allowed(r *store.Reader, sender, owner string, sc scope) (bool, error) {
-	if sender == owner || strings.ToLower(sender) == strings.ToLower(owner) {
+	if strings.EqualFold(sender, owner) {
 		return true, nil
 	}
 	row, err := r.Aggregate(owner, securityKey)
@@ -80,7 +80,7 @@ func allowed(r *store.Reader, sender, owner string, sc scope) (bool, error) {
 	}
 	for _, raw := range doc.Authorizations {
 		var g grant
-		if json.Unmarshal(raw, &g) == nil && strings.ToLower(g.Address) == strings.ToLower(sender) && g.covers(sc) {
+		if json.Unmarshal(raw, &g) == nil && strings.EqualFold(g.Address, sender) && g.covers(sc) {
 			return true, nil
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/devnet"
 	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
@@ -77,7 +78,7 @@ func TestProgramOfAUserRuns(t *testing.T) {
 				if !reflect.DeepEqual(first, answer.Message) {
 					return fmt.Errorf("%s holds another message: %v, want %v", node.Name, answer.Message, first)
 				}
-				where, err := client.New(client.Config{BaseURL: node.URL}).Allocation(ctx, hash)
+				where, err := client.New(client.Config{BaseURL: node.URL}).Allocation(ctx, message.Hash(hash))
 				if err != nil {
 					return err
 				}
@@ -92,7 +93,7 @@ func TestProgramOfAUserRuns(t *testing.T) {
 		}
 	})
 	t.Run("it moves when its compute node is killed", func(t *testing.T) {
-		where, err := client.New(client.Config{BaseURL: network.Core[0].URL}).Allocation(t.Context(), hash)
+		where, err := client.New(client.Config{BaseURL: network.Core[0].URL}).Allocation(t.Context(), message.Hash(hash))
 		if err != nil {
 			t.Fatal(err)
 		}

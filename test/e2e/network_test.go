@@ -23,6 +23,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/devnet"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 var (
@@ -44,6 +45,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	network, err = devnet.New(devnet.Config{
 		Dir: dir, Alephd: filepath.Join(root, "build", "alephd"), GuestDir: filepath.Join(root, "build", "guest"),
 		BasePort: 14024, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -132,7 +134,7 @@ func deploy(t *testing.T, folder string, flags ...string) string {
 
 // call asks the program over plain HTTP on the compute node that a core node names.
 func call(ctx context.Context, hash string) (status int, body []byte, err error) {
-	allocation, err := client.New(client.Config{BaseURL: network.Core[0].URL}).Allocation(ctx, hash)
+	allocation, err := client.New(client.Config{BaseURL: network.Core[0].URL}).Allocation(ctx, message.Hash(hash))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -42,8 +42,7 @@ type Config struct {
 
 // Driver is QEMU on this host.
 type Driver struct {
-	cfg    Config
-	binary string
+	cfg Config
 
 	mu    sync.Mutex // held while probing, so that one probe runs
 	print *vm.Fingerprint
