@@ -218,7 +218,7 @@ func scanContentBytes(text string) (*decoder, error) {
 	}
 	// A plain substring test, as on the network: databases cannot hold what this usually means.
 	if strings.Contains(text, `\u0000`) {
-		return nil, errors.New(`Unsupported character in message content: \u0000`)
+		return nil, errors.New(`unsupported character in the content: \u0000`)
 	}
 	return &decoder{document: doc}, nil
 }
