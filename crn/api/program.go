@@ -101,6 +101,8 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 		},
 		ErrorLog: nil,
 	}
+	// Answers may begin before the request's body has ended.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -203,6 +203,9 @@ func (x *Execution) ended() bool {
 	}
 }
 
+// isDead reports whether it had started and its program or machine is gone, even before run has noticed. pool.mu is held.
+func (x *Execution) isDead() bool { return !x.times.Started.IsZero() && x.ended() }
+
 func (x *Execution) mark(t *time.Time) {
 	x.pool.mu.Lock()
 	defer x.pool.mu.Unlock()

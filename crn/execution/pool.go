@@ -153,7 +153,8 @@ func (p *Pool) Acquire(ctx context.Context, hash message.Hash) (*Execution, erro
 			p.mu.Unlock()
 			return nil, err
 		}
-		if x.isStopping() {
+		if x.isStopping() || x.isDead() {
+			x.requestStop()
 			p.mu.Unlock()
 			select {
 			case <-x.stopped:

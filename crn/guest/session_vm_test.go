@@ -51,7 +51,7 @@ func boot(t *testing.T, encoding string, archive []byte, args ...string) (*guest
 	printed := &logs{}
 	session, err := guest.Open(ctx, machine.Channel(), wire.Config{
 		Hostname: "guest", Root: "vda", Args: args, Dir: wire.CodeDir,
-		Archives: []wire.Archive{{Device: "vdb", Encoding: encoding, Size: int64(len(archive)), Dir: wire.CodeDir, Name: "program", MaxUnpacked: 1 << 20, MaxFiles: 100}},
+		Archives: []wire.Archive{{Device: "vdb", Encoding: encoding, Size: int64(len(archive)), Dir: wire.CodeDir, Name: "program", MaxUnpacked: 64 << 20, MaxFiles: 100}},
 		Env:      []string{"PATH=/usr/bin:/bin", "PYTHONUNBUFFERED=1"},
 	}, printed.add)
 	if err != nil {

@@ -51,7 +51,7 @@ vmlinuz=$(find "$work/root/boot" -name 'vmlinuz-*' | head -n1)
 version=${vmlinuz##*/vmlinuz-}
 
 # In loading order where there is one. What is built into the kernel has no file and is passed over.
-wanted="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console virtio-rng \
+wanted="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console \
  crc16 mbcache jbd2 ext4 xxhash zstd_decompress squashfs overlay"
 mkdir -p "$work/modules"
 for name in $wanted; do

@@ -16,7 +16,7 @@ func main() {
 	fmt.Fprintln(os.Stderr, "probe: complaining")
 	switch os.Getenv("MODE") {
 	case "silent":
-		select {}
+		time.Sleep(time.Hour)
 	case "exit":
 		fmt.Println("probe: giving up")
 		os.Exit(3)
@@ -38,6 +38,7 @@ func main() {
 		_, _ = io.Copy(w, r.Body)
 	})
 	http.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		for i := range 3 {
 			fmt.Fprintln(w, "part", i)
 			w.(http.Flusher).Flush()

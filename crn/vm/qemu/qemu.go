@@ -176,7 +176,6 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=control,fd=4", "-mon", "chardev=control,mode=control",
-		"-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
 	}
 	if spec.Channel != "" {
 		args = append(args, "-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=channel,fd=3",
