@@ -1,0 +1,103 @@
+package crn_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
+	"github.com/aleph-im/aleph-go/crn/network/networktest"
+)
+
+// childOf makes this test binary a compute node on the folder and the core node that it names, to be killed.
+const childOf = "CRN_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir, core, ok := strings.Cut(os.Getenv(childOf), "|"); ok {
+		n, err := crn.New(config(dir, core))
+		if err == nil {
+			fmt.Println(n.Addr())
+			err = n.Run(context.Background())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
+	images := imagetest.Get(t)
+	image, err := os.ReadFile(images.Runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{core: networktest.New(t), dir: t.TempDir()}
+	n.runtime = n.core.Store(image)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childOf+"="+n.dir+"|"+n.core.URL)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("the node did not start")
+	}
+	n.url = "http://" + lines.Text()
+	hash := n.probe(t, func(content map[string]any) {
+		content["volumes"] = []any{map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": 8}}
+	})
+	if r := n.get(t, hash, "/count"); r.status != 200 {
+		t.Fatalf("got %+v", r)
+	}
+	record, err := filepath.Glob(filepath.Join(n.dir, "qemu", "run", "*", "process.json"))
+	if err != nil || len(record) != 1 {
+		t.Fatalf("records of machines: %v, %v", record, err)
+	}
+	var process struct{ PID int }
+	raw, err := os.ReadFile(record[0])
+	if err != nil || json.Unmarshal(raw, &process) != nil {
+		t.Fatalf("record: %s, %v", raw, err)
+	}
+	// Frozen, the machine cannot notice that its node is gone, which would end it as well.
+	if err := syscall.Kill(process.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	if err := syscall.Kill(process.PID, 0); err != nil {
+		t.Fatalf("the machine ended with its node: %v", err)
+	}
+
+	next, err := crn.New(config(n.dir, n.core.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	eventually(t, "the machine is gone", func() bool { return syscall.Kill(process.PID, 0) != nil || zombie(process.PID) })
+	for _, pattern := range []string{"qemu/run/*", "executions/scratch/*"} {
+		if left, _ := filepath.Glob(filepath.Join(n.dir, pattern)); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// zombie reports whether a process has ended and only waits to be collected, which some containers' init never does.
+func zombie(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(raw), ") Z ")
+}
