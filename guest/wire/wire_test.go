@@ -1,0 +1,97 @@
+package wire
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHandshakeSkipsWhatCameBefore(t *testing.T) {
+	host, guest := net.Pipe()
+	defer host.Close()
+	defer guest.Close()
+	go func() {
+		// Leftovers of an earlier life of the pipe: half a frame, and an answer to another epoch.
+		_, _ = guest.Write(append([]byte("noise"), magic[:5]...))
+		_ = writeHello(guest, Version, 1)
+		if epoch, err := GuestHandshake(guest); err != nil || epoch != 2 {
+			t.Errorf("guest: %d, %v", epoch, err)
+		}
+		_, _ = guest.Write([]byte("after"))
+	}()
+	if err := HostHandshake(deferred{host}, 2); err != nil {
+		t.Fatal(err)
+	}
+	after := make([]byte, 5)
+	if _, err := io.ReadFull(host, after); err != nil || string(after) != "after" {
+		t.Errorf("what follows the greeting was eaten: %q, %v", after, err)
+	}
+}
+
+// deferred writes from a goroutine, as a pipe with a buffer does.
+type deferred struct{ net.Conn }
+
+func (d deferred) Write(b []byte) (int, error) {
+	b = bytes.Clone(b)
+	go func() { _, _ = d.Conn.Write(b) }()
+	return len(b), nil
+}
+
+func TestHandshakeRefusesAnotherVersion(t *testing.T) {
+	var answer bytes.Buffer
+	if err := writeHello(&answer, Version+1, 7); err != nil {
+		t.Fatal(err)
+	}
+	rw := struct {
+		io.Reader
+		io.Writer
+	}{&answer, io.Discard}
+	if err := HostHandshake(rw, 7); err == nil || !strings.Contains(err.Error(), "version") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHandshakeGivesUpOnNoise(t *testing.T) {
+	rw := struct {
+		io.Reader
+		io.Writer
+	}{zeros{}, io.Discard}
+	if err := HostHandshake(rw, 7); err == nil {
+		t.Error("noise without end was accepted")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func FuzzHandshake(f *testing.F) {
+	f.Add(magic[:])
+	f.Add([]byte("ALEPHVM\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07rest"))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		rw := struct {
+			io.Reader
+			io.Writer
+		}{bytes.NewReader(input), io.Discard}
+		_ = HostHandshake(rw, 7)
+		rw.Reader = bytes.NewReader(input)
+		_, _ = GuestHandshake(rw)
+	})
+}
+
+func TestFrameHeaderRoundTrip(t *testing.T) {
+	var b [FrameHeaderSize]byte
+	for _, h := range []FrameHeader{{0, 0}, {1 << 20, 1500 * time.Microsecond}, {1<<32 - 1, (1<<32 - 1) * time.Microsecond}} {
+		h.Put(b[:])
+		if got := ParseFrameHeader(b[:]); got != h {
+			t.Errorf("%+v became %+v", h, got)
+		}
+	}
+	FrameHeader{1, 100 * time.Hour}.Put(b[:])
+	if got := ParseFrameHeader(b[:]).Elapsed; got != (1<<32-1)*time.Microsecond {
+		t.Errorf("a very long time became %v", got)
+	}
+}
