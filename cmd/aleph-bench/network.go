@@ -160,7 +160,7 @@ func demo(ctx context.Context, root string) ([]Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w\n%s", err, out)
 	}
-	match := regexp.MustCompile(`after\s+([0-9.]+) s`).FindSubmatch(out)
+	match := regexp.MustCompile(`(?m)^ +after +([0-9.]+) s`).FindSubmatch(out)
 	if match == nil {
 		return nil, fmt.Errorf("the demo did not say when the program answered:\n%s", out)
 	}
