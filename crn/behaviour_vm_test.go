@@ -50,12 +50,12 @@ func TestBinaryProgram(t *testing.T) {
 	})
 
 	t.Run("request and answer pass unchanged", func(t *testing.T) {
-		r := n.do(t, "PATCH", "/vm/"+string(hash)+"/echo/a%2Fb%20c?x=1&x=%20", "the body")
+		r := n.do(t, "PATCH", "/vm/"+string(hash)+"/echo/a%2Fb%20c/?x=1&x=%20", "the body")
 		if r.status != http.StatusTeapot || r.body != "the body" {
 			t.Fatalf("got %+v", r)
 		}
 		for name, want := range map[string]string{
-			"X-Path": "/echo/a%2Fb%20c", "X-Query": "x=1&x=%20", "X-Method": "PATCH", "X-Host": strings.TrimPrefix(n.url, "http://"), "X-Forwarded": "127.0.0.1",
+			"X-Path": "/echo/a%2Fb%20c/", "X-Query": "x=1&x=%20", "X-Method": "PATCH", "X-Host": strings.TrimPrefix(n.url, "http://"), "X-Forwarded": "127.0.0.1",
 			"Server": "aleph-vm/1.14.0",
 		} {
 			if got := r.header.Get(name); got != want {
@@ -99,6 +99,27 @@ func TestBinaryProgram(t *testing.T) {
 			}
 		}
 		feed.Close()
+	})
+
+	t.Run("upgraded connections, as of WebSockets, carry bytes both ways", func(t *testing.T) {
+		conn, err := net.Dial("tcp", n.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(conn, "GET /vm/%s/upgrade HTTP/1.1\r\nHost: crn.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", hash)
+		reader := bufio.NewReader(conn)
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil || response.StatusCode != 101 {
+			t.Fatalf("got %+v, %v", response, err)
+		}
+		for _, word := range []string{"ping\n", "pong\n"} {
+			fmt.Fprint(conn, word)
+			if got, err := reader.ReadString('\n'); err != nil || got != word {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		}
 	})
 
 	t.Run("large answers arrive whole", func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -41,7 +42,21 @@ func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
 	}
 	n := &node{core: networktest.New(t), dir: t.TempDir()}
 	n.runtime = n.core.Store(image)
-	child := exec.Command(os.Args[0])
+	// The node needs no root, so it gets none.
+	self := filepath.Join(n.dir, "self")
+	if err := copyFile(os.Args[0], self); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(self)
+	n.dir = filepath.Join(n.dir, "data")
+	if os.Getuid() == 0 {
+		const nobody = 65534
+		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		err := errors.Join(os.Mkdir(n.dir, 0o700), os.Chown(n.dir, nobody, nobody), os.Chmod(filepath.Dir(filepath.Dir(n.dir)), 0o755))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	child.Env = append(os.Environ(), childOf+"="+n.dir+"|"+n.core.URL)
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
@@ -94,6 +109,14 @@ func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	}
+}
+
+func copyFile(from, to string) error {
+	raw, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, raw, 0o755)
 }
 
 // zombie reports whether a process has ended and only waits to be collected, which some containers' init never does.

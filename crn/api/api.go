@@ -67,8 +67,6 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, allocated: allocated, metrics: newMetrics(cfg.Registry, cfg.Pool)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("/vm/{hash}", s.program)
-	mux.HandleFunc("/vm/{hash}/{path...}", s.program)
 	mux.HandleFunc("GET /about/login", s.login)
 	mux.HandleFunc("GET /about/executions/list", s.listV1)
 	mux.HandleFunc("GET /v2/about/executions/list", s.listV2)
@@ -87,6 +85,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "aleph-vm/"+Version)
 	if hash, ok := s.programOfHost(r); ok {
 		s.call(w, r, hash, r.URL.EscapedPath())
+		return
+	}
+	// Not through the mux, which redirects paths that it would write otherwise: they are the program's business.
+	if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), "/vm/"); ok {
+		hash, path, _ := strings.Cut(rest, "/")
+		s.call(w, r, hash, "/"+path)
 		return
 	}
 	s.control.ServeHTTP(w, r)
@@ -109,11 +113,11 @@ func (s *Server) programOfHost(r *http.Request) (hash string, ok bool) {
 	return string(h), ok
 }
 
-// withCORS lets web pages of any origin use the API, as the reference node does for everything but programs.
+// withCORS lets web pages of any origin use the node's own API. Programs decide for themselves.
 func withCORS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
-		if origin == "" || strings.HasPrefix(r.URL.Path, "/vm/") {
+		if origin == "" {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -20,13 +19,8 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// program answers ANY /vm/{hash}{path} (spec/crn.md §2.3).
-func (s *Server) program(w http.ResponseWriter, r *http.Request) {
-	ref := r.PathValue("hash")
-	s.call(w, r, ref, strings.TrimPrefix(r.URL.EscapedPath(), "/vm/"+ref))
-}
-
-// call passes a request to a program and its answer back, both as they come.
+// call answers ANY /vm/{ref}{path} (spec/crn.md §2.3): the request goes to the program and its answer back, both as they come.
+// The path is escaped.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, ref, path string) {
 	hash, err := message.ParseHash(ref)
 	if err != nil {
@@ -110,9 +104,6 @@ var errLate = errors.New("program did not respond in time")
 
 // setPath sets the path of u to the escaped one, keeping its escapes.
 func setPath(u *url.URL, escaped string) {
-	if escaped == "" {
-		escaped = "/"
-	}
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {
 		plain = escaped

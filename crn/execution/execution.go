@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -108,7 +109,12 @@ func (x *Execution) run() {
 		x.pool.cfg.Log.Info("program started", "hash", x.hash, "took", time.Since(x.times.Defined).Round(time.Millisecond))
 		x.live()
 	} else {
-		x.pool.cfg.Log.Warn("program did not start", "hash", x.hash, "error", err)
+		// Anyone may ask for hashes that do not exist; that is no event.
+		level := slog.LevelWarn
+		if errors.Is(err, network.ErrNotFound) {
+			level = slog.LevelDebug
+		}
+		x.pool.cfg.Log.Log(context.Background(), level, "program did not start", "hash", x.hash, "error", err)
 	}
 
 	x.pool.mu.Lock()
@@ -131,7 +137,9 @@ func (x *Execution) run() {
 	}
 	x.pool.forget(x)
 	close(x.stopped)
-	x.pool.cfg.Log.Info("program ended", "hash", x.hash)
+	if err == nil {
+		x.pool.cfg.Log.Info("program ended", "hash", x.hash)
+	}
 }
 
 // start runs the hooks and returns those that must be undone.

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -42,6 +43,24 @@ func (h logHook) stop(_ context.Context, x *Execution) {
 
 func (p *Pool) logPath(hash message.Hash) string {
 	return filepath.Join(p.cfg.Dir, logDir, string(hash)+".log")
+}
+
+// logAge is how long the output of a program is kept after its last line.
+const logAge = 30 * 24 * time.Hour
+
+func dropOldLogs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for old logs: %w", err)
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > logAge {
+			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+				return fmt.Errorf("remove an old log: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // programLog writes lines as JSON. The first failure is kept, and writing goes on: a disk may have room again.

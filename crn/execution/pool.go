@@ -99,6 +99,9 @@ func New(cfg Config) (*Pool, error) {
 			return nil, fmt.Errorf("prepare the folder for executions: %w", err)
 		}
 	}
+	if err := dropOldLogs(filepath.Join(cfg.Dir, logDir)); err != nil {
+		return nil, err
+	}
 	p := &Pool{
 		cfg: cfg, boots: make(chan struct{}, cfg.MaxBoots),
 		executions: map[message.Hash]*Execution{}, kept: map[message.Hash]*keeper{}, ahead: map[message.Hash]bool{},

@@ -116,8 +116,12 @@ func makeDisk(ctx context.Context, dir, name string, sizeMiB int64) (string, err
 			return "", err
 		}
 	}
-	out, err := exec.CommandContext(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-E", "nodiscard", f.Name()).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
+	tool, err := exec.LookPath("mke2fs")
+	if err != nil {
+		tool = "/sbin/mke2fs" // not in the PATH of ordinary users
+	}
+	out, err := exec.CommandContext(ctx, tool, "-q", "-F", "-t", "ext4", "-E", "nodiscard", f.Name()).CombinedOutput()
+	if errors.Is(err, os.ErrNotExist) {
 		return "", errors.New("mke2fs is missing: install the package e2fsprogs")
 	}
 	if err != nil {

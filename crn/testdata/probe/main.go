@@ -47,6 +47,15 @@ func main() {
 			}
 		}
 	})
+	http.HandleFunc("/upgrade", func(w http.ResponseWriter, r *http.Request) {
+		conn, buffered, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, buffered)
+	})
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	http.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(4) })
 	http.HandleFunc("/eat", func(w http.ResponseWriter, r *http.Request) {
