@@ -72,6 +72,7 @@ type Node struct {
 	listener net.Listener
 	mux      *http.ServeMux
 	services []service
+	outbox   chan []byte // envelopes to publish
 
 	scheduler *schedule.Scheduler
 }
@@ -90,7 +91,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	n := &Node{cfg: cfg, mux: http.NewServeMux()}
+	n := &Node{cfg: cfg, mux: http.NewServeMux(), outbox: make(chan []byte, outboxSize)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -123,7 +124,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.join(); err != nil {
 		return nil, err
 	}
-	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"http", n.serve})
+	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"gossip", n.gossip}, service{"http", n.serve})
 	return n, n.wire()
 }
 
@@ -187,9 +188,32 @@ func (n *Node) hear(ctx context.Context, m p2p.Message) {
 	}
 }
 
-// publish sends the text of an accepted message to the other nodes.
+// publish queues the text of an accepted message for the other nodes, so that nobody who waits for an answer waits for its
+// signing. What is queued when the node is killed reaches the others when they catch up.
 func (n *Node) publish(ctx context.Context, raw []byte) error {
-	return n.p2p.Publish(ctx, n.cfg.Params.MessageTopic, p2p.EncodeMessage(raw))
+	select {
+	case n.outbox <- raw:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("queue message for gossip: %w", ctx.Err())
+	}
+}
+
+// outboxSize bounds what waits to be published: a second of the fastest intake.
+const outboxSize = 16_384
+
+// gossip publishes what is queued.
+func (n *Node) gossip(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case raw := <-n.outbox:
+			if err := n.p2p.Publish(ctx, n.cfg.Params.MessageTopic, p2p.EncodeMessage(raw)); err != nil && ctx.Err() == nil {
+				n.cfg.Logger.Warn("message accepted, not gossiped", "error", err)
+			}
+		}
+	}
 }
 
 // submitOwn takes in and publishes an envelope that one of the node's services made and signed.
