@@ -23,6 +23,7 @@ squashfs-tools:mksquashfs:packs runtime images and code archives
 mmdebstrap:mmdebstrap:builds the Python runtime image
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
+postgresql:initdb:the shared store, for tests against a real server
 zstd:zstd:compresses images
 xz-utils:xz:unpacks kernel modules
 python3-venv:-:isolated environment for the published Python SDK in the conformance tests
@@ -32,7 +33,7 @@ while IFS=: read -r package tool why; do
   [ -n "$package" ] || continue
   if [ "$tool" = - ]; then
     python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' >/dev/null 2>&1 && continue
-  elif PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null; then
+  elif PATH="$PATH:/usr/sbin:/sbin$(printf ':%s' /usr/lib/postgresql/*/bin)" command -v "$tool" >/dev/null; then
     continue
   fi
   say "needs $package: $why"

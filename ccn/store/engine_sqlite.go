@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+)
+
+// sqlite is a file of this process alone, in WAL mode: readers and the writer do not wait for each other.
+type sqlite struct{ path string }
+
+func newSQLite(path string) (engine, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	return &sqlite{path}, nil
+}
+
+func (e *sqlite) open() (*sql.DB, error) {
+	return sql.Open(sqliteDriver, "file:"+(&url.URL{Path: e.path}).EscapedPath())
+}
+
+func (e *sqlite) session(ctx context.Context, c *sql.Conn, writes bool) error {
+	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY", "mmap_size = 268435456"}
+	if writes {
+		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 4000",
+			"journal_size_limit = 67108864")
+	} else {
+		pragmas = append(pragmas, "query_only = ON", "cache_size = -8192")
+	}
+	for _, pragma := range pragmas {
+		if _, err := c.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return fmt.Errorf("PRAGMA %s: %w", pragma, err)
+		}
+	}
+	return nil
+}
+
+// begin cannot be cut short: whether the connection is inside a transaction must always be known.
+func (e *sqlite) begin(ctx context.Context, c *sql.Conn, writes bool) error {
+	query := "BEGIN"
+	if writes {
+		query = "BEGIN IMMEDIATE"
+	}
+	_, err := c.ExecContext(context.WithoutCancel(ctx), query)
+	return err
+}
+
+func (e *sqlite) commit(ctx context.Context, c *sql.Conn) error {
+	_, err := c.ExecContext(ctx, "COMMIT")
+	return err
+}
+
+func (e *sqlite) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return ctx, func() {}
+}
+
+func (e *sqlite) alive(*sql.Conn) bool { return true }
+
+func (e *sqlite) interrupted(error) bool { return false }
+
+func (e *sqlite) schema(script string) string {
+	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)
+}
+
+func (e *sqlite) version(ctx context.Context, c *sql.Conn) (version int, err error) {
+	return version, c.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+}
+
+func (e *sqlite) setVersion(ctx context.Context, c *sql.Conn, version int) error {
+	_, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version))
+	return err
+}
+
+func (e *sqlite) bind(query string) string { return query }
