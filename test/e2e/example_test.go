@@ -238,21 +238,6 @@ func TestCoreNodeLosesNothingWhenKilled(t *testing.T) {
 	t.Logf("%d acknowledged posts survived the kill", len(acknowledged))
 }
 
-// TestPublishedSDKsWorkUnmodified runs the SDKs that users have, as they were published.
-func TestPublishedSDKsWorkUnmodified(t *testing.T) {
-	key, err := os.ReadFile(network.Info().Wallets[2].KeyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(root, "test", "conformance", "official", "run.sh"))
-	cmd.Env = append(os.Environ(), "ALEPH_API="+network.Core[0].URL, "ALEPH_PRIVATE_KEY="+strings.TrimSpace(string(key)))
-	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatalf("published SDKs: %v", err)
-	}
-}
-
 func get(ctx context.Context, url string, dst any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -1,0 +1,85 @@
+package official
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestMatrixJudgesEveryStep(t *testing.T) {
+	calls := []Call{{1, "ts", "one"}, {2, "py", "two"}, {3, "cli", "three"}}
+	exceptions := []Exception{{2, "py", "host", "the host is written in its source"}}
+	const good = "noise\n1 ts ok a step\n2 py ok first\n2 py FAIL host: no route: to host\n3 cli ok list\n"
+	for _, test := range []struct {
+		name, log string
+		problem   string // "" when all is well
+	}{
+		{"passed and explained", good, ""},
+		{"an unexplained failure", strings.Replace(good, "1 ts ok a step", "1 ts FAIL a step: wrong bytes", 1), "call 1 ts, a step: wrong bytes"},
+		{"a call that was not run", strings.Replace(good, "3 cli ok list\n", "", 1), "call 3 cli was not run"},
+		{"an exception that holds no more", strings.Replace(good, "FAIL host: no route: to host", "ok host", 1), "passes now"},
+		{"an exception that was not tried", strings.Replace(good, "2 py FAIL host: no route: to host\n", "", 1), "excepted, but was not run"},
+		{"a call of another client", good + "1 py ok a step\n", "not in the table"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			results, err := parse([]byte(test.log))
+			if err != nil {
+				t.Fatal(err)
+			}
+			report := Judge(calls, exceptions, results)
+			if test.problem == "" {
+				if len(report.Problems) > 0 {
+					t.Errorf("problems: %v", report.Problems)
+				}
+				return
+			}
+			if len(report.Problems) != 1 || !strings.Contains(report.Problems[0], test.problem) {
+				t.Errorf("problems %q, want one with %q", report.Problems, test.problem)
+			}
+		})
+	}
+}
+
+func TestMatrixIsPrinted(t *testing.T) {
+	report := Judge([]Call{{1, "ts", "one"}, {2, "py", "two"}}, []Exception{{2, "py", "host", "because"}}, []Result{
+		{Number: 1, Client: "ts", Step: "a", OK: true}, {Number: 2, Client: "py", Step: "b", OK: true}, {Number: 2, Client: "py", Step: "host"},
+	})
+	var out strings.Builder
+	if err := report.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := `CALL  TS        PY             CLI  RAW  WHAT
+1     pass 1/1  -              -    -    one
+2     -         explained 1/2  -    -    two
+
+1 calls pass, 1 pass but for what is explained, 0 fail
+explained: call 2 py, host: because
+`
+	if out.String() != want {
+		t.Errorf("printed\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestTableIsInOrderAndExceptionsName(t *testing.T) {
+	calls, err := Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exceptions, err := Exceptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := make(map[int]string)
+	last := 0
+	for _, c := range calls {
+		if c.Number <= last || c.Text == "" {
+			t.Errorf("call %d follows call %d, text %q", c.Number, last, c.Text)
+		}
+		last = c.Number
+		client[c.Number] = c.Client
+	}
+	for _, e := range exceptions {
+		if client[e.Number] != e.Client || e.Step == "" || len(e.Reason) < 20 {
+			t.Errorf("exception %+v names no call of the table or gives no reason", e)
+		}
+	}
+}
