@@ -20,6 +20,8 @@ var derived = []string{
 	`SELECT 'vm ref', vm_hash, ref FROM vm_refs ORDER BY 2, 3`,
 	`SELECT 'cost', item_hash, type, name, owner, payment_type, cost_hold, cost_stream, cost_credit FROM account_costs ORDER BY 2, 3, 4, 5, 6`,
 	`SELECT 'balance', address, chain, dapp, balance, eth_height, item_hash FROM balances ORDER BY 2, 3, 4, 5, 6`,
+	`SELECT 'credit', credit_ref, credit_index, address, amount, origin, payment_method, expiration_date, content_time FROM credit_history ORDER BY 2, 3`,
+	`SELECT 'lot', address, credit_ref, credit_index, amount_remaining, expiration_date, content_time FROM credit_lots ORDER BY 2, 3, 4`,
 }
 
 // Dump writes what the messages add up to as text, one row a line. Two nodes with the same messages must give the same

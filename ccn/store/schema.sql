@@ -220,6 +220,44 @@ CREATE TABLE balances (
   PRIMARY KEY (address, chain, dapp)
 ){{rowless}};
 
+CREATE TABLE credit_history (      -- one movement of credits of one address; distributions and expenses as published, transfers as folded
+  credit_ref TEXT NOT NULL,        -- the POST that moved them
+  credit_index BIGINT NOT NULL,
+  address TEXT NOT NULL,
+  amount BIGINT NOT NULL,          -- credits; negative when they left the address
+  price TEXT, bonus_amount BIGINT, tx_hash TEXT, token TEXT, chain TEXT, provider TEXT, origin TEXT, origin_ref TEXT,
+  payment_method TEXT, expense_count BIGINT, expense_size_mib TEXT,
+  effective_origin TEXT,           -- origin unless empty, else origin_ref
+  expiration_date BIGINT,
+  content_time DOUBLE PRECISION NOT NULL, -- message_timestamp of the API
+  last_update BIGINT NOT NULL,     -- when this node stored it
+  PRIMARY KEY (credit_ref, credit_index)
+){{rowless}};
+CREATE INDEX credit_history_address ON credit_history (address, content_time, credit_ref, credit_index);
+CREATE INDEX credit_history_origin ON credit_history (effective_origin) WHERE payment_method = 'credit_expense';
+
+CREATE TABLE credit_lots (         -- what is left of each grant: credit_history folded first in, first out
+  address TEXT NOT NULL,
+  credit_ref TEXT NOT NULL,
+  credit_index BIGINT NOT NULL,
+  amount_remaining BIGINT NOT NULL,
+  expiration_date BIGINT,          -- the lot counts before it
+  content_time DOUBLE PRECISION NOT NULL,
+  PRIMARY KEY (address, content_time, credit_ref, credit_index)
+){{rowless}};
+
+CREATE TABLE credit_transfers (    -- transfers as they were asked for; what they moved is in credit_history
+  credit_ref TEXT NOT NULL,
+  entry BIGINT NOT NULL,           -- position in the message
+  sender TEXT NOT NULL,
+  recipient TEXT NOT NULL,
+  amount BIGINT NOT NULL,
+  expiration_date BIGINT,          -- asked for
+  content_time DOUBLE PRECISION NOT NULL,
+  PRIMARY KEY (credit_ref, entry)
+){{rowless}};
+CREATE INDEX credit_transfers_sender ON credit_transfers (sender, content_time, credit_ref, entry);
+
 CREATE TABLE peers (
   peer_id TEXT NOT NULL,
   peer_type TEXT NOT NULL,         -- P2P, HTTP, IPFS
