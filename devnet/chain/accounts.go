@@ -15,8 +15,10 @@ type Account struct {
 	PrivateKey []byte // 32 bytes; public knowledge
 }
 
-// developmentKeys are those of the mnemonic "test test test test test test test test test test test junk" on the paths
-// m/44'/60'/0'/0/0 to 9, known to every Ethereum developer.
+// Mnemonic gives the funded accounts in any wallet, on the paths m/44'/60'/0'/0/0 to 9. Every Ethereum developer knows it.
+const Mnemonic = "test test test test test test test test test test test junk"
+
+// developmentKeys are those of the mnemonic.
 var developmentKeys = []string{
 	"ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
 	"59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
