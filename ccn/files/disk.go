@@ -2,8 +2,6 @@ package files
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,30 +9,39 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/files/internal/folder"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Disk is a Store on a folder: a file is at ab/cd/<hash>, where abcd are the first digits of its hash. Uploads grow in
-// tmp/ and are renamed when they are complete and synced, so a file that is in its place is whole.
+// Disk is a Store on a folder for files named by their sha256: a file is at ab/<hash>, where ab are the first digits of its
+// hash. Uploads grow in a folder of their process below tmp/ and are renamed when they are complete and synced, so a file
+// that is in its place is whole. Several processes may have the folder open.
 type Disk struct {
 	dir string
+	tmp *folder.Temp
 }
 
 // OpenDisk opens the store in dir, creating the folder when it is absent, and removes what interrupted uploads left.
-// One process at a time may have a folder open.
 func OpenDisk(dir string) (*Disk, error) {
-	d := &Disk{dir: dir}
-	if err := os.RemoveAll(d.tmp()); err != nil {
-		return nil, fmt.Errorf("clean interrupted uploads: %w", err)
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o755); err != nil {
+			return nil, fmt.Errorf("create file store: %w", err)
+		}
 	}
-	if err := os.MkdirAll(d.tmp(), 0o755); err != nil {
+	if err := folder.Sync(dir); err != nil {
 		return nil, fmt.Errorf("create file store: %w", err)
 	}
-	return d, nil
+	tmp, err := folder.OpenTemp(filepath.Join(dir, "tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("open file store: %w", err)
+	}
+	return &Disk{dir: dir, tmp: tmp}, nil
 }
 
-func (d *Disk) tmp() string { return filepath.Join(d.dir, "tmp") }
+// Close ends the use of the store. Files that are open stay readable.
+func (d *Disk) Close() error { return d.tmp.Close() }
 
 // path returns where the file is; ok is false when h cannot be the name of a stored file.
 func (d *Disk) path(h message.Hash) (path string, ok bool) {
@@ -42,7 +49,7 @@ func (d *Disk) path(h message.Hash) (path string, ok bool) {
 	if h.Kind() != message.ItemStorage {
 		return "", false
 	}
-	return filepath.Join(d.dir, string(h[:2]), string(h[2:4]), string(h)), true
+	return filepath.Join(d.dir, string(h[:2]), string(h)), true
 }
 
 func (d *Disk) Put(ctx context.Context, r io.Reader, limit int64) (message.Hash, int64, error) {
@@ -61,12 +68,8 @@ func (d *Disk) PutExpecting(ctx context.Context, h message.Hash, r io.Reader, li
 }
 
 func (d *Disk) put(ctx context.Context, want message.Hash, r io.Reader, limit int64) (_ message.Hash, size int64, err error) {
-	defer func() {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			err = fmt.Errorf("%w (%w)", ErrFull, err)
-		}
-	}()
-	f, err := os.CreateTemp(d.tmp(), "put-")
+	defer func() { err = Full(err) }()
+	f, err := os.CreateTemp(d.tmp.Path, "put-")
 	if err != nil {
 		return "", 0, fmt.Errorf("create temporary file: %w", err)
 	}
@@ -77,18 +80,10 @@ func (d *Disk) put(ctx context.Context, want message.Hash, r io.Reader, limit in
 			os.Remove(f.Name())
 		}
 	}()
-	sum := sha256.New()
-	from := io.Reader(reader{ctx, r})
-	if limit > 0 {
-		from = io.LimitReader(from, limit+1)
+	h, size, err := Receive(ctx, f, r, limit)
+	if err != nil {
+		return "", 0, err
 	}
-	if size, err = io.Copy(io.MultiWriter(f, sum), from); err != nil {
-		return "", 0, fmt.Errorf("receive file: %w", err)
-	}
-	if limit > 0 && size > limit {
-		return "", 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
-	}
-	h := message.Hash(hex.EncodeToString(sum.Sum(nil)))
 	if want != "" && h != want {
 		return "", 0, fmt.Errorf("%w: they hash to %s", ErrWrongHash, h)
 	}
@@ -110,28 +105,12 @@ func (d *Disk) put(ctx context.Context, want message.Hash, r io.Reader, limit in
 // place moves a complete file to where it belongs, durably.
 func (d *Disk) place(from string, h message.Hash) error {
 	to, _ := d.path(h)
-	inner := filepath.Dir(to)
-	outer := filepath.Dir(inner)
-	if err := os.MkdirAll(inner, 0o755); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	for _, dir := range []string{inner, outer, d.dir} {
-		if err := syncDir(dir); err != nil {
+	return folder.Locked(filepath.Dir(to), syscall.LOCK_SH, func(shard *os.File) error {
+		if err := os.Rename(from, to); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+		return shard.Sync()
+	})
 }
 
 func (d *Disk) Open(_ context.Context, h message.Hash) (io.ReadSeekCloser, int64, error) {
@@ -153,18 +132,45 @@ func (d *Disk) Open(_ context.Context, h message.Hash) (io.ReadSeekCloser, int64
 	return f, info.Size(), nil
 }
 
-func (d *Disk) Stat(_ context.Context, h message.Hash) (int64, error) {
+func (d *Disk) Stat(_ context.Context, h message.Hash) (Info, error) {
 	path, ok := d.path(h)
 	if !ok {
-		return 0, fmt.Errorf("stat %q: %w", h, ErrNotFound)
+		return Info{}, fmt.Errorf("stat %q: %w", h, ErrNotFound)
 	}
+	return stat(path, h)
+}
+
+func stat(path string, h message.Hash) (Info, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("stat %s: %w", h, ErrNotFound)
+		return Info{}, fmt.Errorf("stat %s: %w", h, ErrNotFound)
 	} else if err != nil {
-		return 0, fmt.Errorf("stat file: %w", err)
+		return Info{}, fmt.Errorf("stat file: %w", err)
 	}
-	return info.Size(), nil
+	return Info{Hash: h, Size: info.Size(), Stored: info.ModTime()}, nil
+}
+
+func (d *Disk) Keep(_ context.Context, h message.Hash) (info Info, err error) {
+	path, ok := d.path(h)
+	if !ok {
+		return Info{}, fmt.Errorf("keep %q: %w", h, ErrNotFound)
+	}
+	err = folder.Locked(filepath.Dir(path), syscall.LOCK_SH, func(shard *os.File) (err error) {
+		now := time.Now()
+		if err := os.Chtimes(path, now, now); err != nil {
+			return err
+		}
+		if info, err = stat(path, h); err != nil {
+			return err
+		}
+		return shard.Sync() // a Put of another caller may be just before that
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return Info{}, fmt.Errorf("keep %s: %w", h, ErrNotFound)
+	} else if err != nil {
+		return Info{}, fmt.Errorf("keep file: %w", err)
+	}
+	return info, nil
 }
 
 func (d *Disk) Delete(_ context.Context, h message.Hash) error {
@@ -178,15 +184,53 @@ func (d *Disk) Delete(_ context.Context, h message.Hash) error {
 	return nil
 }
 
-// reader ends a transfer with its context.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
+func (d *Disk) Expire(_ context.Context, h message.Hash, before time.Time) (deleted bool, err error) {
+	path, ok := d.path(h)
+	if !ok {
+		return false, nil
+	}
+	err = folder.Locked(filepath.Dir(path), syscall.LOCK_EX, func(*os.File) error {
+		info, err := os.Stat(path)
+		if err != nil || !info.ModTime().Before(before) {
+			return err
+		}
+		deleted = true
+		return os.Remove(path)
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("expire file: %w", err)
+	}
+	return deleted, nil
 }
 
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
+func (d *Disk) Verify(ctx context.Context, h message.Hash) error { return VerifySHA256(ctx, d, h) }
+
+func (d *Disk) Walk(ctx context.Context, f func(Info) error) error {
+	for i := range 256 {
+		shard := filepath.Join(d.dir, fmt.Sprintf("%02x", i))
+		entries, err := os.ReadDir(shard)
+		if err != nil {
+			return fmt.Errorf("list files: %w", err)
+		}
+		for _, e := range entries {
+			h := message.Hash(e.Name())
+			path, ok := d.path(h)
+			if !ok || filepath.Dir(path) != shard {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			info, err := stat(path, h)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := f(info); err != nil {
+				return err
+			}
+		}
 	}
-	return r.r.Read(p)
+	return nil
 }

@@ -63,8 +63,8 @@ const inParallel = 4
 // Fetch returns once the file is in the store, and its size in bytes. It is ErrNotFound when no peer has it. Calls for
 // the same file share one transfer.
 func (f *Fetcher) Fetch(ctx context.Context, h message.Hash, limit int64) (int64, error) {
-	if size, err := f.cfg.Store.Stat(ctx, h); err == nil {
-		return size, nil
+	if info, err := f.cfg.Store.Keep(ctx, h); err == nil {
+		return info.Size, nil
 	}
 	if h.Kind() != message.ItemStorage {
 		return 0, fmt.Errorf("fetch %s: %w", h, ErrUnverifiable)

@@ -46,12 +46,14 @@ func TestInterruptedUploadsAreRemovedAtTheStart(t *testing.T) {
 	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if d, err = files.OpenDisk(dir); err != nil {
+	other, err := files.OpenDisk(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("the remains are still there: %v", err)
 	}
+	defer other.Close()
 	if _, err := d.Stat(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}

@@ -147,12 +147,16 @@ func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, erro
 	}
 	var wakes []message.WaitKey
 	for _, f := range e.fetched {
-		isNew, err := tx.PutFile(&store.FileRow{Hash: f.hash, Size: f.size, Type: store.FileTypeFile})
+		row := &store.FileRow{Hash: f.Hash, Size: f.Size, Type: store.FileTypeFile}
+		if f.Dir {
+			row.Type = store.FileTypeDir
+		}
+		isNew, err := tx.PutFile(row)
 		if err != nil {
 			return result{}, err
 		}
 		if isNew {
-			wakes = append(wakes, message.WaitFile(f.hash))
+			wakes = append(wakes, message.WaitFile(f.Hash))
 		}
 	}
 	var refusal *message.Error

@@ -119,7 +119,7 @@ type entry struct {
 	envelope json.RawMessage // as received
 	origin   Origin
 	pending  *store.PendingRow // its row, when it waits
-	fetched  []file            // files of it that are in the store
+	fetched  []files.Info      // files of it that are in the store
 	missing  message.Hash      // file that it cannot be applied without
 	refused  *message.Error    // settled before it came to be applied
 	tried    bool              // a fetch was tried in this round
@@ -127,11 +127,6 @@ type entry struct {
 	out  Outcome // valid, like err, when done is closed
 	err  error
 	done chan struct{}
-}
-
-type file struct {
-	hash message.Hash
-	size int64
 }
 
 // New returns a Pipeline.

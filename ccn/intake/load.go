@@ -25,10 +25,10 @@ func (p *Pipeline) load(ctx context.Context, e *entry) error {
 		return err
 	}
 	if s, ok := e.item.Content.(*message.Store); ok {
-		size, err := p.cfg.Files.Stat(ctx, s.FileHash)
+		info, err := p.cfg.Files.Keep(ctx, s.FileHash)
 		switch {
 		case err == nil:
-			e.fetched = append(e.fetched, file{s.FileHash, size})
+			e.fetched = append(e.fetched, info)
 		case !errors.Is(err, files.ErrNotFound):
 			return fmt.Errorf("look for file of %s: %w", m.ItemHash, err)
 		}
@@ -39,18 +39,26 @@ func (p *Pipeline) load(ctx context.Context, e *entry) error {
 // loadFile reads a content that is a file of its own.
 func (p *Pipeline) loadFile(ctx context.Context, e *entry) error {
 	m := e.item.Message
-	f, size, err := p.cfg.Files.Open(ctx, m.ItemHash)
+	info, err := p.cfg.Files.Keep(ctx, m.ItemHash)
 	if errors.Is(err, files.ErrNotFound) {
 		e.missing = m.ItemHash
 		return nil
 	} else if err != nil {
+		return fmt.Errorf("keep content of %s: %w", m.ItemHash, err)
+	}
+	if info.Dir {
+		e.refused = message.Errorf(message.ErrInvalidFormat, "the content is a folder")
+		return nil
+	}
+	if info.Size > maxContent {
+		e.refused = message.Errorf(message.ErrInvalidFormat, "the content has %d bytes, more than the %d of a message", info.Size, maxContent)
+		return nil
+	}
+	f, _, err := p.cfg.Files.Open(ctx, m.ItemHash)
+	if err != nil {
 		return fmt.Errorf("open content of %s: %w", m.ItemHash, err)
 	}
 	defer f.Close()
-	if size > maxContent {
-		e.refused = message.Errorf(message.ErrInvalidFormat, "the content has %d bytes, more than the %d of a message", size, maxContent)
-		return nil
-	}
 	raw, err := io.ReadAll(f)
 	if err != nil {
 		return fmt.Errorf("read content of %s: %w", m.ItemHash, err)
@@ -62,8 +70,8 @@ func (p *Pipeline) loadFile(ctx context.Context, e *entry) error {
 		}
 		return nil
 	}
-	e.item.Content, e.item.Raw, e.item.Size = content, stored, size
-	e.fetched = append(e.fetched, file{m.ItemHash, size})
+	e.item.Content, e.item.Raw, e.item.Size = content, stored, info.Size
+	e.fetched = append(e.fetched, info)
 	return nil
 }
 
@@ -200,11 +208,11 @@ func (p *Pipeline) wanted(e *entry) (message.Hash, int64) {
 		return e.missing, maxContent
 	}
 	s, ok := e.item.Content.(*message.Store)
-	if !ok || s.FileHash.Kind() == message.ItemIPFS {
+	if !ok {
 		return "", 0
 	}
 	for _, f := range e.fetched {
-		if f.hash == s.FileHash {
+		if f.Hash == s.FileHash {
 			return "", 0
 		}
 	}

@@ -122,8 +122,8 @@ func want(t *testing.T, s files.Store, h message.Hash, text string) {
 	if err != nil || size != int64(len(text)) || !bytes.Equal(got, []byte(text)) {
 		t.Fatalf("read %d of %d bytes: %v", len(got), size, err)
 	}
-	if size, err := s.Stat(t.Context(), h); err != nil || size != int64(len(text)) {
-		t.Fatalf("stat: %d, %v", size, err)
+	if info, err := s.Stat(t.Context(), h); err != nil || info.Size != int64(len(text)) || info.Hash != h || info.Dir {
+		t.Fatalf("stat: %+v, %v", info, err)
 	}
 }
 
