@@ -9,6 +9,8 @@ import (
 var derived = []string{
 	`SELECT 'message', item_hash, status, time, size, owner, content_time, content_type, content_ref, content_key, payment_type FROM messages ORDER BY 2, 3, 4, 5, 6`,
 	`SELECT 'tag', m.item_hash, t.tag FROM message_tags t JOIN messages m ON m.id = t.message_id ORDER BY 2, 3`,
+	`SELECT 'stats', address, total, aggregate, forget, instance, post, program, store FROM address_stats ORDER BY 2`,
+	`SELECT 'term', address, kind, term, messages FROM address_terms ORDER BY 2, 3, 4`,
 	`SELECT 'forgotten', item_hash, owner, payment_type, size, forgotten_by, forgotten_at FROM forgotten_messages ORDER BY 2, 3, 4, 5, 6`,
 	`SELECT 'post', item_hash, owner, type, ref, amends, content_time, latest_amend, last_updated FROM posts ORDER BY 2, 3, 4, 5, 6`,
 	`SELECT 'element', item_hash, owner, key, content_time, content FROM aggregate_elements ORDER BY 2, 3, 4, 5, 6`,

@@ -115,17 +115,46 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 			return fmt.Errorf("store tag of message %s: %w", e.ItemHash, err)
 		}
 	}
+	if m.Status == message.StatusProcessed {
+		tx.tallies.countStat(e.Sender, e.Type, 1)
+	}
+	tx.tallies.countTerms(e.Sender, e.Type, e.Channel, c.Type, 1)
 	return nil
 }
 
 // SetMessageStatus moves an applied message between processed and removing.
 func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
-	return wrap(tx.exec(`UPDATE messages SET status = ? WHERE item_hash = ?`, string(s), string(h)), "set status of %s", h)
+	var sender string
+	var typ message.Type
+	changed, err := found(tx.row(`UPDATE messages SET status = ? WHERE item_hash = ? AND status <> ? RETURNING sender, type`,
+		string(s), string(h), string(s)), &sender, &typ)
+	if err != nil || !changed {
+		return wrap(err, "set status of %s", h)
+	}
+	n := int64(1)
+	if s != message.StatusProcessed {
+		n = -1
+	}
+	tx.tallies.countStat(sender, typ, n)
+	return nil
 }
 
 // DeleteMessage deletes the row of an applied message and its tags.
 func (tx *Tx) DeleteMessage(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM messages WHERE item_hash = ?`, string(h)), "delete message %s", h)
+	var sender string
+	var typ message.Type
+	var status message.Status
+	var channel, contentType *string
+	deleted, err := found(tx.row(`DELETE FROM messages WHERE item_hash = ? RETURNING sender, type, status, channel, content_type`, string(h)),
+		&sender, &typ, &status, &channel, &contentType)
+	if err != nil || !deleted {
+		return wrap(err, "delete message %s", h)
+	}
+	if status == message.StatusProcessed {
+		tx.tallies.countStat(sender, typ, -1)
+	}
+	tx.tallies.countTerms(sender, typ, channel, contentType, -1)
+	return nil
 }
 
 // wrap says what was attempted; nil stays nil.

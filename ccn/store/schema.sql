@@ -38,6 +38,32 @@ CREATE INDEX messages_content_type ON messages (content_type, time) WHERE conten
 CREATE INDEX messages_key ON messages (content_key, time) WHERE content_key IS NOT NULL;
 CREATE INDEX messages_content_hash ON messages (content_item_hash, time) WHERE content_item_hash IS NOT NULL;
 
+CREATE TABLE address_stats (       -- how many processed messages each sender has, in all and by type
+  address TEXT PRIMARY KEY,
+  total BIGINT NOT NULL DEFAULT 0, -- V-PROGRAM counts here only
+  aggregate BIGINT NOT NULL DEFAULT 0,
+  forget BIGINT NOT NULL DEFAULT 0,
+  instance BIGINT NOT NULL DEFAULT 0,
+  post BIGINT NOT NULL DEFAULT 0,
+  program BIGINT NOT NULL DEFAULT 0,
+  store BIGINT NOT NULL DEFAULT 0
+){{rowless}};
+CREATE INDEX address_stats_total ON address_stats (total DESC, address);
+CREATE INDEX address_stats_aggregate ON address_stats (aggregate DESC, address);
+CREATE INDEX address_stats_forget ON address_stats (forget DESC, address);
+CREATE INDEX address_stats_instance ON address_stats (instance DESC, address);
+CREATE INDEX address_stats_post ON address_stats (post DESC, address);
+CREATE INDEX address_stats_program ON address_stats (program DESC, address);
+CREATE INDEX address_stats_store ON address_stats (store DESC, address);
+
+CREATE TABLE address_terms (       -- how many applied messages of a sender carry a post type or a channel
+  address TEXT NOT NULL,           -- '' for all senders together
+  kind TEXT NOT NULL,              -- post_type, channel
+  term TEXT NOT NULL,
+  messages BIGINT NOT NULL,
+  PRIMARY KEY (address, kind, term)
+){{rowless}};
+
 CREATE TABLE message_tags (
   tag TEXT NOT NULL,
   message_id BIGINT NOT NULL REFERENCES messages(id) ON DELETE CASCADE,

@@ -111,7 +111,13 @@ func (s *Store) Write(ctx context.Context, write func(tx *Tx) error) error {
 		return fmt.Errorf("wait for the database writer: %w", err)
 	}
 	defer func() { s.writer <- c }()
-	return c.transaction(ctx, func(ctx context.Context) error { return write(&Tx{&Reader{ctx: ctx, conn: c}}) })
+	return c.transaction(ctx, func(ctx context.Context) error {
+		tx := &Tx{Reader: &Reader{ctx: ctx, conn: c}}
+		if err := write(tx); err != nil {
+			return err
+		}
+		return tx.writeTallies()
+	})
 }
 
 func (s *Store) take(ctx context.Context, from chan *conn) (*conn, error) {
@@ -134,8 +140,12 @@ type Reader struct {
 	conn *conn
 }
 
-// Tx is the transaction that may write; it reads what it wrote.
-type Tx struct{ *Reader }
+// Tx is the transaction that may write; it reads what it wrote, except the counters of addresses, which are written at its
+// end.
+type Tx struct {
+	*Reader
+	tallies tallies
+}
 
 // rows runs a query with '?' placeholders. The rows must be closed before the transaction ends.
 func (r *Reader) rows(query string, args ...any) (*sql.Rows, error) {

@@ -128,7 +128,7 @@ func TestReaderKeepsItsSnapshot(t *testing.T) {
 
 func TestReaderCannotWrite(t *testing.T) {
 	s := fresh(t)
-	err := s.Read(t.Context(), func(r *Reader) error { return (&Tx{r}).Set("a", "1") })
+	err := s.Read(t.Context(), func(r *Reader) error { return (&Tx{Reader: r}).Set("a", "1") })
 	if err == nil {
 		t.Error("a reader wrote")
 	}

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"strings"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Kinds of terms that are counted for each sender.
+const (
+	termPostType = "post_type"
+	termChannel  = "channel"
+)
+
+// statColumns are the columns of address_stats; the first counts every type.
+var statColumns = [...]string{"total", "aggregate", "forget", "instance", "post", "program", "store"}
+
+func statColumn(t message.Type) int {
+	for i, column := range statColumns {
+		if strings.EqualFold(column, string(t)) {
+			return i
+		}
+	}
+	return 0
+}
+
+type term struct{ address, kind, text string }
+
+// tallies are changes of counters that a transaction collects and writes at its end, once for each row: a group of
+// messages of few senders changes few of them.
+type tallies struct {
+	stats map[string]*[len(statColumns)]int64
+	terms map[term]int64
+}
+
+// countStat counts a message that became processed, or with n = -1 is it no more.
+func (t *tallies) countStat(sender string, typ message.Type, n int64) {
+	if t.stats == nil {
+		t.stats = map[string]*[len(statColumns)]int64{}
+	}
+	row := t.stats[sender]
+	if row == nil {
+		row = new([len(statColumns)]int64)
+		t.stats[sender] = row
+	}
+	row[0] += n
+	if column := statColumn(typ); column > 0 {
+		row[column] += n
+	}
+}
+
+// countTerms counts a message that came to be applied, or with n = -1 is it no more.
+func (t *tallies) countTerms(sender string, typ message.Type, channel, contentType *string, n int64) {
+	if t.terms == nil {
+		t.terms = map[term]int64{}
+	}
+	if channel != nil {
+		t.terms[term{sender, termChannel, *channel}] += n
+		t.terms[term{"", termChannel, *channel}] += n
+	}
+	if typ == message.TypePost && contentType != nil {
+		t.terms[term{sender, termPostType, *contentType}] += n
+	}
+}
+
+// writeTallies brings the counters to what the transaction did.
+func (tx *Tx) writeTallies() error {
+	for address, row := range tx.tallies.stats {
+		if err := tx.addStats(address, row[:]); err != nil {
+			return wrap(err, "count messages of %s", address)
+		}
+	}
+	for t, n := range tx.tallies.terms {
+		if err := tx.addTerm(t, n); err != nil {
+			return wrap(err, "count %s of %s", t.kind, t.address)
+		}
+	}
+	return nil
+}
+
+// addStats names only the columns that change, so that the other indexes stay untouched.
+func (tx *Tx) addStats(address string, row []int64) error {
+	columns, places, sets, args := "address", "?", "", []any{address}
+	for i, n := range row {
+		if n == 0 {
+			continue
+		}
+		if sets != "" {
+			sets += ", "
+		}
+		columns += ", " + statColumns[i]
+		places += ",?"
+		sets += statColumns[i] + " = address_stats." + statColumns[i] + " + excluded." + statColumns[i]
+		args = append(args, n)
+	}
+	if sets == "" {
+		return nil
+	}
+	err := tx.exec("INSERT INTO address_stats ("+columns+") VALUES ("+places+") ON CONFLICT (address) DO UPDATE SET "+sets, args...)
+	if err != nil || row[0] >= 0 {
+		return err
+	}
+	return tx.exec(`DELETE FROM address_stats WHERE address = ? AND total = 0`, address)
+}
+
+func (tx *Tx) addTerm(t term, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	err := tx.exec(`INSERT INTO address_terms (address, kind, term, messages) VALUES (?,?,?,?)
+		ON CONFLICT (address, kind, term) DO UPDATE SET messages = address_terms.messages + excluded.messages`, t.address, t.kind, t.text, n)
+	if err != nil || n > 0 {
+		return err
+	}
+	return tx.exec(`DELETE FROM address_terms WHERE address = ? AND kind = ? AND term = ? AND messages = 0`, t.address, t.kind, t.text)
+}
