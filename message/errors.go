@@ -106,7 +106,8 @@ type Error struct {
 	// Errors is what the API shows as details.errors: strings or JSON objects whose shape depends on Code
 	// (spec/ccn-core.md §2.6). Empty means that details is null.
 	Errors []any
-	// WaitsFor names what would lift a retryable refusal, in the form of [WaitKey] values; empty means only time can.
+	// WaitsFor names what would lift the refusal, in the form of [WaitKey] values. A retryable refusal without any can only
+	// be lifted by time, another one never. A message that was rejected comes back when one of its keys comes to be.
 	WaitsFor []WaitKey
 }
 
@@ -115,11 +116,15 @@ type WaitKey string
 
 // The kinds of keys. Each is made true by exactly one kind of event.
 func WaitMessage(h Hash) WaitKey { return WaitKey("message/" + h) } // the message h is processed
+func WaitRefused(h Hash) WaitKey { return WaitKey("refused/" + h) } // the message h is right and was refused for the node's state
 func WaitFile(h Hash) WaitKey    { return WaitKey("file/" + h) }    // the bytes of file h are on disk
 func WaitTag(tag string) WaitKey { return WaitKey("tag/" + tag) }   // the file tag exists
 func WaitAggregate(owner, key string) WaitKey {
 	return WaitKey("aggregate/" + owner + "/" + key)
 }
+func WaitGrant(owner string) WaitKey { return WaitKey("grant/" + owner) } // owner granted something
+func WaitFunds(owner string) WaitKey { return WaitKey("funds/" + owner) } // owner has more to spend, or spends less
+func WaitUnused(h Hash) WaitKey      { return WaitKey("unused/" + h) }    // a VM that used the file of STORE message h is gone
 
 // Errorf returns a refusal whose only detail is a formatted sentence.
 func Errorf(code ErrorCode, format string, args ...any) *Error {

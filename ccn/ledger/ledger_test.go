@@ -54,7 +54,7 @@ func gpus(vcpus, memory int, devices ...string) *message.Instance {
 	return instance(e)
 }
 
-func store(payment message.PaymentType) *message.Store {
+func stored(payment message.PaymentType) *message.Store {
 	return &message.Store{FileHash: "file", Payment: &message.Payment{Type: payment}}
 }
 
@@ -112,11 +112,11 @@ func TestCostsMatchTheNetworkToTheLastDigit(t *testing.T) {
 			onDemand, "630.4", "0.000007361671111109", "7.361671111111111109",
 		},
 		{"persistent program for credits", mibFile, persistent, "1000", "0.000015277777777777", "15.277777777777777777"},
-		{"file of 30 MiB", sizes{"file": 30 * mib}, store(message.PaymentHold), "9.99999999", "0", "0.001497290752552175"},
-		{"file of one byte", sizes{"file": 1}, store(message.PaymentHold), "0.000000317891438484", "0", ""},
-		{"file of one byte for credits counts as 25 MiB", sizes{"file": 1}, store(message.PaymentCredit), "8.333333325", "0", "0.001247742293793479"},
-		{"file of odd size", sizes{"file": 123456789}, store(message.PaymentHold), "39.245856245849358558", "0", "0.005876245769166474"},
-		{"file that is not there", nil, store(message.PaymentHold), "0", "0", "0"},
+		{"file of 30 MiB", sizes{"file": 30 * mib}, stored(message.PaymentHold), "9.99999999", "0", "0.001497290752552175"},
+		{"file of one byte", sizes{"file": 1}, stored(message.PaymentHold), "0.000000317891438484", "0", ""},
+		{"file of one byte for credits counts as 25 MiB", sizes{"file": 1}, stored(message.PaymentCredit), "8.333333325", "0", "0.001247742293793479"},
+		{"file of odd size", sizes{"file": 123456789}, stored(message.PaymentHold), "39.245856245849358558", "0", "0.005876245769166474"},
+		{"file that is not there", nil, stored(message.PaymentHold), "0", "0", "0"},
 		{"resources beyond the GPU", nil, gpus(8, 16384, "10de:2684"), "2240", "", ""},
 		{"two premium GPUs", nil, gpus(16, 32768, "10de:20b5", "10de:20b5"), "17920", "", ""},
 		{"two standard GPUs", nil, gpus(1, 2048, "10de:2684", "10de:26b9"), "5040", "", ""},
@@ -207,7 +207,7 @@ func TestPricingAggregateReplacesTheTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	costs, err := Cost(sizes{"file": 3 * mib}, prices, "hash", store(message.PaymentHold))
+	costs, err := Cost(sizes{"file": 3 * mib}, prices, "hash", stored(message.PaymentHold))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestPricingAggregateReplacesTheTable(t *testing.T) {
 }
 
 func TestAmountsBeyond28DigitsAreAnError(t *testing.T) {
-	if _, err := Cost(sizes{"file": 1 << 62}, table(t), "hash", store(message.PaymentHold)); err == nil {
+	if _, err := Cost(sizes{"file": 1 << 62}, table(t), "hash", stored(message.PaymentHold)); err == nil {
 		t.Error("want an arithmetic error")
 	}
 }

@@ -13,25 +13,29 @@ type Confirmation struct {
 	Height    int64
 	Time      message.Time // of the block
 	Publisher string
+	Signature string // of the copy that was anchored; "" when a contract's event made it
 }
 
-// Confirmations lists the confirmations of a message, lowest first.
+// Confirmations lists the confirmations of an applied message, the earliest first.
 func (r *Reader) Confirmations(h message.Hash) ([]Confirmation, error) {
-	rows, err := r.rows(`SELECT tx_hash, chain, height, time, publisher FROM confirmations WHERE item_hash = ? ORDER BY time, tx_hash`, string(h))
+	rows, err := r.rows(`SELECT c.tx_hash, c.chain, c.height, c.time, c.publisher, c.signature FROM confirmations c JOIN messages m
+		ON m.item_hash = c.item_hash AND COALESCE(m.signature, '') = c.signature WHERE c.item_hash = ? ORDER BY c.time, c.tx_hash`, string(h))
 	list, err := collect(rows, err, func(rows *sql.Rows, c *Confirmation) error {
-		return rows.Scan(&c.TxHash, &c.Chain, &c.Height, &c.Time, &c.Publisher)
+		return rows.Scan(&c.TxHash, &c.Chain, &c.Height, &c.Time, &c.Publisher, &c.Signature)
 	})
 	return list, wrap(err, "read confirmations of %s", h)
 }
 
-// InsertConfirmation keeps a confirmation of a message in whatever state; the same one twice is one.
+// InsertConfirmation keeps a confirmation of a message in whatever state; the same one twice is one. It counts for the copy
+// with the signature that was anchored.
 func (tx *Tx) InsertConfirmation(h message.Hash, c Confirmation) error {
-	err := tx.exec(`INSERT INTO confirmations (item_hash, tx_hash, chain, height, time, publisher) VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
-		string(h), c.TxHash, string(c.Chain), c.Height, int64(c.Time), c.Publisher)
+	err := tx.exec(`INSERT INTO confirmations (item_hash, tx_hash, chain, height, time, publisher, signature) VALUES (?,?,?,?,?,?,?)
+		ON CONFLICT DO NOTHING`, string(h), c.TxHash, string(c.Chain), c.Height, int64(c.Time), c.Publisher, c.Signature)
 	if err == nil {
-		err = tx.exec(`UPDATE messages SET first_confirmed_at = (SELECT MIN(time) FROM confirmations WHERE item_hash = ?),
-			first_confirmed_height = (SELECT MIN(height) FROM confirmations WHERE item_hash = ?) WHERE item_hash = ?`,
-			string(h), string(h), string(h))
+		err = tx.exec(`UPDATE messages SET
+			first_confirmed_at = (SELECT MIN(time) FROM confirmations c WHERE c.item_hash = messages.item_hash AND c.signature = COALESCE(messages.signature, '')),
+			first_confirmed_height = (SELECT MIN(height) FROM confirmations c WHERE c.item_hash = messages.item_hash AND c.signature = COALESCE(messages.signature, ''))
+			WHERE item_hash = ?`, string(h))
 	}
 	return wrap(err, "store confirmation of %s", h)
 }

@@ -37,6 +37,9 @@ type CreditLot struct {
 	ContentTime float64
 }
 
+// Unexpired reports whether the lot counts at t.
+func (l *CreditLot) Unexpired(t message.Time) bool { return l.Expiration == nil || *l.Expiration > t }
+
 // CreditTransfer is one entry of a transfer as it was asked for.
 type CreditTransfer struct {
 	Ref         message.Hash

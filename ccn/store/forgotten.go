@@ -1,12 +1,14 @@
 package store
 
 import (
+	"database/sql"
 	"encoding/json"
 
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// ForgottenRow is what remains of a forgotten message: the envelope without its content, and what billing needs.
+// ForgottenRow is what remains of a forgotten message: the envelope without its content, what billing needs, and what
+// decides about messages that refer to it and come later.
 type ForgottenRow struct {
 	Message       message.Message // without ItemContent
 	Owner         string
@@ -15,6 +17,23 @@ type ForgottenRow struct {
 	ForgottenBy   []message.Hash
 	ForgottenAt   message.Time
 	ReceptionTime message.Time
+	ContentTime   float64
+	ContentType   *string // content.type
+	ContentKey    *string // content.key
+	ContentRef    *string // content.ref
+}
+
+// Forgetting is one FORGET that names a message.
+type Forgetting struct {
+	By          message.Hash
+	ContentTime float64
+	Time        message.Time // envelope time
+}
+
+// AggregateForgetting is one FORGET that names a key: it takes the elements before it.
+type AggregateForgetting struct {
+	Forgetting
+	Sender string
 }
 
 // Forgotten returns what remains of a forgotten message, nil when it was not forgotten.
@@ -24,9 +43,9 @@ func (r *Reader) Forgotten(h message.Hash) (*ForgottenRow, error) {
 	var at *int64
 	var by []byte
 	ok, err := found(r.row(`SELECT type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, forgotten_by,
-		forgotten_at, reception_time FROM forgotten_messages WHERE item_hash = ?`, string(h)),
+		forgotten_at, reception_time, content_time, content_type, content_key, content_ref FROM forgotten_messages WHERE item_hash = ?`, string(h)),
 		&f.Message.Type, &f.Message.Chain, &f.Message.Sender, &signature, &f.Message.ItemType, &f.Message.Time, &f.Message.Channel,
-		&owner, &payment, &f.Size, &by, &at, &f.ReceptionTime)
+		&owner, &payment, &f.Size, &by, &at, &f.ReceptionTime, &f.ContentTime, &f.ContentType, &f.ContentKey, &f.ContentRef)
 	if err != nil || !ok {
 		return nil, wrap(err, "read forgotten message %s", h)
 	}
@@ -45,7 +64,101 @@ func (tx *Tx) InsertForgotten(f *ForgottenRow) error {
 	}
 	m := &f.Message
 	return wrap(tx.exec(`INSERT INTO forgotten_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner,
-		payment_type, size, forgotten_by, forgotten_at, reception_time) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		payment_type, size, forgotten_by, forgotten_at, reception_time, content_time, content_type, content_key, content_ref)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		string(m.ItemHash), string(m.Type), string(m.Chain), m.Sender, optional(m.Signature), string(m.ItemType), int64(m.Time), m.Channel,
-		f.Owner, f.PaymentType, f.Size, string(by), int64(f.ForgottenAt), int64(f.ReceptionTime)), "store forgotten message %s", m.ItemHash)
+		f.Owner, f.PaymentType, f.Size, string(by), int64(f.ForgottenAt), int64(f.ReceptionTime), f.ContentTime, f.ContentType, f.ContentKey,
+		f.ContentRef), "store forgotten message %s", m.ItemHash)
+}
+
+// InsertForgetting notes that a FORGET took target; the same one twice is one.
+func (tx *Tx) InsertForgetting(target message.Hash, f *Forgetting) error {
+	return wrap(tx.exec(`INSERT INTO forgets (target, item_hash, content_time, time) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
+		string(target), string(f.By), f.ContentTime, int64(f.Time)), "note that %s forgot %s", f.By, target)
+}
+
+// Forgettings lists the FORGETs that took target, in the order in which they are folded.
+func (r *Reader) Forgettings(target message.Hash) ([]Forgetting, error) {
+	rows, err := r.rows(`SELECT item_hash, content_time, time FROM forgets WHERE target = ? ORDER BY content_time, item_hash`, string(target))
+	list, err := collect(rows, err, func(rows *sql.Rows, f *Forgetting) error { return rows.Scan(&f.By, &f.ContentTime, &f.Time) })
+	return list, wrap(err, "read who forgot %s", target)
+}
+
+// RefreshForgotten makes what remains of a message name all who forgot it, in the order in which they are folded.
+func (tx *Tx) RefreshForgotten(h message.Hash) error {
+	list, err := tx.Forgettings(h)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	by := make([]message.Hash, len(list))
+	for i, f := range list {
+		by[i] = f.By
+	}
+	text, err := json.Marshal(by)
+	if err == nil {
+		err = tx.exec(`UPDATE forgotten_messages SET forgotten_by = ?, forgotten_at = ? WHERE item_hash = ?`, string(text), int64(list[0].Time), string(h))
+	}
+	return wrap(err, "refresh forgotten message %s", h)
+}
+
+// InsertAggregateForgetting notes that a FORGET takes the elements of a key that come before it.
+func (tx *Tx) InsertAggregateForgetting(owner, key string, f *AggregateForgetting) error {
+	return wrap(tx.exec(`INSERT INTO aggregate_forgets (owner, key, content_time, item_hash, sender, time) VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		owner, key, f.ContentTime, string(f.By), f.Sender, int64(f.Time)), "note that %s forgot aggregate %s", f.By, key)
+}
+
+// AggregateForgettings lists the FORGETs after (t, h) that take the elements of a key, in the order in which they are folded.
+func (r *Reader) AggregateForgettings(owner, key string, t float64, h message.Hash) ([]AggregateForgetting, error) {
+	rows, err := r.rows(`SELECT item_hash, content_time, time, sender FROM aggregate_forgets WHERE owner = ? AND key = ?
+		AND (content_time > ? OR content_time = ? AND item_hash > ?) ORDER BY content_time, item_hash`, owner, key, t, t, string(h))
+	list, err := collect(rows, err, func(rows *sql.Rows, f *AggregateForgetting) error {
+		return rows.Scan(&f.By, &f.ContentTime, &f.Time, &f.Sender)
+	})
+	return list, wrap(err, "read who forgot aggregate %s of %s", key, owner)
+}
+
+// RemovedRow is what remains of a message whose owner could not pay for it.
+type RemovedRow struct {
+	Message       message.Message // without ItemContent
+	Owner         string
+	PaymentType   string
+	Size          *int64 // bytes of the stored file; nil when it stored none
+	RemovedAt     message.Time
+	ReceptionTime message.Time
+	ContentTime   float64
+	ContentRef    *string // content.ref
+}
+
+// Removed returns what remains of a removed message, nil when it was not removed.
+func (r *Reader) Removed(h message.Hash) (*RemovedRow, error) {
+	row := &RemovedRow{}
+	var signature, owner, payment *string
+	var at *int64
+	ok, err := found(r.row(`SELECT type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, removed_at,
+		reception_time, content_time, content_ref FROM removed_messages WHERE item_hash = ?`, string(h)),
+		&row.Message.Type, &row.Message.Chain, &row.Message.Sender, &signature, &row.Message.ItemType, &row.Message.Time, &row.Message.Channel,
+		&owner, &payment, &row.Size, &at, &row.ReceptionTime, &row.ContentTime, &row.ContentRef)
+	if err != nil || !ok {
+		return nil, wrap(err, "read removed message %s", h)
+	}
+	row.Message.ItemHash, row.Message.Signature, row.Owner, row.PaymentType = h, value(signature), value(owner), value(payment)
+	if at != nil {
+		row.RemovedAt = message.Time(*at)
+	}
+	return row, nil
+}
+
+// InsertRemoved stores what remains of a removed message.
+func (tx *Tx) InsertRemoved(row *RemovedRow) error {
+	m := &row.Message
+	return wrap(tx.exec(`INSERT INTO removed_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner, payment_type,
+		size, removed_at, reception_time, content_time, content_ref) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		string(m.ItemHash), string(m.Type), string(m.Chain), m.Sender, optional(m.Signature), string(m.ItemType), int64(m.Time), m.Channel,
+		row.Owner, row.PaymentType, row.Size, int64(row.RemovedAt), int64(row.ReceptionTime), row.ContentTime, row.ContentRef),
+		"store removed message %s", m.ItemHash)
+}
+
+// DeleteRemoved deletes what remains of a removed message.
+func (tx *Tx) DeleteRemoved(h message.Hash) error {
+	return wrap(tx.exec(`DELETE FROM removed_messages WHERE item_hash = ?`, string(h)), "delete removed message %s", h)
 }

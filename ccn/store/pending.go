@@ -68,7 +68,7 @@ func (r *Reader) Waiters(key message.WaitKey) ([]PendingRow, error) {
 	return list, wrap(err, "list messages that wait for %s", key)
 }
 
-// WakePending makes the messages that wait for any of keys due now, and returns how many.
+// WakePending makes the messages that wait for any of keys due now, rejected ones among them, and returns how many.
 func (tx *Tx) WakePending(keys []message.WaitKey, now message.Time) (int64, error) {
 	var woken int64
 	for _, key := range keys {
@@ -79,7 +79,8 @@ func (tx *Tx) WakePending(keys []message.WaitKey, now message.Time) (int64, erro
 		}
 		woken += n
 	}
-	return woken, nil
+	revived, err := tx.revive(keys, now)
+	return woken + revived, err
 }
 
 // PutPending inserts p, or updates the attempt of the same copy, and replaces what it waits for. It sets p.ID.

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"database/sql"
 	"encoding/json"
+	"math"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -13,29 +15,93 @@ type RejectedRow struct {
 	ErrorCode     message.ErrorCode
 	Details       json.RawMessage // null or {"errors": […]}
 	ReceptionTime message.Time
+	Verified      bool              // signature and content are right: only the state of the node spoke against it
+	Content       []byte            // of a verified message that is not inline: the fetched JSON
+	WaitsFor      []message.WaitKey // what would let it come back; not read back
+}
+
+const rejectedColumns = `SELECT r.item_hash, r.message, r.error_code, r.details, r.reception_time, r.verified, r.content FROM rejected_messages r `
+
+func scanRejected(rows *sql.Rows, row *RejectedRow) error {
+	var verified int64
+	err := rows.Scan(&row.Hash, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &verified, &row.Content)
+	row.Verified = verified != 0
+	return err
 }
 
 // Rejected returns why a message was refused, nil when it never was. A message may have been accepted later: see Status.
 func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
-	row := &RejectedRow{Hash: h}
-	ok, err := found(r.row(`SELECT message, error_code, details, reception_time FROM rejected_messages WHERE item_hash = ?`, string(h)),
-		(*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime)
-	if err != nil || !ok {
+	rows, err := r.rows(rejectedColumns+`WHERE r.item_hash = ?`, string(h))
+	list, err := collect(rows, err, scanRejected)
+	if err != nil || len(list) == 0 {
 		return nil, wrap(err, "read rejected message %s", h)
 	}
-	return row, nil
+	return &list[0], nil
 }
 
-// PutRejected records a refusal; the last one of a hash counts.
+// PutRejected records a refusal. Of several copies of a message those with the right signature count before others, then
+// the one whose envelope is the smaller text, so that the record does not tell which came first.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
-	return wrap(tx.exec(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time) VALUES (?,?,?,?,?)
-		ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
-		details = excluded.details, reception_time = excluded.reception_time`,
-		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime)),
-		"store rejected message %s", row.Hash)
+	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, verified, content)
+		VALUES (?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
+		details = excluded.details, reception_time = excluded.reception_time, verified = excluded.verified, content = excluded.content
+		WHERE excluded.verified > rejected_messages.verified
+		OR (excluded.verified = rejected_messages.verified AND excluded.message <= rejected_messages.message)`,
+		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime),
+		integer(row.Verified), optional(string(row.Content)))
+	if err != nil || n == 0 {
+		return wrap(err, "store rejected message %s", row.Hash)
+	}
+	if err := tx.exec(`DELETE FROM rejected_waits WHERE item_hash = ?`, string(row.Hash)); err != nil {
+		return wrap(err, "clear waits of rejected message %s", row.Hash)
+	}
+	for _, key := range row.WaitsFor {
+		if err := tx.exec(`INSERT INTO rejected_waits (wait_key, item_hash) VALUES (?,?) ON CONFLICT DO NOTHING`, string(key), string(row.Hash)); err != nil {
+			return wrap(err, "store waits of rejected message %s", row.Hash)
+		}
+	}
+	return nil
 }
 
 // DeleteRejected forgets a refusal, because the message was accepted after all.
 func (tx *Tx) DeleteRejected(h message.Hash) error {
 	return wrap(tx.exec(`DELETE FROM rejected_messages WHERE item_hash = ?`, string(h)), "delete rejected message %s", h)
+}
+
+// A message that comes back has one attempt, whoever brought it before.
+const (
+	originRevived = "p2p"
+	noRetries     = math.MaxInt32
+)
+
+// revive lets the rejected messages that wait for any of keys come back, as pending messages that are due now. It
+// returns how many.
+func (tx *Tx) revive(keys []message.WaitKey, now message.Time) (int64, error) {
+	var revived int64
+	for _, key := range keys {
+		rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ? ORDER BY r.item_hash`, string(key))
+		list, err := collect(rows, err, scanRejected)
+		if err != nil {
+			return 0, wrap(err, "list rejected messages that wait for %s", key)
+		}
+		for i := range list {
+			row := &list[i]
+			m, _, err := message.Parse(row.Envelope)
+			if err != nil {
+				return 0, wrap(err, "read envelope of rejected message %s", row.Hash)
+			}
+			p := &PendingRow{
+				Hash: row.Hash, Sender: m.Sender, Signature: m.Signature, Envelope: row.Envelope, Origin: originRevived,
+				ReceptionTime: row.ReceptionTime, NextAttempt: now, Retries: noRetries, ErrorCode: row.ErrorCode, Details: row.Details,
+			}
+			if err := tx.PutPending(p, nil); err != nil {
+				return 0, err
+			}
+			if err := tx.DeleteRejected(row.Hash); err != nil {
+				return 0, err
+			}
+			revived++
+		}
+	}
+	return revived, nil
 }

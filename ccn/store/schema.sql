@@ -99,8 +99,17 @@ CREATE TABLE rejected_messages (
   message TEXT NOT NULL,           -- the envelope as received
   error_code BIGINT NOT NULL,
   details TEXT,
-  reception_time BIGINT NOT NULL
+  reception_time BIGINT NOT NULL,
+  verified BIGINT NOT NULL,        -- 1: signature and content are right, only the state of the node spoke against it
+  content TEXT                     -- of a verified message that is not inline: the fetched JSON
 ){{rowless}};
+
+CREATE TABLE rejected_waits (      -- what would let a rejected message come back
+  wait_key TEXT NOT NULL,
+  item_hash TEXT NOT NULL REFERENCES rejected_messages(item_hash) ON DELETE CASCADE,
+  PRIMARY KEY (wait_key, item_hash)
+){{rowless}};
+CREATE INDEX rejected_waits_message ON rejected_waits (item_hash);
 
 CREATE TABLE forgotten_messages (
   item_hash TEXT PRIMARY KEY,
@@ -116,13 +125,36 @@ CREATE TABLE forgotten_messages (
   size BIGINT,                     -- of the stored file
   forgotten_by TEXT NOT NULL,      -- JSON list of FORGET hashes
   forgotten_at BIGINT,
-  reception_time BIGINT NOT NULL
+  reception_time BIGINT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL,
+  content_type TEXT,               -- what decides who may act on it, and what may still refer to it: content.type,
+  content_key TEXT,                -- content.key,
+  content_ref TEXT                 -- content.ref
 );
+
+CREATE TABLE forgets (             -- who forgot what; also elements of an aggregate that come later
+  target TEXT NOT NULL,            -- a message
+  item_hash TEXT NOT NULL,         -- the FORGET
+  content_time DOUBLE PRECISION NOT NULL,
+  time BIGINT NOT NULL,            -- envelope time of the FORGET
+  PRIMARY KEY (target, content_time, item_hash)
+){{rowless}};
+
+CREATE TABLE aggregate_forgets (   -- keys whose elements before a FORGET are forgotten, whenever they arrive
+  owner TEXT NOT NULL,
+  key TEXT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL,
+  item_hash TEXT NOT NULL,         -- the FORGET
+  sender TEXT NOT NULL,            -- who asked
+  time BIGINT NOT NULL,            -- envelope time of the FORGET
+  PRIMARY KEY (owner, key, content_time, item_hash)
+){{rowless}};
 
 CREATE TABLE removed_messages (
   item_hash TEXT PRIMARY KEY,
   type TEXT, chain TEXT, sender TEXT, signature TEXT, item_type TEXT, time BIGINT, channel TEXT,
-  owner TEXT, payment_type TEXT, size BIGINT, removed_at BIGINT, reception_time BIGINT NOT NULL
+  owner TEXT, payment_type TEXT, size BIGINT, removed_at BIGINT, reception_time BIGINT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL, content_ref TEXT
 );
 
 CREATE TABLE confirmations (       -- kept whatever the state of the message, so none is ever lost
@@ -132,6 +164,7 @@ CREATE TABLE confirmations (       -- kept whatever the state of the message, so
   height BIGINT NOT NULL,
   time BIGINT NOT NULL,
   publisher TEXT NOT NULL,
+  signature TEXT NOT NULL,         -- of the copy that was anchored, '' when a contract event made it; others are not confirmed by it
   PRIMARY KEY (item_hash, tx_hash)
 ){{rowless}};
 
@@ -214,12 +247,14 @@ CREATE TABLE vms (
   content_time DOUBLE PRECISION NOT NULL
 ){{rowless}};
 
-CREATE TABLE vm_refs (             -- files that a VM uses; they cannot be forgotten
+CREATE TABLE vm_refs (             -- files that a VM uses
   ref TEXT NOT NULL,
   vm_hash TEXT NOT NULL,
+  guards BIGINT NOT NULL,          -- 0: the parent of a persistent volume, which may be forgotten
   PRIMARY KEY (ref, vm_hash)
 ){{rowless}};
 CREATE INDEX vm_refs_vm ON vm_refs (vm_hash);
+CREATE INDEX vms_replaces ON vms (replaces) WHERE replaces IS NOT NULL;
 
 CREATE TABLE account_costs (
   owner TEXT NOT NULL,
@@ -234,6 +269,42 @@ CREATE TABLE account_costs (
   PRIMARY KEY (item_hash, type, name)
 ){{rowless}};
 CREATE INDEX account_costs_owner ON account_costs (owner, payment_type);
+
+CREATE TABLE claims (              -- what resources ask of their owner's funds; also those that were refused for want of funds
+  item_hash TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  payment_type TEXT NOT NULL,      -- hold or credit; streams are watched by the compute node
+  content_time DOUBLE PRECISION NOT NULL,
+  need TEXT NOT NULL,              -- decimal text: ALEPH to hold, or credits for the least time that they must last
+  must_pay BIGINT NOT NULL,        -- 0: accepted without funds, although it counts
+  removable BIGINT NOT NULL,       -- 0: kept when funds are short
+  status TEXT NOT NULL,            -- refused, processed, removing, removed, forgotten
+  ended DOUBLE PRECISION,          -- place of the FORGET that ended it
+  ended_by TEXT
+){{rowless}};
+CREATE INDEX claims_owner ON claims (owner, payment_type, content_time, item_hash);
+CREATE INDEX claims_time ON claims (content_time);
+
+CREATE TABLE accounts (            -- one row an owner of claims and way to pay
+  owner TEXT NOT NULL,
+  payment_type TEXT NOT NULL,
+  used TEXT NOT NULL,              -- decimal text: sum of the claims in force
+  last_time DOUBLE PRECISION NOT NULL, -- place of the newest event: a claim, its end, or a change of funds
+  last_hash TEXT NOT NULL,
+  check_at BIGINT,                 -- when funds must be looked at again; NULL: when something happens
+  PRIMARY KEY (owner, payment_type)
+){{rowless}};
+CREATE INDEX accounts_check ON accounts (check_at) WHERE check_at IS NOT NULL;
+
+CREATE TABLE balance_history (     -- what was published of the tokens that an address itself holds
+  address TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL,
+  item_hash TEXT NOT NULL,
+  eth_height BIGINT NOT NULL,
+  balance TEXT NOT NULL,           -- decimal text in ALEPH
+  PRIMARY KEY (address, chain, content_time, item_hash)
+){{rowless}};
 
 CREATE TABLE balances (
   address TEXT NOT NULL,

@@ -14,6 +14,7 @@ type VMRow struct {
 	NodeHash    *string // compute node that the owner asked for
 	ContentTime float64
 	Refs        []message.Hash // files that cannot be forgotten while it is there; not read back
+	Parents     []message.Hash // files that it uses and that can be forgotten all the same; not read back
 }
 
 // VM returns a program or machine, nil when there is none.
@@ -27,10 +28,22 @@ func (r *Reader) VM(h message.Hash) (*VMRow, error) {
 	return v, nil
 }
 
-// FileUser returns a VM that uses the file of STORE message ref, "" when none does.
+// FileUser returns a VM for which the file of STORE message ref must be kept, "" when there is none.
 func (r *Reader) FileUser(ref message.Hash) (vm message.Hash, err error) {
-	_, err = found(r.row(`SELECT vm_hash FROM vm_refs WHERE ref = ? ORDER BY vm_hash LIMIT 1`, string(ref)), &vm)
+	_, err = found(r.row(`SELECT vm_hash FROM vm_refs WHERE ref = ? AND guards = 1 ORDER BY vm_hash LIMIT 1`, string(ref)), &vm)
 	return vm, wrap(err, "read VMs that use %s", ref)
+}
+
+// VMsOf lists the VMs that use the file of STORE message or tag ref.
+func (r *Reader) VMsOf(ref string) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT vm_hash FROM vm_refs WHERE ref = ? ORDER BY vm_hash`, ref)
+	return list, wrap(err, "read VMs that use %s", ref)
+}
+
+// Replacements lists the programs that are new versions of h.
+func (r *Reader) Replacements(h message.Hash) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM vms WHERE replaces = ? ORDER BY item_hash`, string(h))
+	return list, wrap(err, "read new versions of %s", h)
 }
 
 // InsertVM stores a program or machine.
@@ -38,11 +51,15 @@ func (tx *Tx) InsertVM(v *VMRow) error {
 	err := tx.exec(`INSERT INTO vms (item_hash, type, owner, allow_amend, replaces, persistent, payment_type, node_hash, content_time)
 		VALUES (?,?,?,?,?,?,?,?,?)`, string(v.Hash), v.Type, v.Owner, integer(v.AllowAmend), v.Replaces, integer(v.Persistent),
 		string(v.PaymentType), v.NodeHash, v.ContentTime)
-	for _, ref := range v.Refs {
-		if err == nil {
-			err = tx.exec(`INSERT INTO vm_refs (ref, vm_hash) VALUES (?,?) ON CONFLICT DO NOTHING`, string(ref), string(v.Hash))
+	refer := func(refs []message.Hash, guards bool) {
+		for _, ref := range refs {
+			if err == nil {
+				err = tx.exec(`INSERT INTO vm_refs (ref, vm_hash, guards) VALUES (?,?,?) ON CONFLICT DO NOTHING`, string(ref), string(v.Hash), integer(guards))
+			}
 		}
 	}
+	refer(v.Refs, true)
+	refer(v.Parents, false)
 	return wrap(err, "store VM %s", v.Hash)
 }
 

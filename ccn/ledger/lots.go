@@ -1,0 +1,77 @@
+package ledger
+
+import (
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Slice is a part of an amount with one date of expiry.
+type Slice struct {
+	Amount     int64
+	Expiration *message.Time // nil: never
+}
+
+// Spendable returns what lots hold at t.
+func Spendable(lots []store.CreditLot, t message.Time) (sum int64) {
+	for i := range lots {
+		if lots[i].Unexpired(t) {
+			sum += lots[i].Remaining
+		}
+	}
+	return sum
+}
+
+// Drain takes amount at t from lots, the oldest grant first, and returns the parts as they were taken. What the lots do
+// not hold is not taken.
+func Drain(lots []store.CreditLot, amount int64, t message.Time) []Slice {
+	var parts []Slice
+	for i := range lots {
+		lot := &lots[i]
+		if amount == 0 {
+			break
+		}
+		if taken := min(lot.Remaining, amount); taken > 0 && lot.Unexpired(t) {
+			lot.Remaining -= taken
+			amount -= taken
+			parts = append(parts, Slice{taken, lot.Expiration})
+		}
+	}
+	return parts
+}
+
+// FoldCredits returns what is left of the grants in history, which is in the order of content time, POST and index.
+func FoldCredits(history []store.CreditRow) []store.CreditLot {
+	var lots []store.CreditLot
+	for i := range history {
+		row := &history[i]
+		if row.Amount < 0 {
+			Drain(lots, -row.Amount, message.TimeFromSeconds(row.ContentTime))
+			continue
+		}
+		lots = append(lots, store.CreditLot{
+			Ref: row.Ref, Index: row.Index, Remaining: row.Amount, Expiration: row.Expiration, ContentTime: row.ContentTime,
+		})
+	}
+	return lots
+}
+
+// Transferred turns the parts that a sender gave into those that the recipient gets: none lives longer than asked for,
+// and neighbours that expire together are one.
+func Transferred(parts []Slice, asked *message.Time) []Slice {
+	var slices []Slice
+	for _, p := range parts {
+		if asked != nil && (p.Expiration == nil || *asked < *p.Expiration) {
+			p.Expiration = asked
+		}
+		if n := len(slices) - 1; n >= 0 && sameTime(slices[n].Expiration, p.Expiration) {
+			slices[n].Amount += p.Amount
+			continue
+		}
+		slices = append(slices, p)
+	}
+	return slices
+}
+
+func sameTime(a, b *message.Time) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"database/sql"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Statuses of a claim. Those in force count against the funds of the owner.
+const (
+	ClaimRefused   = "refused" // for want of funds; the message is rejected
+	ClaimProcessed = "processed"
+	ClaimRemoving  = "removing"
+	ClaimRemoved   = "removed"
+	ClaimForgotten = "forgotten"
+)
+
+// ClaimRow is what a resource asks of the funds of its owner.
+type ClaimRow struct {
+	Hash        message.Hash
+	Owner       string
+	PaymentType message.PaymentType // hold or credit
+	ContentTime float64
+	Need        string // decimal text: ALEPH to hold, or credits for the least time that they must last
+	MustPay     bool   // false: accepted without funds, although it counts
+	Removable   bool   // false: kept when funds are short
+	Status      string
+	Ended       *float64 // content time of the FORGET that ended it, with EndedBy
+	EndedBy     *message.Hash
+}
+
+// AccountRow is what the claims of an owner that are paid for in one way add up to.
+type AccountRow struct {
+	Owner       string
+	PaymentType message.PaymentType
+	Used        string  // decimal text: sum of the claims in force
+	LastTime    float64 // with LastHash: place of the newest event, a claim, its end or a change of funds
+	LastHash    message.Hash
+	CheckAt     *message.Time // when funds must be looked at again; nil: when something happens
+}
+
+// BalanceStatement is one publication of what an address itself holds on a chain.
+type BalanceStatement struct {
+	Address     string
+	Chain       message.Chain
+	ContentTime float64
+	Message     message.Hash
+	Height      int64
+	Balance     string // decimal text in ALEPH
+}
+
+const claimColumns = `SELECT item_hash, owner, payment_type, content_time, need, must_pay, removable, status, ended, ended_by FROM claims `
+
+func scanClaim(rows *sql.Rows, c *ClaimRow) error {
+	var mustPay, removable int64
+	err := rows.Scan(&c.Hash, &c.Owner, &c.PaymentType, &c.ContentTime, &c.Need, &mustPay, &removable, &c.Status, &c.Ended, &c.EndedBy)
+	c.MustPay, c.Removable = mustPay != 0, removable != 0
+	return err
+}
+
+// Claims lists the claims of an owner that are paid for in one way, ended and refused ones among them, in the order in
+// which they are folded.
+func (r *Reader) Claims(owner string, payment message.PaymentType) ([]ClaimRow, error) {
+	rows, err := r.rows(claimColumns+`WHERE owner = ? AND payment_type = ? ORDER BY content_time, item_hash`, owner, string(payment))
+	list, err := collect(rows, err, scanClaim)
+	return list, wrap(err, "read claims of %s", owner)
+}
+
+// Claim returns the claim of a message, nil when it has none.
+func (r *Reader) Claim(h message.Hash) (*ClaimRow, error) {
+	rows, err := r.rows(claimColumns+`WHERE item_hash = ?`, string(h))
+	list, err := collect(rows, err, scanClaim)
+	if err != nil || len(list) == 0 {
+		return nil, wrap(err, "read claim of %s", h)
+	}
+	return &list[0], nil
+}
+
+// ClaimsSince lists the claims with a content time after t, by hash.
+func (r *Reader) ClaimsSince(t float64) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM claims WHERE content_time >= ? ORDER BY item_hash`, t)
+	return list, wrap(err, "list claims since %v", t)
+}
+
+// PutClaim stores a claim.
+func (tx *Tx) PutClaim(c *ClaimRow) error {
+	return wrap(tx.exec(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, removable, status, ended, ended_by)
+		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET payment_type = excluded.payment_type, need = excluded.need,
+		must_pay = excluded.must_pay, removable = excluded.removable, status = excluded.status, ended = excluded.ended,
+		ended_by = excluded.ended_by`,
+		string(c.Hash), c.Owner, string(c.PaymentType), c.ContentTime, c.Need, integer(c.MustPay), integer(c.Removable), c.Status,
+		c.Ended, (*string)(c.EndedBy)), "store claim of %s", c.Hash)
+}
+
+// DeleteClaim deletes the claim of a message that was never accepted.
+func (tx *Tx) DeleteClaim(h message.Hash) error {
+	return wrap(tx.exec(`DELETE FROM claims WHERE item_hash = ?`, string(h)), "delete claim of %s", h)
+}
+
+// Account returns what an owner uses of one kind of funds, nil when it never claimed any.
+func (r *Reader) Account(owner string, payment message.PaymentType) (*AccountRow, error) {
+	a := &AccountRow{Owner: owner, PaymentType: payment}
+	ok, err := found(r.row(`SELECT used, last_time, last_hash, check_at FROM accounts WHERE owner = ? AND payment_type = ?`, owner, string(payment)),
+		&a.Used, &a.LastTime, &a.LastHash, &a.CheckAt)
+	if err != nil || !ok {
+		return nil, wrap(err, "read account %s", owner)
+	}
+	return a, nil
+}
+
+// PutAccount stores an account.
+func (tx *Tx) PutAccount(a *AccountRow) error {
+	return wrap(tx.exec(`INSERT INTO accounts (owner, payment_type, used, last_time, last_hash, check_at) VALUES (?,?,?,?,?,?)
+		ON CONFLICT (owner, payment_type) DO UPDATE SET used = excluded.used, last_time = excluded.last_time, last_hash = excluded.last_hash,
+		check_at = excluded.check_at`, a.Owner, string(a.PaymentType), a.Used, a.LastTime, string(a.LastHash), (*int64)(a.CheckAt)),
+		"store account %s", a.Owner)
+}
+
+// AccountsDue lists up to limit accounts whose funds must be looked at by now.
+func (r *Reader) AccountsDue(now message.Time, limit int) ([]AccountRow, error) {
+	rows, err := r.rows(`SELECT owner, payment_type, used, last_time, last_hash, check_at FROM accounts WHERE check_at <= ?
+		ORDER BY check_at, owner, payment_type LIMIT ?`, int64(now), limit)
+	list, err := collect(rows, err, func(rows *sql.Rows, a *AccountRow) error {
+		return rows.Scan(&a.Owner, &a.PaymentType, &a.Used, &a.LastTime, &a.LastHash, &a.CheckAt)
+	})
+	return list, wrap(err, "list accounts whose funds are to be looked at")
+}
+
+// PutBalanceStatement stores a publication of a balance; a known one stays as it is.
+func (tx *Tx) PutBalanceStatement(b *BalanceStatement) error {
+	return wrap(tx.exec(`INSERT INTO balance_history (address, chain, content_time, item_hash, eth_height, balance) VALUES (?,?,?,?,?,?)
+		ON CONFLICT DO NOTHING`, b.Address, string(b.Chain), b.ContentTime, string(b.Message), b.Height, b.Balance),
+		"store balance of %s", b.Address)
+}
+
+// BalanceStatements lists what was published of the balances of an address, in the order in which it is folded.
+func (r *Reader) BalanceStatements(address string) ([]BalanceStatement, error) {
+	rows, err := r.rows(`SELECT address, chain, content_time, item_hash, eth_height, balance FROM balance_history WHERE address = ?
+		ORDER BY content_time, item_hash, chain`, address)
+	list, err := collect(rows, err, func(rows *sql.Rows, b *BalanceStatement) error {
+		return rows.Scan(&b.Address, &b.Chain, &b.ContentTime, &b.Message, &b.Height, &b.Balance)
+	})
+	return list, wrap(err, "read balances of %s", address)
+}
+
+// ThinBalanceStatements deletes statements before t that repeat the one before them and are repeated by the one after, and
+// returns how many.
+func (tx *Tx) ThinBalanceStatements(t float64) (int64, error) {
+	n, err := tx.affected(`DELETE FROM balance_history WHERE content_time < ? AND (address, chain, content_time, item_hash) IN (
+		SELECT address, chain, content_time, item_hash FROM (SELECT address, chain, content_time, item_hash, balance,
+			LAG(balance) OVER w AS before, LEAD(balance) OVER w AS after
+			FROM balance_history WINDOW w AS (PARTITION BY address, chain ORDER BY content_time, item_hash)) AS places
+		WHERE balance = before AND balance = after)`, t)
+	return n, wrap(err, "thin the history of balances")
+}
