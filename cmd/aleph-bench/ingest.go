@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,23 +12,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aleph-im/aleph-go/ccn/authority"
-	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/devnet"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
-const (
-	ingestMessages    = 30_000
-	ingestConnections = 32
-)
-
-// ingest posts distinct signed messages to one core node over keep-alive connections, each answered when it is durable.
-// The load generator shares the machine. The limit is what checking the same signatures alone reaches, on all cores.
-func ingest(ctx context.Context, root string) ([]Result, error) {
-	envelopes, err := signedPosts(ctx, ingestMessages)
+// ingestHTTP posts distinct signed messages to one core node over keep-alive connections, each answered when it is
+// durable. The limit is what checking the same signatures alone reaches, on all cores; the peer gets the same load.
+func ingestHTTP(ctx context.Context, o options) ([]Result, error) {
+	envelopes, err := signedPosts(ctx, o.ingest)
 	if err != nil {
 		return nil, err
 	}
@@ -44,62 +34,68 @@ func ingest(ctx context.Context, root string) ([]Result, error) {
 		return nil, fmt.Errorf("create data folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	port, err := freePort()
+	node, err := startNode(ctx, o, dir)
 	if err != nil {
 		return nil, err
 	}
-	node := devnet.NewProcess("ccn", fmt.Sprintf("http://127.0.0.1:%d", port), filepath.Join(dir, "ccn.log"),
-		filepath.Join(root, "build", "alephd"), "ccn", "--network", "devnet", "--data-dir", filepath.Join(dir, "ccn"),
-		"--http-listen", fmt.Sprintf("127.0.0.1:%d", port), "--p2p-listen", "/ip4/127.0.0.1/tcp/0")
-	if err := node.Start(); err != nil {
+	rate, err := httpRate(ctx, node, envelopes)
+	if err != nil {
 		return nil, err
 	}
-	defer node.Stop()
-	if err := node.AwaitHTTP(ctx, "/api/v0/version"); err != nil {
+	result := Result{Name: "ccn-ingest-http", Value: rate, Unit: "messages/s"}.withLimit(limit)
+	peer, err := startPeer(ctx, o, dir)
+	if err != nil || peer == nil {
+		return []Result{result}, err
+	}
+	if rate, err = httpRate(ctx, peer, envelopes[:min(len(envelopes), o.peerMessages)]); err != nil {
 		return nil, err
 	}
-	bodies := make([][]byte, len(envelopes))
-	for i, e := range envelopes {
-		bodies[i] = fmt.Appendf(nil, `{"sync":true,"message":%s}`, e)
-	}
-	transport := &http.Transport{MaxIdleConnsPerHost: ingestConnections, MaxConnsPerHost: ingestConnections}
-	http := &http.Client{Transport: transport, Timeout: time.Minute}
-	var next, failed atomic.Int64
-	var wg sync.WaitGroup
-	began := time.Now()
-	for range ingestConnections {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(bodies) || ctx.Err() != nil {
-					return
-				}
-				resp, err := http.Post(node.URL+"/api/v0/messages", "application/json", bytes.NewReader(bodies[i]))
-				if err != nil {
-					failed.Add(1)
-					continue
-				}
-				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				if resp.StatusCode != 200 {
-					failed.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	elapsed := time.Since(began).Seconds()
-	if n := failed.Load(); n > 0 {
-		return nil, fmt.Errorf("%d of %d posts were not processed", n, len(bodies))
-	}
-	api := client.New(client.Config{BaseURL: node.URL})
-	if _, err := api.GetMessage(ctx, hashOf(envelopes[len(envelopes)-1])); err != nil {
-		return nil, fmt.Errorf("read back the last post: %w", err)
-	}
-	return []Result{Result{Name: "ccn-ingest-http", Value: float64(len(bodies)) / elapsed, Unit: "messages/s"}.withLimit(limit)}, nil
+	return []Result{result.withPeer(rate)}, nil
 }
 
-// signedPosts makes n distinct signed POST messages.
+// httpRate loads a node and stops it.
+func httpRate(ctx context.Context, node *devnet.Process, envelopes [][]byte) (float64, error) {
+	defer node.Stop()
+	l := &load{url: node.URL, sync: true}
+	took, err := l.run(ctx, each(envelopes))
+	if err != nil {
+		return 0, err
+	}
+	if bad := l.failures(); bad != "" {
+		return 0, fmt.Errorf("%s: %s", node.Name, bad)
+	}
+	last, _, err := message.Parse(envelopes[len(envelopes)-1])
+	if err != nil {
+		return 0, fmt.Errorf("parse own message: %w", err)
+	}
+	if err := readBack(ctx, node.URL, last.ItemHash); err != nil {
+		return 0, fmt.Errorf("read back the last post from %s: %w", node.Name, err)
+	}
+	return float64(len(envelopes)) / took.Seconds(), nil
+}
+
+// readBack expects that a message was applied.
+func readBack(ctx context.Context, url string, h message.Hash) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/api/v0/messages/"+string(h), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var answer struct{ Status message.Status }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("%s: %w", resp.Status, err)
+	}
+	if answer.Status != message.StatusProcessed {
+		return fmt.Errorf("it is %s", answer.Status)
+	}
+	return nil
+}
+
+// signedPosts makes n distinct signed POST messages of one new account.
 func signedPosts(ctx context.Context, n int) ([][]byte, error) {
 	account, err := ethereum.Generate()
 	if err != nil {
@@ -107,22 +103,27 @@ func signedPosts(ctx context.Context, n int) ([][]byte, error) {
 	}
 	envelopes := make([][]byte, n)
 	errs := make([]error, runtime.GOMAXPROCS(0))
+	now := time.Now()
 	var wg sync.WaitGroup
 	for w := range errs {
 		wg.Go(func() {
+			channel := "BENCH"
 			for i := w; i < n && errs[w] == nil; i += len(errs) {
-				author := &authority.Author{
-					Account: account, Channel: "BENCH", MaxInline: 200_000,
-					Submit: func(_ context.Context, envelope []byte) error { envelopes[i] = envelope; return nil },
+				content := &message.Post{PostType: "bench", Content: fmt.Appendf(nil, `{"number":%d,"text":"a post of an ordinary length, as applications write them"}`, i)}
+				m, _, err := message.Build(account.Address(), account.Chain(), message.TypePost, content, &channel, now)
+				if err == nil {
+					m.Signature, err = account.Sign(ctx, m.SigningPayload())
 				}
-				errs[w] = author.Post(ctx, "bench", "", map[string]any{"number": i, "text": "a post of an ordinary length, as applications write them"})
+				if errs[w] = err; err == nil {
+					envelopes[i] = m.AppendJSON(nil)
+				}
 			}
 		})
 	}
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("sign posts: %w", err)
 		}
 	}
 	return envelopes, nil
@@ -159,19 +160,21 @@ func verifyRate(envelopes [][]byte) (float64, error) {
 	return float64(len(messages)) / time.Since(began).Seconds(), nil
 }
 
-func hashOf(envelope []byte) message.Hash {
-	var head struct {
-		Hash message.Hash `json:"item_hash"`
+// filled returns a data folder of a node that holds the first o.messages of the corpus. It is kept between runs; the
+// figures of filling it are nil when it was there.
+func filled(ctx context.Context, o options) (dir string, figures []Result, err error) {
+	dir = filepath.Join(o.root, "build", "bench", fmt.Sprintf("store-%d", o.messages))
+	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
+		return dir, nil, nil
 	}
-	_ = json.Unmarshal(envelope, &head) // an empty hash is not found and reported
-	return head.Hash
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	if err := os.RemoveAll(dir); err != nil {
+		return "", nil, fmt.Errorf("remove a half-filled store: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	if figures, err = fill(ctx, o, dir); err != nil {
+		return "", nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "complete"), nil, 0o644); err != nil {
+		return "", nil, fmt.Errorf("mark the store as filled: %w", err)
+	}
+	return dir, figures, nil
 }

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -32,35 +33,76 @@ func (r Result) withLimit(limit float64) Result {
 	return r
 }
 
+// withPeer adds what the compared program reached and the ratio to it.
+func (r Result) withPeer(peer float64) Result {
+	ratio := r.Value / peer
+	r.Peer, r.RatioToPeer = &peer, &ratio
+	return r
+}
+
+// options are what the command line and the environment say.
+type options struct {
+	root         string // of the checkout
+	peer         string // program that ours is compared with; "" when there is none
+	messages     int    // in the store of the figures that need a full one
+	peerMessages int    // at most so many go to the peer
+	ingest       int    // messages of the figures of intake
+	fileMiB      int64  // size of the file that is uploaded
+	seconds      int    // for which messages go to the sockets
+}
+
 // benchmark measures one or more figures that share a set-up.
 type benchmark struct {
 	names []string
-	run   func(ctx context.Context, root string) ([]Result, error)
+	run   func(ctx context.Context, o options) ([]Result, error)
 }
 
 var benchmarks = []benchmark{
-	{[]string{"ccn-ingest-http"}, ingest},
+	{[]string{"ccn-ingest-http"}, ingestHTTP},
+	{[]string{"ccn-ingest-batch"}, ingestBatch},
+	{[]string{"ccn-ingest-peak-mib", "ccn-ingest-at-10k", "ccn-ingest-at-100k", "ccn-ingest-at-1m"}, growth},
+	{[]string{"ccn-query-messages-p50-ms", "ccn-query-messages-p99-ms"}, queryMessages},
+	{[]string{"ccn-query-posts-p50-ms"}, queryPosts},
+	{[]string{"ccn-start-1m-s"}, start},
+	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib"}, upload},
+	{[]string{"ws-fanout-p99-ms", "ws-fanout-peak-mib"}, fanout},
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms"}, network},
 	{[]string{"demo-answer-s"}, demo},
 }
 
 func main() {
 	only := flag.String("only", "", "measure the figure with this name alone")
+	o := options{peer: os.Getenv("ALEPH_BENCH_HEPH")}
+	flag.IntVar(&o.messages, "messages", 1_000_000, "messages in the store of the figures that need a full one")
+	flag.IntVar(&o.peerMessages, "peer-messages", 20_000, "at most so many messages are sent to the compared program")
+	flag.IntVar(&o.ingest, "ingest", 60_000, "messages of the figures of intake")
+	flag.Int64Var(&o.fileMiB, "file-mib", 1024, "size of the file that is uploaded")
+	flag.IntVar(&o.seconds, "seconds", 10, "seconds for which messages go to the sockets")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *only); err != nil {
+	if flag.Arg(0) == batchCommand { // a child of ingestBatch
+		if err := runBatch(ctx, flag.Args()[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(ctx, o, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string) error {
-	root, err := os.Getwd()
-	if err != nil {
+func run(ctx context.Context, o options, only string) (err error) {
+	if o.root, err = os.Getwd(); err != nil {
 		return fmt.Errorf("find the checkout: %w", err)
 	}
+	if o.peer == "" {
+		fmt.Println("ALEPH_BENCH_HEPH does not name the program heph: nothing is compared with it.")
+	}
 	var results []Result
+	var failed []error
 	known := false
 	for _, b := range benchmarks {
 		wanted := only == ""
@@ -71,9 +113,9 @@ func run(ctx context.Context, only string) error {
 		if !wanted {
 			continue
 		}
-		measured, err := b.run(ctx, root)
-		if err != nil {
-			return fmt.Errorf("%s: %w", strings.Join(b.names, ", "), err)
+		measured, err := b.run(ctx, o)
+		if err != nil { // the other figures are told all the same
+			failed = append(failed, fmt.Errorf("%s: %w", strings.Join(b.names, ", "), err))
 		}
 		for _, r := range measured {
 			if only == "" || r.Name == only {
@@ -97,11 +139,11 @@ func run(ctx context.Context, only string) error {
 	if err != nil {
 		return fmt.Errorf("encode results: %w", err)
 	}
-	path := filepath.Join(root, "build", "bench.json")
+	path := filepath.Join(o.root, "build", "bench.json")
 	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func optional(v *float64) string {

@@ -27,7 +27,7 @@ const (
 
 // network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
 // warm call costs beyond the program's own time.
-func network(ctx context.Context, root string) ([]Result, error) {
+func network(ctx context.Context, o options) ([]Result, error) {
 	dir, err := os.MkdirTemp("", "aleph-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("create data folder: %w", err)
@@ -36,7 +36,7 @@ func network(ctx context.Context, root string) ([]Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	net, err := devnet.New(devnet.Config{
-		Dir: dir, Alephd: filepath.Join(root, "build", "alephd"), GuestDir: filepath.Join(root, "build", "guest"),
+		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
 		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -65,25 +65,11 @@ func network(ctx context.Context, root string) ([]Result, error) {
 	}
 	results = append(results, Result{Name: "ccn-idle-mib", Value: idle, Unit: "MiB"})
 
-	overhead, err := warmOverhead(ctx, root, info)
+	overhead, err := warmOverhead(ctx, o.root, info)
 	if err != nil {
 		return nil, err
 	}
 	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
-}
-
-// residentMiB reads how much memory a process holds.
-func residentMiB(pid int) (float64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
-	}
-	match := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(raw)
-	if match == nil {
-		return 0, fmt.Errorf("process %d has no resident memory", pid)
-	}
-	kib, err := strconv.ParseFloat(string(match[1]), 64)
-	return kib / 1024, err
 }
 
 // warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
@@ -151,11 +137,11 @@ func programTime(header string) (float64, error) {
 
 // demo measures `make demo ONCE=1` without its set-up: from the start of the network to the program's answer and the
 // orderly end, with an empty data folder.
-func demo(ctx context.Context, root string) ([]Result, error) {
-	if err := os.RemoveAll(filepath.Join(root, ".devnet")); err != nil {
+func demo(ctx context.Context, o options) ([]Result, error) {
+	if err := os.RemoveAll(filepath.Join(o.root, ".devnet")); err != nil {
 		return nil, fmt.Errorf("remove the last demo's network: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "demo.sh"), "--once")
+	cmd := exec.CommandContext(ctx, filepath.Join(o.root, "scripts", "demo.sh"), "--once")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("demo: %w\n%s", err, out)

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aleph-im/aleph-go/devnet"
+)
+
+const (
+	queryPage    = 200
+	querySamples = 100 // of each query; the values that it asks for change from one to the next
+)
+
+// query is one kind of question; path returns the one to ask the i-th time.
+type query struct {
+	name string
+	path func(i int) string
+}
+
+// timing is what a kind of question took. Status is the last answer's.
+type timing struct {
+	p50, p99 float64 // ms
+	status   int
+}
+
+// messageQueries are a page of messages under each filter and each sort.
+func messageQueries(c *corpus, messages int) ([]query, error) {
+	hashes := make([]string, querySamples)
+	var posts []string // some of which others refer to
+	for i := range hashes {
+		m, _, err := c.unsigned(i * messages / querySamples)
+		if err != nil {
+			return nil, err
+		}
+		hashes[i] = string(m.ItemHash)
+		if m, _, err = c.unsigned(i*(messages-corpusDistance)/querySamples/100*100 + 51); err != nil {
+			return nil, err
+		}
+		posts = append(posts, string(m.ItemHash))
+	}
+	address := func(i int) string { return c.accounts[i*7%corpusSenders].Address() }
+	day := func(i int) string {
+		return fmt.Sprint(corpusTime(i * messages / querySamples).Unix())
+	}
+	page := func(filter string, value func(i int) string) query {
+		return query{filter, func(i int) string {
+			v := url.Values{"pagination": {fmt.Sprint(queryPage)}}
+			if filter != "" {
+				v.Set(strings.Fields(filter)[0], value(i))
+			}
+			return "/api/v0/messages.json?" + v.Encode()
+		}}
+	}
+	fixed := func(name, params string) query {
+		return query{name, func(int) string {
+			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&%s", queryPage, params)
+		}}
+	}
+	numbered := func(format string, n int) func(i int) string {
+		return func(i int) string { return fmt.Sprintf(format, i%n) }
+	}
+	types := []string{"POST", "AGGREGATE", "STORE", "FORGET", "PROGRAM", "POST,FORGET"}
+	return []query{
+		fixed("newest first", "sortBy=time&sortOrder=-1"),
+		fixed("oldest first", "sortBy=time&sortOrder=1"),
+		fixed("by confirmation, newest first", "sortBy=tx-time&sortOrder=-1"),
+		fixed("by confirmation, oldest first", "sortBy=tx-time&sortOrder=1"),
+		{"tenth page", func(int) string { return fmt.Sprintf("/api/v0/messages.json?pagination=%d&page=10", queryPage) }},
+		page("msgTypes", func(i int) string { return types[i%len(types)] }),
+		page("addresses", address),
+		page("owners", address),
+		page("channels", numbered("BENCH-%d", corpusChannels)),
+		page("chains", func(int) string { return "ETH" }),
+		page("chains (none)", func(int) string { return "SOL" }),
+		page("hashes", func(i int) string { return hashes[i%len(hashes)] }),
+		page("hashes (100)", func(int) string { return strings.Join(hashes, ",") }),
+		page("refs", func(i int) string { return posts[i%len(posts)] }),
+		page("refs (common)", numbered("ref-%d", corpusRefs)),
+		page("tags", numbered("tag-%d", corpusTags)),
+		page("contentTypes", numbered("type-%d", corpusTypes)),
+		page("contentTypes (amend)", func(int) string { return "amend" }),
+		page("contentKeys", numbered("key-%d", corpusKeys)),
+		page("contentHashes", func(i int) string { return corpusFileHash(i % corpusFiles) }),
+		page("paymentTypes", func(int) string { return "hold" }),
+		page("startDate", day),
+		page("endDate", day),
+		{"addresses, msgTypes", func(i int) string {
+			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&addresses=%s&msgTypes=AGGREGATE", queryPage, address(i))
+		}},
+		{"channels, oldest first", func(i int) string {
+			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&channels=BENCH-%d&sortOrder=1", queryPage, i%corpusChannels)
+		}},
+	}, nil
+}
+
+// postQueries are what applications ask about posts, aggregates and addresses.
+func postQueries(c *corpus, messages int) ([]query, error) {
+	address := func(i int) string { return c.accounts[i*7%corpusSenders].Address() }
+	ask := func(name, format string, value func(i int) string) query {
+		return query{name, func(i int) string { return fmt.Sprintf(format, value(i)) }}
+	}
+	number := func(n int) func(i int) string { return func(i int) string { return fmt.Sprint(i % n) } }
+	return []query{
+		ask("posts", "/api/v0/posts.json?pagination=200&sortOrder=%s", func(i int) string { return []string{"1", "-1"}[i%2] }),
+		ask("posts, types", "/api/v0/posts.json?pagination=200&types=type-%s", number(corpusTypes)),
+		ask("posts, addresses", "/api/v0/posts.json?pagination=200&addresses=%s", address),
+		ask("posts, refs", "/api/v0/posts.json?pagination=200&refs=ref-%s", number(corpusRefs)),
+		ask("posts, tags", "/api/v0/posts.json?pagination=200&tags=tag-%s", number(corpusTags)),
+		ask("posts, channels", "/api/v0/posts.json?pagination=200&channels=BENCH-%s", number(corpusChannels)),
+		ask("posts v1", "/api/v1/posts.json?pagination=200&types=type-%s", number(corpusTypes)),
+		ask("aggregates of an address", "/api/v0/aggregates/%s.json", address),
+		ask("aggregate by key", "/api/v0/aggregates/%s.json?keys=key-1", address),
+		ask("stats of an address", "/api/v0/addresses/stats.json?addresses[]=%s", address),
+		ask("stats of all", "/api/v1/addresses/stats.json?pagination=%s", func(int) string { return "200" }),
+		ask("balance", "/api/v0/addresses/%s/balance", address),
+	}, nil
+}
+
+func queryMessages(ctx context.Context, o options) ([]Result, error) {
+	worst, peer, err := askAll(ctx, o, messageQueries)
+	if err != nil {
+		return nil, err
+	}
+	p50 := Result{Name: "ccn-query-messages-p50-ms", Value: worst.p50, Unit: "ms"}
+	p99 := Result{Name: "ccn-query-messages-p99-ms", Value: worst.p99, Unit: "ms"}
+	if peer != nil {
+		p50, p99 = p50.withPeer(peer.p50), p99.withPeer(peer.p99)
+	}
+	return []Result{p50, p99}, nil
+}
+
+func queryPosts(ctx context.Context, o options) ([]Result, error) {
+	worst, peer, err := askAll(ctx, o, postQueries)
+	if err != nil {
+		return nil, err
+	}
+	p50 := Result{Name: "ccn-query-posts-p50-ms", Value: worst.p50, Unit: "ms"}
+	if peer != nil {
+		p50 = p50.withPeer(peer.p50)
+	}
+	return []Result{p50}, nil
+}
+
+// askAll asks every query of a filled node and of the peer, prints the table and returns the worst of both. The peer
+// holds no more than o.peerMessages, so the comparison favours it.
+func askAll(ctx context.Context, o options, kinds func(*corpus, int) ([]query, error)) (worst timing, peerWorst *timing, err error) {
+	c, err := newCorpus()
+	if err != nil {
+		return worst, nil, err
+	}
+	queries, err := kinds(c, o.messages)
+	if err != nil {
+		return worst, nil, err
+	}
+	dir, _, err := filled(ctx, o)
+	if err != nil {
+		return worst, nil, err
+	}
+	node, err := startNode(ctx, o, dir)
+	if err != nil {
+		return worst, nil, err
+	}
+	ours, err := askEach(ctx, node, queries)
+	if err != nil {
+		return worst, nil, err
+	}
+	theirs, err := askPeer(ctx, o, c, kinds)
+	if err != nil {
+		return worst, nil, err
+	}
+	var slowest [2]string
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "PAGE OF %d BY\tP50 MS\tP99 MS\tHEPH P50 MS\tHEPH P99 MS\n", queryPage)
+	for i, q := range queries {
+		fmt.Fprintf(t, "%s\t%s", q.name, ours[i])
+		if theirs == nil {
+			fmt.Fprint(t, "\t-\t-\n")
+		} else {
+			fmt.Fprintf(t, "\t%s\n", theirs[i])
+		}
+		if ours[i].status != http.StatusOK {
+			return worst, nil, fmt.Errorf("%s: the node answered with status %d", q.name, ours[i].status)
+		}
+		if ours[i].p50 > worst.p50 {
+			worst.p50, slowest[0] = ours[i].p50, q.name
+		}
+		if ours[i].p99 > worst.p99 {
+			worst.p99, slowest[1] = ours[i].p99, q.name
+		}
+		if theirs != nil && theirs[i].status == http.StatusOK {
+			if peerWorst == nil {
+				peerWorst = &timing{}
+			}
+			peerWorst.p50, peerWorst.p99 = max(peerWorst.p50, theirs[i].p50), max(peerWorst.p99, theirs[i].p99)
+		}
+	}
+	fmt.Fprintf(t, "worst: median of %s, p99 of %s\n", slowest[0], slowest[1])
+	return worst, peerWorst, t.Flush()
+}
+
+func (t timing) String() string {
+	if t.status != http.StatusOK {
+		return fmt.Sprintf("status %d\t-", t.status)
+	}
+	return fmt.Sprintf("%.2f\t%.2f", t.p50, t.p99)
+}
+
+// askPeer fills the peer with the beginning of the corpus and asks it for what is in there.
+func askPeer(ctx context.Context, o options, c *corpus, kinds func(*corpus, int) ([]query, error)) ([]timing, error) {
+	n := min(o.messages, o.peerMessages)
+	queries, err := kinds(c, n)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(o.root, "build", "bench", "heph")
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("remove the peer's last data: %w", err)
+	}
+	peer, err := startPeer(ctx, o, dir)
+	if err != nil || peer == nil {
+		return nil, err
+	}
+	l, err := postCorpus(ctx, o, peer, n)
+	if err != nil {
+		_ = peer.Stop() // the first error says more
+		return nil, err
+	}
+	if bad := l.failures(); bad != "" {
+		fmt.Printf("of %d messages heph gave %s\n", n, bad)
+	}
+	return askEach(ctx, peer, queries)
+}
+
+// askEach asks and stops the node.
+func askEach(ctx context.Context, node *devnet.Process, queries []query) ([]timing, error) {
+	defer node.Stop()
+	client := &http.Client{Timeout: requestTimeout}
+	timings := make([]timing, len(queries))
+	for k, q := range queries {
+		took := make([]float64, querySamples)
+		for i := range took {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, node.URL+q.path(i), nil)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", q.name, err)
+			}
+			began := time.Now()
+			resp, err := client.Do(req)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", q.name, err)
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			took[i] = float64(time.Since(began).Microseconds()) / 1000
+			resp.Body.Close()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", q.name, err)
+			}
+			timings[k].status = resp.StatusCode
+			if resp.StatusCode != http.StatusOK {
+				break
+			}
+		}
+		slices.Sort(took)
+		timings[k].p50, timings[k].p99 = took[len(took)/2], took[len(took)*99/100-1]
+	}
+	return timings, nil
+}
