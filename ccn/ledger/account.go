@@ -1,0 +1,234 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/apd/v3"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Claim is what one resource asks of the funds of its owner, from its place in the fold until its end.
+type Claim struct {
+	Hash      message.Hash
+	Time      float64      // content time; with Hash its place
+	Need      *apd.Decimal // of the funds, as long as it is in force
+	MustPay   bool         // it is refused while funds do not cover it
+	Removable bool         // it is removed when funds are short for the grace period
+	Ended     bool         // it was forgotten, at the place EndTime, EndHash
+	EndTime   float64
+	EndHash   message.Hash
+}
+
+// Funds is what an account has from a place on.
+type Funds struct {
+	Time   float64
+	Hash   message.Hash
+	Amount *apd.Decimal
+}
+
+// Verdict is what becomes of a claim.
+type Verdict struct {
+	Status string       // one of store.ClaimRefused, …Processed, …Removing, …Removed, …Forgotten
+	Since  message.Time // when it was removed, or when funds became short for it
+}
+
+// Replay is the account of one owner, for one way to pay, as it comes out of everything that is known.
+type Replay struct {
+	Verdicts map[message.Hash]Verdict
+	Used     *apd.Decimal // by the claims in force
+	Has      *apd.Decimal
+	Next     *message.Time // when the grace period of a claim ends; nil when none is to be removed
+}
+
+// Settle replays an account in the order of content time and hash, until now. A claim is accepted at its own place or, when
+// funds do not cover it then, at the first later event with which they do. Whenever funds fall short, the oldest claims are
+// served first; those that go empty are removed after the grace period unless funds return before (spec/ccn-core.md §5.10).
+func Settle(claims []Claim, funds []Funds, grace, now message.Time) (*Replay, error) {
+	r := &replay{grace: grace, used: new(apd.Decimal), has: new(apd.Decimal)}
+	for _, e := range events(claims, funds) {
+		r.until(message.TimeFromSeconds(e.time))
+		r.event(e)
+	}
+	r.until(now)
+	if r.calc.err != nil {
+		return nil, fmt.Errorf("replay account: %w", r.calc.err)
+	}
+	out := &Replay{Verdicts: make(map[message.Hash]Verdict, len(claims)), Used: r.used, Has: r.has}
+	for _, c := range r.claims {
+		out.Verdicts[c.Hash] = c.Verdict
+		if end := c.Since + grace; c.Status == store.ClaimRemoving && c.Removable && (out.Next == nil || end < *out.Next) {
+			out.Next = &end
+		}
+	}
+	return out, nil
+}
+
+// event is a claim that begins or ends, or a change of funds.
+type event struct {
+	time  float64
+	hash  message.Hash
+	begin *Claim
+	end   message.Hash
+	funds *apd.Decimal
+}
+
+func events(claims []Claim, funds []Funds) []event {
+	list := make([]event, 0, 2*len(claims)+len(funds))
+	for i := range claims {
+		c := &claims[i]
+		list = append(list, event{time: c.Time, hash: c.Hash, begin: c})
+		if c.Ended {
+			// What is forgotten was there before, whatever its clock said.
+			end := event{time: c.EndTime, hash: c.EndHash, end: c.Hash}
+			if cmp.Or(cmp.Compare(end.time, c.Time), cmp.Compare(end.hash, c.Hash)) < 0 {
+				end.time, end.hash = c.Time, c.Hash
+			}
+			list = append(list, end)
+		}
+	}
+	for _, f := range funds {
+		list = append(list, event{time: f.Time, hash: f.Hash, funds: f.Amount})
+	}
+	slices.SortStableFunc(list, func(a, b event) int {
+		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.hash, b.hash))
+	})
+	return list
+}
+
+// replay is an account at one moment.
+type replay struct {
+	calc   exactly
+	grace  message.Time
+	claims []*claim // begun, in order of their places
+	used   *apd.Decimal
+	has    *apd.Decimal
+	short  int // claims that are being removed
+	wait   int // claims that are refused
+}
+
+type claim struct {
+	*Claim
+	Verdict
+}
+
+// inForce reports whether the claim counts.
+func (c *claim) inForce() bool {
+	return c.Status == store.ClaimProcessed || c.Status == store.ClaimRemoving
+}
+
+func (r *replay) event(e event) {
+	t := message.TimeFromSeconds(e.time)
+	switch {
+	case e.begin != nil:
+		c := &claim{e.begin, Verdict{Status: store.ClaimRefused}}
+		r.claims = append(r.claims, c)
+		r.wait++
+		if !c.MustPay {
+			r.accept(c)
+		}
+	case e.end != "":
+		for _, c := range r.claims {
+			if c.Hash == e.end && c.Status != store.ClaimRemoved {
+				r.leave(c, Verdict{Status: store.ClaimForgotten})
+			}
+		}
+	default:
+		r.has = e.funds
+	}
+	r.serve(t)
+}
+
+func (r *replay) accept(c *claim) {
+	r.wait--
+	c.Verdict = Verdict{Status: store.ClaimProcessed}
+	r.used = r.calc.add(r.used, c.Need)
+}
+
+// leave takes a claim out of the account.
+func (r *replay) leave(c *claim, v Verdict) {
+	switch c.Status {
+	case store.ClaimRefused:
+		r.wait--
+	case store.ClaimRemoving:
+		r.short--
+	}
+	if c.inForce() {
+		r.used = r.calc.sub(r.used, c.Need)
+	}
+	c.Verdict = v
+}
+
+// serve hands out the funds: to the claims in force, then to those that are refused, each in the order of their places.
+func (r *replay) serve(t message.Time) {
+	if covered := r.has.Cmp(r.used) >= 0; !covered || r.short > 0 {
+		rest := r.has
+		for _, c := range r.claims {
+			if !c.inForce() {
+				continue
+			}
+			served := rest.Cmp(c.Need) >= 0
+			if rest = r.calc.sub(rest, c.Need); rest.Negative {
+				rest = new(apd.Decimal)
+			}
+			switch {
+			case served && c.Status == store.ClaimRemoving:
+				c.Verdict = Verdict{Status: store.ClaimProcessed}
+				r.short--
+			case !served && c.Status == store.ClaimProcessed && c.Removable:
+				c.Verdict = Verdict{store.ClaimRemoving, t}
+				r.short++
+			}
+		}
+	}
+	if r.wait == 0 {
+		return
+	}
+	for _, c := range r.claims {
+		if c.Status == store.ClaimRefused && r.has.Cmp(r.calc.add(r.used, c.Need)) >= 0 {
+			r.accept(c)
+		}
+	}
+}
+
+// until lets the grace periods pass that end before t.
+func (r *replay) until(t message.Time) {
+	for r.short > 0 {
+		var first *claim
+		for _, c := range r.claims {
+			if c.Status == store.ClaimRemoving && (first == nil || c.Since < first.Since) {
+				first = c
+			}
+		}
+		end := first.Since + r.grace
+		if end >= t {
+			return
+		}
+		r.leave(first, Verdict{store.ClaimRemoved, end})
+		r.serve(end)
+	}
+}
+
+// exactly adds amounts without rounding.
+type exactly struct{ err error }
+
+var exact60 = apd.BaseContext.WithPrecision(60)
+
+func (c *exactly) add(x, y *apd.Decimal) *apd.Decimal {
+	d := new(apd.Decimal)
+	if _, err := exact60.Add(d, x, y); err != nil && c.err == nil {
+		c.err = err
+	}
+	return d
+}
+
+func (c *exactly) sub(x, y *apd.Decimal) *apd.Decimal {
+	d := new(apd.Decimal)
+	if _, err := exact60.Sub(d, x, y); err != nil && c.err == nil {
+		c.err = err
+	}
+	return d
+}
