@@ -36,25 +36,26 @@ type missingAggregate struct {
 
 // checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
 func checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]message.Hash, error) {
-	targets := append([]message.Hash(nil), c.Hashes...)
+	named := append([]message.Hash(nil), c.Hashes...)
+	var targets []message.Hash
 	var absent *message.Error
 	for _, key := range c.Aggregates {
-		before := len(targets)
+		before := len(named)
 		err := r.Elements(c.Address, string(key), func(e *store.Element) (bool, error) {
-			targets = append(targets, e.Hash)
+			named = append(named, e.Hash)
 			return true, nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(targets) == before && absent == nil {
+		if len(named) == before && absent == nil {
 			absent = &message.Error{
 				Code: message.ErrForgetNotFound, Errors: []any{missingAggregate{key}},
 				WaitsFor: []message.WaitKey{message.WaitAggregate(c.Address, string(key))},
 			}
 		}
 	}
-	for _, h := range targets {
+	for _, h := range named {
 		target, err := r.Message(h)
 		if err != nil {
 			return nil, err
@@ -73,9 +74,13 @@ func checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]message.Hash,
 		if err := permitAs(r, it, target.Owner, storedScope(target)); err != nil {
 			return nil, err
 		}
+		targets = append(targets, h)
 	}
 	if len(c.Hashes) == 0 && len(c.Aggregates) == 0 {
 		return nil, &message.Error{Code: message.ErrForgetNoTarget}
+	}
+	if it.Accepted {
+		return targets, nil
 	}
 	if absent != nil {
 		return nil, absent

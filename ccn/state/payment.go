@@ -55,6 +55,9 @@ func (s *State) charge(r *store.Reader, it *Item, exempt bool) (*ledger.Costs, e
 	if err != nil {
 		return nil, message.Errorf(message.ErrInternal, "%v", err)
 	}
+	if it.Accepted {
+		return costs, nil
+	}
 	must, err := s.mustPay(it, costs.PaymentType)
 	if err != nil || !must || exempt {
 		return costs, err

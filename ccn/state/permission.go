@@ -93,6 +93,9 @@ func permit(r *store.Reader, it *Item) error {
 }
 
 func permitAs(r *store.Reader, it *Item, owner string, sc scope) error {
+	if it.Accepted {
+		return nil
+	}
 	ok, err := allowed(r, it.Message.Sender, owner, sc)
 	if err != nil {
 		return err

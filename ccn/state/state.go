@@ -5,6 +5,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -46,6 +47,19 @@ type Item struct {
 	Raw           []byte // JSON of a content that is not inline
 	Size          int64  // inline: code points of item_content; otherwise bytes of the content file
 	ReceptionTime message.Time
+
+	// Accepted says that the message was applied once, when all that it needed was there, and is applied again to compute
+	// what it adds up to: what came and went since, such as permissions, funds and forgotten messages, does not refuse it.
+	Accepted bool
+}
+
+// waive drops a refusal of a message that was accepted once.
+func (it *Item) waive(err error) error {
+	var refusal *message.Error
+	if it.Accepted && errors.As(err, &refusal) {
+		return nil
+	}
+	return err
 }
 
 // Effect is what applying a message did.

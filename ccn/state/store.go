@@ -25,14 +25,14 @@ func (s *State) file(tx *store.Tx, it *Item, c *message.Store) (*change, error) 
 		}
 	}
 	tag := &store.TagRow{Tag: c.Tag(h), Owner: c.Address, File: c.FileHash, Message: h, ContentTime: c.Time}
-	if err := checkVersion(tx.Reader, c); err != nil {
+	if err := it.waive(checkVersion(tx.Reader, c)); err != nil {
 		return nil, err
 	}
 	current, err := tx.Tag(tag.Tag)
 	if err != nil {
 		return nil, err
 	}
-	if current != nil && current.Owner != c.Address {
+	if current != nil && current.Owner != c.Address && !it.Accepted {
 		return nil, message.Errorf(message.ErrPermissionDenied, "only %s can store new versions of %s", current.Owner, tag.Tag)
 	}
 	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit

@@ -75,13 +75,13 @@ func (s *State) executable(tx *store.Tx, it *Item, e *message.Executable, kind s
 			needs, disks = append(needs, parent), append(disks, child{v.Name, parent, v.SizeMiB})
 		}
 	}
-	if err := checkReferences(tx.Reader, needs); err != nil {
+	if err := it.waive(checkReferences(tx.Reader, needs)); err != nil {
 		return nil, err
 	}
-	if err := checkSizes(tx.Reader, disks); err != nil {
+	if err := it.waive(checkSizes(tx.Reader, disks)); err != nil {
 		return nil, err
 	}
-	if err := checkReplaces(tx.Reader, e); err != nil {
+	if err := it.waive(checkReplaces(tx.Reader, e)); err != nil {
 		return nil, err
 	}
 	costs, err := s.charge(tx.Reader, it, false)
