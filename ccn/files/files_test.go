@@ -29,7 +29,7 @@ func open(t *testing.T) *files.Disk {
 }
 
 func TestDisk(t *testing.T) {
-	filestest.Run(t, func(t *testing.T) files.Store { return open(t) })
+	filestest.Run(t, func(t *testing.T) files.Store { return open(t) }, filestest.SHA256)
 }
 
 func TestInterruptedUploadsAreRemovedAtTheStart(t *testing.T) {
