@@ -9,9 +9,17 @@ import (
 	"fmt"
 
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/avalanche"
+	"github.com/aleph-im/aleph-go/signature/cosmos"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
+	"github.com/aleph-im/aleph-go/signature/nuls"
 	"github.com/aleph-im/aleph-go/signature/solana"
+	"github.com/aleph-im/aleph-go/signature/substrate"
+	"github.com/aleph-im/aleph-go/signature/tezos"
 )
+
+// MaxSignature is the longest signature text, in bytes, that a [Registry] reads. Real ones stay below 400.
+const MaxSignature = 4 << 10
 
 // Verifier checks the signatures of one family of chains.
 type Verifier interface {
@@ -35,6 +43,12 @@ func Default() *Registry {
 	r := &Registry{verifiers: map[message.Chain]Verifier{}}
 	r.add(ethereum.Verifier{}, ethereum.Chains()...)
 	r.add(solana.Verifier{}, message.ChainSOL, message.ChainES)
+	r.add(tezos.Verifier{}, message.ChainTEZOS)
+	r.add(substrate.Verifier{}, message.ChainDOT)
+	r.add(cosmos.Verifier{}, message.ChainCSDK)
+	r.add(avalanche.Verifier{}, message.ChainAVAX)
+	r.add(nuls.LegacyVerifier{}, message.ChainNULS)
+	r.add(nuls.Verifier{}, message.ChainNULS2)
 	return r
 }
 
@@ -55,6 +69,9 @@ func (r *Registry) Verify(m *message.Message) error {
 	}
 	if m.Signature == "" {
 		return message.Errorf(message.ErrInvalidSignature, "The signature is missing")
+	}
+	if len(m.Signature) > MaxSignature {
+		return message.Errorf(message.ErrInvalidSignature, "The signature is longer than %d bytes", MaxSignature)
 	}
 	if err := v.Verify(m); err != nil {
 		return message.Errorf(message.ErrInvalidSignature, "The signature of the message is invalid: %v", err)

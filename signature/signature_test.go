@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/avalanche"
+	"github.com/aleph-im/aleph-go/signature/cosmos"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
+	"github.com/aleph-im/aleph-go/signature/nuls"
 	"github.com/aleph-im/aleph-go/signature/solana"
+	"github.com/aleph-im/aleph-go/signature/substrate"
+	"github.com/aleph-im/aleph-go/signature/tezos"
 	"pgregory.net/rapid"
 )
 
@@ -21,6 +27,9 @@ type vector struct {
 	Message  json.RawMessage
 	Expected string
 }
+
+// families name the vector files.
+var families = []string{"evm", "sol", "es", "tezos", "dot", "csdk", "avax", "nuls", "nuls2"}
 
 func load(t testing.TB, family string) []vector {
 	var file struct{ Fixtures, Own []vector }
@@ -35,35 +44,70 @@ func (v vector) envelope(t testing.TB) *message.Message {
 		Chain             message.Chain
 		Type              message.Type
 		ItemHash          message.Hash `json:"item_hash"`
+		Time              any
 	}
 	if err := json.Unmarshal(v.Message, &e); err != nil {
 		t.Fatalf("%s: %v", v.ID, err)
 	}
-	return &message.Message{Sender: e.Sender, Chain: e.Chain, Type: e.Type, ItemHash: e.ItemHash, Signature: e.Signature}
+	seconds, _ := e.Time.(float64) // some fixtures have it as a text; no signature of theirs covers it
+	return &message.Message{
+		Sender: e.Sender, Chain: e.Chain, Type: e.Type, ItemHash: e.ItemHash, Signature: e.Signature,
+		Time: message.TimeFromSeconds(seconds),
+	}
 }
 
-func TestVectors(t *testing.T) {
+// TestVectorTable checks each verdict, and prints how many there are of each chain.
+func TestVectorTable(t *testing.T) {
 	r := Default()
-	for _, family := range []string{"evm", "sol", "es"} {
+	type counts struct{ run, valid, invalid, unknown, failed int }
+	table := map[message.Chain]*counts{}
+	for _, family := range families {
 		for _, v := range load(t, family) {
-			t.Run(v.ID, func(t *testing.T) {
-				m := v.envelope(t)
+			m := v.envelope(t)
+			c := table[m.Chain]
+			if c == nil {
+				c = &counts{}
+				table[m.Chain] = c
+			}
+			c.run++
+			if !t.Run(v.ID, func(t *testing.T) {
 				err := r.Verify(m)
 				if v.Expected == "valid" {
+					c.valid++
 					if err != nil {
 						t.Fatal(err)
 					}
 					return
 				}
 				want := message.ErrInvalidSignature
-				if _, known := r.verifiers[m.Chain]; !known {
+				if _, known := r.verifiers[m.Chain]; known {
+					c.invalid++
+				} else {
+					c.unknown++
 					want = message.ErrInvalidFormat
 				}
-				// AVAX is here as an EVM chain; its own verifier would refuse the signature, with another code.
 				checkCode(t, err, want)
-			})
+			}) {
+				c.failed++
+			}
 		}
 	}
+	var b strings.Builder
+	var sum counts
+	line := func(chain string, c counts) {
+		fmt.Fprintf(&b, "\n%-10s %5d %6d %8d %8d %7d", chain, c.run, c.valid, c.invalid, c.unknown, c.failed)
+	}
+	fmt.Fprintf(&b, "\n%-10s %5s %6s %8s %8s %7s", "chain", "run", "valid", "invalid", "unknown", "failed")
+	for _, chain := range message.Chains() {
+		c := table[chain]
+		if c == nil {
+			c = &counts{}
+		}
+		line(string(chain), *c)
+		sum = counts{sum.run + c.run, sum.valid + c.valid, sum.invalid + c.invalid, sum.unknown + c.unknown, sum.failed + c.failed}
+	}
+	line("all", sum)
+	t.Log(b.String())
 }
 
 func checkCode(t *testing.T, err error, want message.ErrorCode) {
@@ -83,15 +127,39 @@ func TestMissingSignatureAndUnknownChain(t *testing.T) {
 }
 
 func accounts(t testing.TB) []Account {
-	eth, err := ethereum.Generate()
+	key := []byte(strings.Repeat("B", 32))
+	sol, err := solana.NewAccount(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sol, err := solana.Generate()
-	if err != nil {
-		t.Fatal(err)
+	all := []Account{sol, sol.Eclipse()}
+	add := func(a Account, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
 	}
-	return []Account{eth, sol}
+	add(ethereum.NewAccount(key))
+	for _, curve := range []tezos.Curve{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
+		add(tezos.NewAccount(curve, key))
+	}
+	for _, network := range []uint16{0, substrate.Generic, 63, 64, 1284, 16383} {
+		add(substrate.NewAccount(key, network))
+	}
+	for _, hrp := range []string{"cosmos", "osmo"} {
+		add(cosmos.NewAccount(key, hrp))
+	}
+	for _, chain := range []string{"X", "P", "C"} {
+		add(avalanche.NewAccount(key, chain))
+	}
+	for _, network := range []uint16{nuls.LegacyMainnet, nuls.LegacyTestnet} {
+		add(nuls.NewLegacyAccount(key, network))
+	}
+	for _, network := range []uint16{nuls.Mainnet, nuls.Testnet} {
+		add(nuls.NewAccount(key, network))
+	}
+	return all
 }
 
 func TestWhatAnAccountSignsVerifies(t *testing.T) {
@@ -119,7 +187,7 @@ func TestWhatAnAccountSignsVerifies(t *testing.T) {
 	}
 }
 
-// TestNoByteOfASignedMessageMayChange flips one bit anywhere in what is signed, or in the signature.
+// TestNoByteOfASignedMessageMayChange flips one bit anywhere in what is signed.
 func TestNoByteOfASignedMessageMayChange(t *testing.T) {
 	r := Default()
 	all := accounts(t)
@@ -135,13 +203,27 @@ func TestNoByteOfASignedMessageMayChange(t *testing.T) {
 		if err := r.Verify(m); err != nil {
 			t.Fatal(err)
 		}
-		hash := []byte(m.ItemHash)
-		hash[rapid.IntRange(0, len(hash)-1).Draw(t, "byte")] ^= 1 << rapid.IntRange(0, 6).Draw(t, "bit")
-		m.ItemHash = message.Hash(hash)
-		if err := r.Verify(m); err == nil {
-			t.Fatalf("accepted with the hash changed to %q", hash)
+		changed := *m
+		switch rapid.IntRange(0, 3).Draw(t, "part") {
+		case 0:
+			changed.ItemHash = flip(t, m.ItemHash)
+		case 1:
+			changed.Sender = flip(t, m.Sender)
+		case 2:
+			changed.Type = flip(t, m.Type)
+		case 3:
+			changed.Chain = rapid.SampledFrom(message.Chains()).Filter(func(c message.Chain) bool { return c != m.Chain }).Draw(t, "chain")
+		}
+		if err := r.Verify(&changed); err == nil {
+			t.Fatalf("accepted %+v instead of %+v", changed, m)
 		}
 	})
+}
+
+func flip[T ~string](t *rapid.T, text T) T {
+	b := []byte(text)
+	b[rapid.IntRange(0, len(b)-1).Draw(t, "byte")] ^= 1 << rapid.IntRange(0, 6).Draw(t, "bit")
+	return T(b)
 }
 
 func TestAnySignatureTextIsAnswered(t *testing.T) {
@@ -158,16 +240,25 @@ func TestAnySignatureTextIsAnswered(t *testing.T) {
 	})
 }
 
+// TestLongSignaturesAreRefusedUnread takes a good signature that only white space makes long.
+func TestLongSignaturesAreRefusedUnread(t *testing.T) {
+	r := Default()
+	for _, v := range load(t, "sol") {
+		if v.Expected != "valid" {
+			continue
+		}
+		m := v.envelope(t)
+		m.Signature += strings.Repeat(" ", MaxSignature-len(m.Signature))
+		if err := r.Verify(m); err != nil {
+			t.Fatal(err)
+		}
+		m.Signature += " "
+		checkCode(t, r.Verify(m), message.ErrInvalidSignature)
+	}
+}
+
 func TestPrintingAnAccountShowsNoKey(t *testing.T) {
-	eth, err := ethereum.FromHex(strings.Repeat("42", 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sol, err := solana.NewAccount([]byte(strings.Repeat("B", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range []Account{eth, sol} {
+	for _, a := range accounts(t) {
 		var b strings.Builder
 		slog.New(slog.NewJSONHandler(&b, nil)).Info("opened", "account", a)
 		slog.New(slog.NewTextHandler(&b, nil)).Info("opened", "account", a)
@@ -187,25 +278,33 @@ func TestPrintingAnAccountShowsNoKey(t *testing.T) {
 	}
 }
 
-func BenchmarkVerifyEthereum(b *testing.B) { benchmarkVerify(b, "evm", "evm-own-ETH") }
-func BenchmarkVerifySolana(b *testing.B)   { benchmarkVerify(b, "sol", "sol-own-valid") }
+func BenchmarkVerifyEthereum(b *testing.B)       { benchmarkVerify(b, "evm", "evm-own-ETH") }
+func BenchmarkVerifySolana(b *testing.B)         { benchmarkVerify(b, "sol", "sol-own-valid") }
+func BenchmarkVerifyTezosEd25519(b *testing.B)   { benchmarkVerify(b, "tezos", "tezos-tz1-raw") }
+func BenchmarkVerifyTezosSecp256k1(b *testing.B) { benchmarkVerify(b, "tezos", "tezos-tz2-raw") }
+func BenchmarkVerifyTezosP256(b *testing.B)      { benchmarkVerify(b, "tezos", "tezos-tz3-raw") }
+func BenchmarkVerifySubstrate(b *testing.B)      { benchmarkVerify(b, "dot", "dot-plain") }
+func BenchmarkVerifyCosmos(b *testing.B)         { benchmarkVerify(b, "csdk", "csdk-own-valid") }
+func BenchmarkVerifyAvalanche(b *testing.B)      { benchmarkVerify(b, "avax", "avax-own-X") }
+func BenchmarkVerifyNULS(b *testing.B)           { benchmarkVerify(b, "nuls", "nuls-own-repr") }
+func BenchmarkVerifyNULS2(b *testing.B)          { benchmarkVerify(b, "nuls2", "nuls2-own-NULS") }
 
 func benchmarkVerify(b *testing.B, family, id string) {
 	r := Default()
-	for _, v := range load(b, family) {
-		if v.ID != id {
-			continue
-		}
-		m := v.envelope(b)
-		b.ReportAllocs()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if err := r.Verify(m); err != nil {
-					b.Error(err)
-				}
-			}
-		})
+	list := load(b, family)
+	i := slices.IndexFunc(list, func(v vector) bool { return v.ID == id })
+	if i < 0 {
+		b.Fatalf("no vector %s", id)
 	}
+	m := list[i].envelope(b)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := r.Verify(m); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }
 
 // BenchmarkParseAndVerify is what a node does with each message that it receives, before it stores it.

@@ -1,17 +1,15 @@
 // Package ethereum verifies and makes the signatures of Ethereum and the chains that share its accounts: EIP-191
 // personal_sign over secp256k1. Package signature registers it; nodes also use it to authenticate requests.
-//
-// The curve is libsecp256k1 where cgo is available and pure Go elsewhere, with the same results.
 package ethereum
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/internal/secp256k1"
 	"golang.org/x/crypto/sha3"
 )
 
@@ -64,7 +62,7 @@ func RecoverPersonal(payload []byte, signature string) (address string, err erro
 		return "", err
 	}
 	digest := personalHash(payload)
-	key, err := recoverKey(&digest, &sig)
+	key, err := secp256k1.Recover(&digest, &sig)
 	if err != nil {
 		return "", fmt.Errorf("recover the signer: %w", err)
 	}
@@ -73,9 +71,17 @@ func RecoverPersonal(payload []byte, signature string) (address string, err erro
 
 // SignPersonal returns the personal_sign signature of payload by a 32-byte private key: 0x and hex of r, s, v, with low s
 // and v 27 or 28. It is deterministic (RFC 6979).
-func SignPersonal(key []byte, payload []byte) (string, error) {
+func SignPersonal(secret []byte, payload []byte) (string, error) {
+	key, err := secp256k1.NewKey(secret)
+	if err != nil {
+		return "", fmt.Errorf("sign with an Ethereum key: %w", err)
+	}
+	return signPersonal(&key, payload)
+}
+
+func signPersonal(key *secp256k1.Key, payload []byte) (string, error) {
 	digest := personalHash(payload)
-	sig, err := sign(key, &digest)
+	sig, err := key.Sign(&digest)
 	if err != nil {
 		return "", fmt.Errorf("sign with an Ethereum key: %w", err)
 	}
@@ -148,5 +154,3 @@ func addressOf(key *[64]byte) (address [20]byte) {
 	copy(address[:], digest[12:])
 	return address
 }
-
-var errSecret = errors.New("a private key is a number from 1 to the order of secp256k1 in 32 bytes")

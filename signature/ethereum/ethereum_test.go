@@ -41,7 +41,8 @@ func TestAccountVectors(t *testing.T) {
 			if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
 				t.Error("the secret changed")
 			}
-			if got := "04" + hex.EncodeToString(a.public[:]); v.Detail.Public != "" && got != v.Detail.Public {
+			point := a.key.Point()
+			if got := "04" + hex.EncodeToString(point[:]); v.Detail.Public != "" && got != v.Detail.Public {
 				t.Errorf("public key %s, want %s", got, v.Detail.Public)
 			}
 			if v.Detail.Mnemonic != "" {

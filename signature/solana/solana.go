@@ -6,16 +6,16 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
+	strict "github.com/aleph-im/aleph-go/signature/internal/ed25519"
+	"github.com/aleph-im/aleph-go/signature/internal/identity"
+	"github.com/aleph-im/aleph-go/signature/internal/object"
 	"github.com/mr-tron/base58"
 )
 
@@ -24,10 +24,9 @@ type Verifier struct{}
 
 // Verify checks a signature of the form {"signature": base58, "publicKey": base58, "version": 1}; version may be absent.
 func (Verifier) Verify(m *message.Message) error {
-	// A map, because a struct would match member names in any case.
-	var envelope map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(m.Signature), &envelope); err != nil {
-		return errors.New("want a JSON object with signature and publicKey")
+	envelope, err := object.Parse(m.Signature)
+	if err != nil {
+		return err
 	}
 	if version, ok := envelope["version"]; ok {
 		var v float64
@@ -35,9 +34,13 @@ func (Verifier) Verify(m *message.Message) error {
 			return fmt.Errorf("version %.20s is not supported, only 1 is", version)
 		}
 	}
-	var keyText, sigText string
-	if json.Unmarshal(envelope["publicKey"], &keyText) != nil || json.Unmarshal(envelope["signature"], &sigText) != nil {
-		return errors.New("want a JSON object with signature and publicKey")
+	keyText, err := envelope.Text("publicKey")
+	if err != nil {
+		return err
+	}
+	sigText, err := envelope.Text("signature")
+	if err != nil {
+		return err
 	}
 	if keyText != m.Sender {
 		return fmt.Errorf("public key %.80q is not the sender %.80q", keyText, m.Sender)
@@ -50,48 +53,16 @@ func (Verifier) Verify(m *message.Message) error {
 	if err != nil || len(sig) != ed25519.SignatureSize {
 		return errors.New("the signature is not 64 bytes in base58")
 	}
-	if !verify(key, m.SigningPayload(), sig) {
+	if !strict.Verify(key, m.SigningPayload(), sig) {
 		return errors.New("it does not match the sender and the content")
 	}
 	return nil
 }
 
-// verify is Ed25519 as strict as libsodium, which the network's nodes use: besides what Go checks, neither the key nor the
-// point of the signature may be of small order, and the key must be encoded in its one canonical way.
-func verify(key, payload, sig []byte) bool {
-	return isCanonical(key) && !isSmallOrder(key) && !isSmallOrder(sig[:32]) && ed25519.Verify(key, payload, sig)
-}
-
-// isCanonical reports whether the y coordinate of an encoded point is below the field's prime, 2^255 − 19.
-func isCanonical(point []byte) bool {
-	if point[31]&0x7f != 0x7f || point[0] < 0xed {
-		return true
-	}
-	return slices.ContainsFunc(point[1:31], func(b byte) bool { return b != 0xff })
-}
-
-// smallOrder are the y coordinates of the points whose order divides 8, including two non-canonical encodings.
-var smallOrder = []string{
-	"0000000000000000000000000000000000000000000000000000000000000000",
-	"0100000000000000000000000000000000000000000000000000000000000000",
-	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-}
-
-// isSmallOrder reports whether the encoded point generates no more than 8 points.
-func isSmallOrder(point []byte) bool {
-	y := [32]byte(point)
-	y[31] &= 0x7f // the sign of x
-	return slices.Contains(smallOrder, hex.EncodeToString(y[:]))
-}
-
-// Account is a Solana key pair. However it is printed or logged, only the address shows.
+// Account is a Solana key pair. However it is printed or logged, only the address, its public key in base58, shows.
 type Account struct {
-	key     ed25519.PrivateKey
-	address string
+	identity.Identity
+	key ed25519.PrivateKey
 }
 
 // NewAccount returns the account of a 32-byte seed, or of a 64-byte secret key: the seed and its public key.
@@ -108,7 +79,7 @@ func NewAccount(secret []byte) (*Account, error) {
 	default:
 		return nil, fmt.Errorf("open a Solana account: want a seed of 32 bytes or a secret key of 64, got %d bytes", len(secret))
 	}
-	return &Account{key: key, address: base58.Encode(key[ed25519.SeedSize:])}, nil
+	return &Account{identity.New(message.ChainSOL, base58.Encode(key[ed25519.SeedSize:])), key}, nil
 }
 
 // Generate returns a new random account.
@@ -142,23 +113,16 @@ func FromText(text string) (*Account, error) {
 	return NewAccount(numbers)
 }
 
-// Chain is SOL.
-func (a *Account) Chain() message.Chain { return message.ChainSOL }
-
-// Address returns the public key in base58.
-func (a *Account) Address() string { return a.address }
+// Eclipse returns the account of the same key on Eclipse, whose chain code ES is part of what is signed.
+func (a *Account) Eclipse() *Account {
+	return &Account{identity.New(message.ChainES, a.Address()), a.key}
+}
 
 // Sign returns the JSON text that carries the signature of payload.
 func (a *Account) Sign(_ context.Context, payload []byte) (string, error) {
 	sig := base58.Encode(ed25519.Sign(a.key, payload))
-	return `{"signature":"` + sig + `","publicKey":"` + a.address + `"}`, nil
+	return `{"signature":"` + sig + `","publicKey":"` + a.Address() + `"}`, nil
 }
 
 // Secret returns a copy of the 64-byte secret key, for key files. Do not print it.
 func (a *Account) Secret() []byte { return slices.Clone(a.key) }
-
-// Format prints the address, whatever the verb: no verb reaches the key.
-func (a *Account) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, a.address) }
-
-// LogValue logs the address.
-func (a *Account) LogValue() slog.Value { return slog.StringValue(a.address) }
