@@ -35,8 +35,8 @@ test: setup build guest ## everything that CI runs
 lint: ## formatting, vet, staticcheck, race-free builds of every tag
 	@scripts/lint.sh
 
-bench: setup build guest ## measure; ONLY=name for one; writes build/bench.json
-	@$(GO) run ./cmd/aleph-bench $(if $(ONLY),-only $(ONLY))
+bench: setup build guest ## measure; ONLY=name for one, BENCH_FLAGS for its sizes; writes build/bench.json
+	@$(GO) run ./cmd/aleph-bench $(if $(ONLY),-only $(ONLY)) $(BENCH_FLAGS)
 
 clean: ## forget what was built and the demo's network
 	rm -rf $(BUILD) .devnet
