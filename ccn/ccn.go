@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/p2p"
 	"github.com/aleph-im/aleph-go/ccn/schedule"
@@ -31,8 +33,12 @@ import (
 type Config struct {
 	Params *params.Network
 
-	// DataDir holds everything that the node keeps: the database, files/ and the key of its peer-to-peer identity.
+	// DataDir holds everything that the node keeps: the database, files/, ipfs/ and the key of its peer-to-peer identity.
 	DataDir string
+
+	// Files says where files named by their sha256 are: "disk", the default, in DataDir, or a bucket as
+	// s3://bucket/prefix?endpoint=https://host.
+	Files string
 
 	// HTTPListen is the host:port of the API. Port 0 takes a free one; see HTTPAddr.
 	HTTPListen string
@@ -65,7 +71,9 @@ type Config struct {
 type Node struct {
 	cfg      Config
 	store    *store.Store
-	files    *files.Disk
+	files    files.Store
+	ipfs     *ipfs.Node
+	closers  []io.Closer // of files and ipfs
 	fetcher  *files.Fetcher
 	intake   *intake.Pipeline
 	p2p      *p2p.Node
@@ -106,10 +114,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.store, err = store.Open(ctx, "sqlite:"+filepath.Join(cfg.DataDir, "aleph.db")); err != nil {
 		return nil, err
 	}
-	if n.files, err = files.OpenDisk(filepath.Join(cfg.DataDir, "files")); err != nil {
+	if err := n.openFiles(ctx); err != nil {
 		return nil, err
 	}
-	n.fetcher = files.NewFetcher(files.FetcherConfig{Store: n.files, Peers: func() []string { return cfg.HTTPPeers }})
 	if n.intake, err = intake.New(intake.Config{
 		Params: cfg.Params,
 		Store:  n.store,
@@ -303,5 +310,9 @@ func (n *Node) Close() error {
 		errs = append(errs, n.store.Close())
 		n.store = nil
 	}
+	for _, c := range n.closers {
+		errs = append(errs, c.Close())
+	}
+	n.closers = nil
 	return errors.Join(errs...)
 }

@@ -53,4 +53,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     die "apt-get failed; its output is in build/setup-apt.log. Is the package mirror reachable?"
 fi
 
+# The S3 server that tests of the file store run against.
+s3_server=v1.8.0
+if [ ! -x build/tools/versitygw ] || [ ! -e "build/tools/versitygw-$s3_server" ]; then
+  say "building versitygw $s3_server, the S3 server for tests (some minutes, once)"
+  mkdir -p build/tools
+  GOBIN=$PWD/build/tools go install "github.com/versity/versitygw/cmd/versitygw@$s3_server" >build/setup-versitygw.log 2>&1 ||
+    die "versitygw could not be built; the output is in build/setup-versitygw.log. Is the Go module proxy reachable?"
+  touch "build/tools/versitygw-$s3_server"
+fi
+
 mkdir -p build/guest

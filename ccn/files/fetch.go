@@ -21,11 +21,14 @@ type FetcherConfig struct {
 	Store Store
 	// Peers lists the base URLs of the nodes to ask, such as http://127.0.0.1:4024. It is called for each file.
 	Peers func() []string
+	// IPFS gets what no peer has and is named by a CID, within the deadline of its context. Nil: nobody does.
+	IPFS func(ctx context.Context, h message.Hash, limit int64) (Info, error)
 	// Hedge is how long one peer may be silent before the next is asked as well. 500 ms if zero.
 	Hedge time.Duration
-	// Timeout bounds each request. 15 s if zero (spec/ccn-core.md §7.6).
+	// Timeout bounds each request (spec/ccn-core.md §7.6): how long a peer may be silent. 15 s if zero. IPFS has as long in
+	// all.
 	Timeout time.Duration
-	Client  *http.Client // http.DefaultClient if nil
+	Client  *http.Client // nil: one that does not decompress and stays on the host it was sent to
 }
 
 // Fetcher gets files that the store lacks from other nodes.
@@ -52,7 +55,7 @@ func NewFetcher(cfg FetcherConfig) *Fetcher {
 		cfg.Timeout = 15 * time.Second
 	}
 	if cfg.Client == nil {
-		cfg.Client = http.DefaultClient
+		cfg.Client = plainClient()
 	}
 	return &Fetcher{cfg: cfg, flying: make(map[message.Hash]*flight)}
 }
@@ -66,8 +69,8 @@ func (f *Fetcher) Fetch(ctx context.Context, h message.Hash, limit int64) (int64
 	if info, err := f.cfg.Store.Keep(ctx, h); err == nil {
 		return info.Size, nil
 	}
-	if h.Kind() != message.ItemStorage {
-		return 0, fmt.Errorf("fetch %s: %w", h, ErrUnverifiable)
+	if h.Kind() == "" {
+		return 0, fmt.Errorf("fetch %q: %w", h, ErrUnverifiable)
 	}
 	for {
 		f.mu.Lock()
@@ -93,12 +96,43 @@ func (f *Fetcher) Fetch(ctx context.Context, h message.Hash, limit int64) (int64
 	f.flying[h] = own
 	f.mu.Unlock()
 
-	own.size, own.err = f.race(ctx, h, limit)
+	own.size, own.err = f.bring(ctx, h, limit)
 	f.mu.Lock()
 	delete(f.flying, h)
 	f.mu.Unlock()
 	close(own.done)
 	return own.size, own.err
+}
+
+// bring asks the peers and then IPFS.
+func (f *Fetcher) bring(ctx context.Context, h message.Hash, limit int64) (int64, error) {
+	size, err := f.race(ctx, h, limit)
+	if err == nil || ctx.Err() != nil || h.Kind() != message.ItemIPFS || f.cfg.IPFS == nil {
+		return size, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer cancel()
+	info, err2 := f.cfg.IPFS(ctx, h, limit)
+	if err2 != nil {
+		return 0, fmt.Errorf("%w; from IPFS: %w", err, err2)
+	}
+	return info.Size, nil
+}
+
+// plainClient takes bytes as they come: a peer's compressed answer could be far larger than it looks. It follows
+// redirections only on the same host, so that no peer sends it elsewhere.
+func plainClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression = true
+	return &http.Client{
+		Transport: transport,
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) > 3 || req.URL.Hostname() != via[0].URL.Hostname() {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
 }
 
 // race asks the peers in random order, a further one whenever one failed or was silent for too long, and takes the first
@@ -155,8 +189,6 @@ func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64,
 
 // from gets the file from one peer: as it is, or in the base64 form that every reference node answers.
 func (f *Fetcher) from(ctx context.Context, peer string, h message.Hash, limit int64) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
-	defer cancel()
 	size, err := f.get(ctx, peer+"/api/v0/storage/raw/"+string(h), h, limit, func(r io.Reader) io.Reader { return r })
 	if err == nil || ctx.Err() != nil {
 		return size, err
@@ -170,11 +202,22 @@ func (f *Fetcher) from(ctx context.Context, peer string, h message.Hash, limit i
 	return 0, fmt.Errorf("%w; %w", err, err2)
 }
 
-func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int64, decode func(io.Reader) io.Reader) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int64, decode func(io.Reader) io.Reader) (size int64, err error) {
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silence := time.AfterFunc(f.cfg.Timeout, cancel)
+	defer silence.Stop()
+	defer func() {
+		if err != nil && ctx.Err() == nil && within.Err() != nil {
+			// Not wrapped: the caller's context did not end.
+			err = fmt.Errorf("GET %s: silent for %s", url, f.cfg.Timeout)
+		}
+	}()
+	req, err := http.NewRequestWithContext(within, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
 	}
+	req.Header.Set("Accept-Encoding", "identity")
 	resp, err := f.cfg.Client.Do(req)
 	if err != nil {
 		return 0, err
@@ -183,11 +226,29 @@ func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int
 	if resp.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("GET %s: %s", url, resp.Status)
 	}
-	size, err := f.cfg.Store.PutExpecting(ctx, h, decode(resp.Body), limit)
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return 0, fmt.Errorf("GET %s: the answer is encoded as %q, which was not asked for", url, e)
+	}
+	body := &heard{resp.Body, func() { silence.Reset(f.cfg.Timeout) }}
+	size, err = f.cfg.Store.PutExpecting(within, h, decode(body), limit)
 	if err != nil {
 		return 0, fmt.Errorf("GET %s: %w", url, err)
 	}
 	return size, nil
+}
+
+// heard tells when bytes come.
+type heard struct {
+	r    io.Reader
+	tell func()
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if n > 0 {
+		h.tell()
+	}
+	return n, err
 }
 
 // contentMember reads the text of the member "content" out of a flat JSON object without holding the object. What it

@@ -73,12 +73,13 @@ var ErrStopped = errors.New("the node is stopping: send the message again")
 
 // Bounds of what is in memory.
 const (
-	maxGroup    = 512      // messages of one commit
-	maxQueue    = 1024     // messages that wait for the next commits; submitters wait beyond
-	maxDue      = 1024     // pending messages taken up and not settled
-	maxFetches  = 64       // transfers at once
-	maxContent  = 16 << 20 // bytes of a message content that is not inline
-	fetchBudget = 15 * time.Second
+	maxGroup    = 512              // messages of one commit
+	maxQueue    = 1024             // messages that wait for the next commits; submitters wait beyond
+	maxDue      = 1024             // pending messages taken up and not settled
+	maxFetches  = 64               // transfers at once
+	maxContent  = 16 << 20         // bytes of a message content that is not inline
+	fetchBudget = 15 * time.Second // for a message content
+	fileBudget  = 5 * time.Minute  // for the file of a STORE, from a peer that keeps sending
 )
 
 // Pipeline takes messages in.

@@ -185,7 +185,11 @@ func (p *Pipeline) takeRow(ctx context.Context, row *store.PendingRow, fetches *
 	fetches.start(ctx, func() {
 		// A STORE that travels as a file lacks two files, one after the other.
 		for ; h != "" && ctx.Err() == nil; h, limit = p.wanted(e) {
-			ctx, cancel := context.WithTimeout(ctx, fetchBudget)
+			budget := fileBudget
+			if h == e.missing {
+				budget = fetchBudget
+			}
+			ctx, cancel := context.WithTimeout(ctx, budget)
 			_, err := p.cfg.Fetch(ctx, h, limit)
 			cancel()
 			if err != nil {

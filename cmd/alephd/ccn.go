@@ -18,6 +18,7 @@ import (
 type ccnOptions struct {
 	DataDir      string   `name:"data-dir" doc:"folder of everything the node keeps"`
 	Network      string   `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
+	Files        string   `name:"files" doc:"where files are: disk, in the data folder, or s3://bucket/prefix?endpoint=https://host with keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"`
 	HTTPListen   string   `name:"http-listen" doc:"host:port of the API"`
 	P2PListen    []string `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
 	Peers        []string `name:"peers" doc:"multiaddresses of core nodes to stay connected to; those of the network when empty"`
@@ -36,6 +37,7 @@ type ccnOptions struct {
 func defaultCCN() *ccnOptions {
 	return &ccnOptions{
 		DataDir:    "aleph-data",
+		Files:      "disk",
 		Network:    "mainnet",
 		HTTPListen: "0.0.0.0:4024",
 		P2PListen:  []string{"/ip4/0.0.0.0/tcp/4025"},
@@ -62,7 +64,7 @@ func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	cfg := ccn.Config{
-		DataDir: o.DataDir, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
+		DataDir: o.DataDir, Files: o.Files, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
 		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Version: version(), Logger: log,
 	}
 	if cfg.Params, err = params.Load(o.Network); err != nil {
