@@ -1,6 +1,7 @@
 package message
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,64 @@ var stricter = map[string]string{
 	"content-null":      "inline null is refused at parse time, §12.4",
 	"content-u0000":     "the test for \\u0000 is made at parse time, §1.5",
 	"content-deep-1100": "depth is capped at 1024, §12.7",
+}
+
+// tally counts the vectors of one file.
+type tally struct{ run, valid, invalid, stricter, failed int }
+
+// check runs one vector as a test of its own.
+func (c *tally) check(t *testing.T, id string, valid bool, f func(*testing.T)) {
+	c.run++
+	if valid {
+		c.valid++
+	} else {
+		c.invalid++
+	}
+	if !t.Run(id, f) {
+		c.failed++
+	}
+}
+
+// TestVectorTable checks every vector of what this package does, and prints how many there are of each file. Signatures have a
+// table in package signature; the CIDs of files and folders, gossip and add_json are checked where they are made.
+func TestVectorTable(t *testing.T) {
+	type row struct {
+		name string
+		tally
+	}
+	var rows []row
+	section := func(name string, f func(*testing.T, *tally)) {
+		r := row{name: name}
+		t.Run(name, func(t *testing.T) { f(t, &r.tally) })
+		if r.run == 0 {
+			t.Errorf("no vectors of %s", name)
+		}
+		rows = append(rows, r)
+	}
+	section("envelope", envelopeVectors)
+	for _, typ := range Types() {
+		section("content_"+strings.ToLower(string(typ)), func(t *testing.T, c *tally) { contentVectors(t, c, typ) })
+	}
+	section("measured environments", measuredVectors)
+	section("volumes", volumeVectors)
+	section("hash detection", detectionVectors)
+	section("inline hashes", inlineVectors)
+	section("built contents", builtVectors)
+	section("signed envelopes", signedVectors)
+
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-22s %5s %6s %8s %9s %7s", "vectors", "run", "valid", "invalid", "stricter", "failed")
+	sum := row{name: "all"}
+	line := func(r row) {
+		fmt.Fprintf(&b, "\n%-22s %5d %6d %8d %9d %7d", r.name, r.run, r.valid, r.invalid, r.stricter, r.failed)
+	}
+	for _, r := range rows {
+		line(r)
+		sum.run, sum.valid, sum.invalid = sum.run+r.run, sum.valid+r.valid, sum.invalid+r.invalid
+		sum.stricter, sum.failed = sum.stricter+r.stricter, sum.failed+r.failed
+	}
+	line(sum)
+	t.Log(b.String())
 }
 
 type envelopeVector struct {
@@ -65,9 +124,12 @@ func loadEnvelopes(t testing.TB) []envelopeVector {
 	return file.Vectors
 }
 
-func TestEnvelopeVectors(t *testing.T) {
+func envelopeVectors(t *testing.T, c *tally) {
 	for _, v := range loadEnvelopes(t) {
-		t.Run(v.ID, func(t *testing.T) {
+		if stricter[v.ID] != "" {
+			c.stricter++
+		}
+		c.check(t, v.ID, v.CCN.Result == "accepted", func(t *testing.T) {
 			m, _, err := Parse(v.raw(t))
 			if v.CCN.Result != "accepted" || stricter[v.ID] != "" {
 				checkRefusal(t, err, v.CCN.Errors, false)
@@ -157,29 +219,23 @@ func loadContents(t testing.TB, typ Type) []contentVector {
 	return append(file.Own, file.Fixtures...)
 }
 
-func TestContentVectors(t *testing.T) {
-	for _, typ := range Types() {
-		list := loadContents(t, typ)
-		if len(list) == 0 {
-			t.Fatalf("no vectors for %s", typ)
-		}
-		for _, v := range list {
-			t.Run(string(typ)+"/"+v.ID, func(t *testing.T) {
-				content, err := ParseContent(typ, v.Content)
-				if v.Expected != "valid" {
-					checkRefusal(t, err, v.Errors, true)
-					return
-				}
-				if err != nil {
-					t.Fatalf("refused: %v", err)
-				}
-				if content.Type() != typ {
-					t.Errorf("type %s, want %s", content.Type(), typ)
-				}
-				checkNormalised(t, content, v)
-				checkKinds(t, content, v)
-			})
-		}
+func contentVectors(t *testing.T, c *tally, typ Type) {
+	for _, v := range loadContents(t, typ) {
+		c.check(t, v.ID, v.Expected == "valid", func(t *testing.T) {
+			content, err := ParseContent(typ, v.Content)
+			if v.Expected != "valid" {
+				checkRefusal(t, err, v.Errors, true)
+				return
+			}
+			if err != nil {
+				t.Fatalf("refused: %v", err)
+			}
+			if content.Type() != typ {
+				t.Errorf("type %s, want %s", content.Type(), typ)
+			}
+			checkNormalised(t, content, v)
+			checkKinds(t, content, v)
+		})
 	}
 }
 
@@ -201,6 +257,12 @@ func checkNormalised(t *testing.T, content Content, v contentVector) {
 	if v.ID == "tee-empty" {
 		return // only the empty object passes without a hypervisor; the normalised form states the default policy
 	}
+	checkReadsBack(t, content)
+}
+
+// checkReadsBack fails unless content is what its encoded forms, with nulls and without, parse to.
+func checkReadsBack(t *testing.T, content Content) {
+	t.Helper()
 	for _, nulls := range []bool{true, false} {
 		raw, err := encode(content.(encodable), nulls)
 		if err != nil {
@@ -257,7 +319,52 @@ func checkKinds(t *testing.T, content Content, v contentVector) {
 	}
 }
 
-func TestVolumeVectors(t *testing.T) {
+// withMember returns a JSON object with one member replaced.
+func withMember(t *testing.T, object []byte, name string, value []byte) []byte {
+	t.Helper()
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(object, &members); err != nil {
+		t.Fatal(err)
+	}
+	members[name] = value
+	raw, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// measuredVectors are environments of instances whose memory is encrypted, and measured.
+func measuredVectors(t *testing.T, c *tally) {
+	var file struct {
+		Measured struct {
+			Cases []struct {
+				ID, Expected string
+				Environment  json.RawMessage
+			}
+		} `json:"instance_environment_measured_tee"`
+	}
+	vectors.Load(t, "content_v-program.json", &file)
+	base := loadContents(t, TypeInstance)[0].Content
+	if _, err := ParseContent(TypeInstance, base); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range file.Measured.Cases {
+		c.check(t, v.ID, v.Expected == "valid", func(t *testing.T) {
+			content, err := ParseContent(TypeInstance, withMember(t, base, "environment", v.Environment))
+			if v.Expected != "valid" {
+				checkRefusal(t, err, nil, false)
+				return
+			}
+			if err != nil {
+				t.Fatalf("refused: %v", err)
+			}
+			checkReadsBack(t, content)
+		})
+	}
+}
+
+func volumeVectors(t *testing.T, c *tally) {
 	var file struct {
 		Cases []struct {
 			Volume json.RawMessage
@@ -267,55 +374,65 @@ func TestVolumeVectors(t *testing.T) {
 	vectors.Load(t, "volumes.json", &file)
 	base := loadContents(t, TypeProgram)[0].Content
 	for i, v := range file.Cases {
-		var members map[string]json.RawMessage
-		if err := json.Unmarshal(base, &members); err != nil {
-			t.Fatal(err)
-		}
-		members["volumes"] = json.RawMessage("[" + string(v.Volume) + "]")
-		raw, err := json.Marshal(members)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := ParseContent(TypeProgram, raw)
-		got := VolumeKind("invalid")
-		if err == nil {
-			got = content.(*Program).Volumes[0].Kind
-		}
-		if got != v.Kind {
-			t.Errorf("case %d %s: %s (%v), want %s", i, v.Volume, got, err, v.Kind)
-		}
+		c.check(t, fmt.Sprint(i), v.Kind != "invalid", func(t *testing.T) {
+			content, err := ParseContent(TypeProgram, withMember(t, base, "volumes", []byte("["+string(v.Volume)+"]")))
+			got := VolumeKind("invalid")
+			if err == nil {
+				got = content.(*Program).Volumes[0].Kind
+			}
+			if got != v.Kind {
+				t.Errorf("%s: %s (%v), want %s", v.Volume, got, err, v.Kind)
+			}
+		})
 	}
 }
 
-func TestHashVectors(t *testing.T) {
+func detectionVectors(t *testing.T, c *tally) {
 	var file struct {
-		Detection []struct{ Value, Strict string }
-		Inline    []struct {
+		Detection []struct{ Value, Strict, Loose string }
+	}
+	vectors.Load(t, "hashes.json", &file)
+	for _, v := range file.Detection {
+		if v.Strict != v.Loose {
+			c.stricter++
+		}
+		c.check(t, v.Value, v.Strict != "invalid", func(t *testing.T) {
+			want := ItemType(v.Strict)
+			if v.Strict == "invalid" {
+				want = ""
+			}
+			if got := Hash(v.Value).Kind(); got != want {
+				t.Errorf("kind of %q is %q, want %q", v.Value, got, want)
+			}
+			if _, err := ParseHash(v.Value); (err == nil) != (want != "") {
+				t.Errorf("ParseHash(%q): %v, want kind %q", v.Value, err, want)
+			}
+		})
+	}
+}
+
+func inlineVectors(t *testing.T, c *tally) {
+	var file struct {
+		Inline []struct {
 			ItemContent string `json:"item_content"`
+			Bytes       string `json:"utf8_hex"`
 			ItemHash    Hash   `json:"item_hash"`
 		}
 	}
 	vectors.Load(t, "hashes.json", &file)
-	for _, v := range file.Detection {
-		want := ItemType(v.Strict)
-		if v.Strict == "invalid" {
-			want = ""
-		}
-		if got := Hash(v.Value).Kind(); got != want {
-			t.Errorf("kind of %q is %q, want %q", v.Value, got, want)
-		}
-		if _, err := ParseHash(v.Value); (err == nil) != (want != "") {
-			t.Errorf("ParseHash(%q): %v, want kind %q", v.Value, err, want)
-		}
-	}
-	for _, v := range file.Inline {
-		if got := HashBytes([]byte(v.ItemContent)); got != v.ItemHash {
-			t.Errorf("hash of %q is %s, want %s", v.ItemContent, got, v.ItemHash)
-		}
+	for i, v := range file.Inline {
+		c.check(t, fmt.Sprint(i), true, func(t *testing.T) {
+			if v.Bytes != "" && hex.EncodeToString([]byte(v.ItemContent)) != v.Bytes {
+				t.Errorf("%q is not %s", v.ItemContent, v.Bytes)
+			}
+			if got := HashBytes([]byte(v.ItemContent)); got != v.ItemHash {
+				t.Errorf("hash of %q is %s, want %s", v.ItemContent, got, v.ItemHash)
+			}
+		})
 	}
 }
 
-func TestBuiltVectors(t *testing.T) {
+func builtVectors(t *testing.T, c *tally) {
 	var file struct {
 		Built []struct {
 			Type        Type
@@ -327,7 +444,7 @@ func TestBuiltVectors(t *testing.T) {
 	}
 	vectors.Load(t, "construction.json", &file)
 	for _, v := range file.Built {
-		t.Run(v.Description, func(t *testing.T) {
+		c.check(t, v.Description, true, func(t *testing.T) {
 			content, err := ParseContent(v.Type, []byte(v.ItemContent))
 			if err != nil {
 				t.Fatal(err)
@@ -346,8 +463,8 @@ func TestBuiltVectors(t *testing.T) {
 	}
 }
 
-// TestSignatureFixtureEnvelopes runs the parser on the envelopes of the signature vectors, real messages among them.
-func TestSignatureFixtureEnvelopes(t *testing.T) {
+// signedVectors runs the parser on the envelopes of the signature vectors, real messages among them.
+func signedVectors(t *testing.T, c *tally) {
 	for _, family := range []string{"evm", "sol", "es", "tezos", "dot", "csdk", "avax", "nuls", "nuls2"} {
 		var file struct {
 			Fixtures, Own []struct {
@@ -361,7 +478,7 @@ func TestSignatureFixtureEnvelopes(t *testing.T) {
 		}
 		vectors.Load(t, "signatures_"+family+".json", &file)
 		for _, v := range append(file.Fixtures, file.Own...) {
-			t.Run(v.ID, func(t *testing.T) {
+			c.check(t, v.ID, v.Envelope.Result == "accepted", func(t *testing.T) {
 				_, _, err := Parse(v.Message)
 				if v.Envelope.Result == "accepted" {
 					if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,9 @@ func TestVectorTable(t *testing.T) {
 				table[m.Chain] = c
 			}
 			c.run++
+			if v.Expected != "valid" && v.Expected != "invalid" {
+				t.Errorf("%s: there is no verdict %q", v.ID, v.Expected)
+			}
 			if !t.Run(v.ID, func(t *testing.T) {
 				err := r.Verify(m)
 				if v.Expected == "valid" {
@@ -95,18 +99,20 @@ func TestVectorTable(t *testing.T) {
 	var b strings.Builder
 	var sum counts
 	line := func(chain string, c counts) {
-		fmt.Fprintf(&b, "\n%-10s %5d %6d %8d %8d %7d", chain, c.run, c.valid, c.invalid, c.unknown, c.failed)
+		fmt.Fprintf(&b, "\n%-12s %5d %6d %8d %8d %7d", chain, c.run, c.valid, c.invalid, c.unknown, c.failed)
 	}
-	fmt.Fprintf(&b, "\n%-10s %5s %6s %8s %8s %7s", "chain", "run", "valid", "invalid", "unknown", "failed")
-	for _, chain := range message.Chains() {
+	fmt.Fprintf(&b, "\n%-12s %5s %6s %8s %8s %7s", "chain", "run", "valid", "invalid", "unknown", "failed")
+	for _, chain := range slices.Sorted(maps.Keys(table)) {
 		c := table[chain]
-		if c == nil {
-			c = &counts{}
-		}
 		line(string(chain), *c)
 		sum = counts{sum.run + c.run, sum.valid + c.valid, sum.invalid + c.invalid, sum.unknown + c.unknown, sum.failed + c.failed}
 	}
 	line("all", sum)
+	for _, chain := range message.Chains() {
+		if table[chain] == nil {
+			t.Errorf("no vectors of %s", chain)
+		}
+	}
 	t.Log(b.String())
 }
 
