@@ -34,10 +34,14 @@ type Set struct {
 	command string
 	prefix  string // of environment variables
 	options []*option
+
+	wanted    []string // names of the arguments that are no options
+	arguments []string
 }
 
 type option struct {
 	name   string
+	short  string // flag of one letter; usually none
 	doc    string
 	value  reflect.Value
 	source Source
@@ -45,24 +49,41 @@ type option struct {
 
 // New describes the options that the fields of *dst are. A field has the tags name and doc; its type is string, bool,
 // int, time.Duration or []string, and what it holds is the default. A list is written with commas, in YAML also as a
-// list. New panics when dst has another shape, which is a mistake in the program.
+// list. The tag short gives a flag of one letter as well. The fields of an embedded struct count as fields of *dst. New
+// panics when dst has another shape, which is a mistake in the program.
 func New(command, envPrefix string, dst any) *Set {
 	s := &Set{command: command, prefix: envPrefix}
-	v := reflect.ValueOf(dst).Elem()
+	s.add(reflect.ValueOf(dst).Elem())
+	return s
+}
+
+func (s *Set) add(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
+		if f.Anonymous {
+			s.add(v.Field(i))
+			continue
+		}
 		name, doc := f.Tag.Get("name"), f.Tag.Get("doc")
 		if name == "" || doc == "" {
 			panic("config: field " + f.Name + " needs the tags name and doc")
 		}
-		o := &option{name: name, doc: doc, value: v.Field(i), source: FromDefault}
+		o := &option{name: name, short: f.Tag.Get("short"), doc: doc, value: v.Field(i), source: FromDefault}
 		if err := o.set(o.String()); err != nil {
 			panic("config: field " + f.Name + ": " + err.Error())
 		}
 		s.options = append(s.options, o)
 	}
+}
+
+// Takes says that the command needs arguments besides its options, such as a folder. It returns s.
+func (s *Set) Takes(names ...string) *Set {
+	s.wanted = names
 	return s
 }
+
+// Argument returns the i-th of the arguments that [Set.Takes] named, after Load.
+func (s *Set) Argument(i int) string { return s.arguments[i] }
 
 // Load reads the options: from the file that the flag --config or the variable PREFIX_CONFIG names, from the environment,
 // from args. It returns flag.ErrHelp after printing the help to out when args ask for it. getenv is os.LookupEnv outside
@@ -74,8 +95,11 @@ func (s *Set) Load(args []string, getenv func(string) (string, bool), out io.Wri
 	path := flags.String("config", "", "")
 	for _, o := range s.options {
 		flags.Var(&flagValue{o, given}, o.name, "")
+		if o.short != "" {
+			flags.Var(&flagValue{o, given}, o.short, "")
+		}
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := s.parse(flags, args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			s.help(out)
 			return err
@@ -85,8 +109,11 @@ func (s *Set) Load(args []string, getenv func(string) (string, bool), out io.Wri
 		}
 		return err
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q: options start with --", flags.Arg(0))
+	if len(s.arguments) > len(s.wanted) {
+		return fmt.Errorf("unexpected argument %q: options start with --", s.arguments[len(s.wanted)])
+	}
+	if len(s.arguments) < len(s.wanted) {
+		return fmt.Errorf("%s is missing: the command is %s %s", s.wanted[len(s.arguments)], s.command, strings.Join(s.wanted, " "))
 	}
 	if *path == "" {
 		*path, _ = getenv(s.variable("config"))
@@ -111,6 +138,21 @@ func (s *Set) Load(args []string, getenv func(string) (string, bool), out io.Wri
 	return nil
 }
 
+// parse reads flags and arguments in any order.
+func (s *Set) parse(flags *flag.FlagSet, args []string) error {
+	s.arguments = nil
+	for {
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if args = flags.Args(); len(args) == 0 {
+			return nil
+		}
+		s.arguments = append(s.arguments, args[0])
+		args = args[1:]
+	}
+}
+
 // Print writes what is in force and where each value comes from.
 func (s *Set) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -123,9 +165,13 @@ func (s *Set) Print(w io.Writer) error {
 
 func (s *Set) help(w io.Writer) {
 	fmt.Fprintf(w, "Usage: %s [options]\n\nEach option is also an environment variable (%s for --%s)\nand a key of the YAML file given with --config.\n\n",
-		s.command, s.variable(s.options[0].name), s.options[0].name)
+		strings.Join(append([]string{s.command}, s.wanted...), " "), s.variable(s.options[0].name), s.options[0].name)
 	for _, o := range s.options {
-		fmt.Fprintf(w, "  --%s\n        %s", o.name, o.doc)
+		short := ""
+		if o.short != "" {
+			short = ", -" + o.short
+		}
+		fmt.Fprintf(w, "  --%s%s\n        %s", o.name, short, o.doc)
 		if text := o.String(); text != "" && text != "false" && text != "0" {
 			fmt.Fprintf(w, " (default %s)", text)
 		}

@@ -79,6 +79,27 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 }
 
+func TestArgumentsStandAmongOptions(t *testing.T) {
+	var flat struct {
+		options
+		Output string `name:"output" short:"o" doc:"form"`
+	}
+	s := New("test", "ALEPHD", &flat).Takes("FOLDER")
+	none := func(string) (string, bool) { return "", false }
+	if err := s.Load([]string{"--limit", "4", "there", "-o", "json"}, none, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Argument(0) != "there" || flat.Output != "json" || flat.Limit != 4 {
+		t.Errorf("got %q, %+v", s.Argument(0), flat)
+	}
+	if err := s.Load(nil, none, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "FOLDER is missing") {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Load([]string{"a", "b"}, none, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), `unexpected argument "b"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestHelpListsEveryOption(t *testing.T) {
 	var o options
 	var out bytes.Buffer
