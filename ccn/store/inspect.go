@@ -156,3 +156,29 @@ func (r *Reader) EachPinnedFile(visit func(h message.Hash, f *FileRow) error) er
 	}
 	return wrap(rows.Err(), "list pinned files")
 }
+
+// Snapshot writes a consistent copy of a SQLite database to a new file at path while others write to it.
+func (s *Store) Snapshot(ctx context.Context, path string) error {
+	c, err := s.take(ctx, s.readers)
+	if err != nil {
+		return fmt.Errorf("wait for a database reader: %w", err)
+	}
+	defer func() { s.readers <- c }()
+	if err := c.connect(ctx); err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	e := c.engine
+	if p, ok := e.(patient); ok {
+		e = p.engine
+	}
+	if _, ok := e.(*sqlite); !ok {
+		return errors.New("copy database: only SQLite databases are copied by the node: use pg_dump for PostgreSQL")
+	}
+	// VACUUM INTO reads this database; the engine refuses it to a connection that may only query.
+	if _, err := c.ExecContext(ctx, `PRAGMA query_only = OFF`); err != nil {
+		return fmt.Errorf("copy database: %w", err)
+	}
+	_, err = c.ExecContext(ctx, `VACUUM INTO ?`, path)
+	_, restore := c.ExecContext(context.WithoutCancel(ctx), `PRAGMA query_only = ON`)
+	return wrap(errors.Join(err, restore), "copy database to %s", path)
+}
