@@ -22,7 +22,7 @@ import (
 type Config struct {
 	Params *params.Network
 	Store  *store.Store
-	Files  *files.Disk
+	Files  files.Store
 	Intake *intake.Pipeline
 	// Publish sends the text of an accepted message to the other nodes.
 	Publish func(ctx context.Context, envelope []byte) error
