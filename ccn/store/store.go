@@ -67,15 +67,14 @@ func (s *Store) connect(ctx context.Context, engine engine, readers int) error {
 	return nil
 }
 
-// redact takes the password out of the name of a database.
+// redact leaves of the URL of a database what is no secret.
 func redact(dsn string) string {
 	scheme, rest, ok := strings.Cut(dsn, "://")
-	user, host, found := strings.Cut(rest, "@")
-	if !ok || !found {
+	if !ok {
 		return dsn
 	}
-	user, _, _ = strings.Cut(user, ":")
-	return scheme + "://" + user + "@" + host
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
 // Close waits for transactions that run and closes the database. Closing again does nothing.
