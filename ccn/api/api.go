@@ -10,11 +10,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -23,12 +26,25 @@ type Config struct {
 	Params *params.Network
 	Store  *store.Store
 	Files  files.Store
+	// IPFS is nil when the node has none.
+	IPFS   IPFS
 	Intake *intake.Pipeline
 	// Publish sends the text of an accepted message to the other nodes.
 	Publish func(ctx context.Context, envelope []byte) error
 	// Addresses lists the multiaddresses of the node's gossip port.
 	Addresses func() []string
 	Version   string
+	Now       func() time.Time // time.Now if nil
+	// Chain tells for /metrics how far chains were read; nil when none is.
+	Chain func() ChainProgress
+	// Fetches counts for /metrics what was fetched; nil when nothing is.
+	Fetches func() Fetches
+	// Stopping is closed when the node is about to stop; nil when it never is.
+	Stopping <-chan struct{}
+	// Costs are recomputed by Recalculate on behalf of who signs with RecalculateKey, a compressed secp256k1 key in hex.
+	// Without a key nobody may.
+	RecalculateKey string
+	Recalculate    func(tx *store.Tx, h message.Hash) error
 	// Extra routes of other parts of the node, by ServeMux pattern.
 	Extra  map[string]http.Handler
 	Logger *slog.Logger
@@ -36,41 +52,39 @@ type Config struct {
 
 // API is the handler of all routes.
 type API struct {
-	cfg Config
-	mux *http.ServeMux
+	cfg     Config
+	router  router
+	totals  totals
+	feed    feed
+	parsing chan struct{} // holds a token for the JSON value that is being rewritten
+	base    baseMetrics
+	sockets socketCounters
 }
+
+// routes are handlers by ServeMux pattern. Each file of handlers has a method that returns its own.
+type routes map[string]func(http.ResponseWriter, *http.Request) error
 
 // New returns the handler.
 func New(cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, mux: http.NewServeMux()}
-	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"POST /api/v0/messages":                   a.postMessage,
-		"GET /api/v0/messages.json":               a.listMessages,
-		"GET /api/v0/messages/{hash}":             a.getMessage,
-		"GET /api/v0/messages/{hash}/status":      a.getStatus,
-		"GET /api/v0/aggregates/{file}":           a.getAggregates,
-		"POST /api/v0/storage/add_file":           a.addFile,
-		"POST /api/v0/storage/add_json":           a.addJSON,
-		"GET /api/v0/storage/raw/{hash}":          a.rawFile,
-		"GET /api/v0/storage/{hash}":              a.encodedFile,
-		"GET /api/v0/addresses/{address}/balance": a.getBalance,
-		"POST /api/v0/price/estimate":             a.estimatePrice,
-		"GET /api/v0/price/{hash}":                a.getPrice,
-		"GET /api/v0/info/public.json":            a.getInfo,
-		"GET /version":                            a.getVersion,
-		"GET /api/v0/version":                     a.getVersion,
-		"GET /api/v0/posts.json":                  a.listPosts,
-		"GET /api/ws0/messages":                   a.watchMessages,
-		"GET /metrics":                            a.metrics,
-		"GET /metrics.json":                       a.metricsJSON,
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	a := &API{cfg: cfg, parsing: make(chan struct{}, 1)}
+	a.feed.intake = cfg.Intake
+	for _, list := range []routes{
+		a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(), a.aboutRoutes(),
+		a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
+		a.metricRoutes(), a.healthRoutes(),
 	} {
-		a.mux.Handle(pattern, a.route(handle))
+		for pattern, handle := range list {
+			a.router.add(pattern, a.route(handle))
+		}
 	}
 	for pattern, handler := range cfg.Extra {
-		a.mux.Handle(pattern, handler)
+		a.router.add(pattern, handler)
 	}
 	return a
 }
@@ -79,6 +93,7 @@ func New(cfg Config) *API {
 type fault struct {
 	status int
 	text   string // "" for the standard one, "404: Not Found"
+	json   bool   // the text is JSON
 }
 
 func (f *fault) Error() string { return f.body() }
@@ -124,42 +139,63 @@ func (a *API) route(handle func(http.ResponseWriter, *http.Request) error) http.
 			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 			f = &fault{status: http.StatusInternalServerError, text: "500 Internal Server Error\n\nServer got itself in trouble"}
 		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		kind := "text/plain; charset=utf-8"
+		if f.json {
+			kind = "application/json; charset=utf-8"
+		}
+		w.Header().Set("Content-Type", kind)
 		w.WriteHeader(f.status)
 		_, _ = w.Write([]byte(f.body())) // a client that is gone needs no answer
 	})
 }
 
-// ServeHTTP adds what all routes share: browsers of any origin may read every answer, errors included (ccn-api §1.2).
+// ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
+// (ccn-api §1.2).
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	origin := r.Header.Get("Origin")
-	if r.Method == http.MethodOptions {
-		a.preflight(w, r, origin)
+	found, allowed := a.router.find(r)
+	if found == nil && len(allowed) == 0 {
+		text(w, http.StatusNotFound, "404: Not Found")
 		return
 	}
-	if _, pattern := a.mux.Handler(r); pattern != "" && origin != "" {
+	if r.Method == http.MethodOptions {
+		preflight(w, r, origin, allowed)
+		return
+	}
+	if origin != "" {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Access-Control-Expose-Headers", "Date,Content-Length")
 	}
-	a.mux.ServeHTTP(w, r)
+	if found == nil {
+		w.Header().Set("Allow", allow(allowed))
+		text(w, http.StatusMethodNotAllowed, "405: Method Not Allowed")
+		return
+	}
+	found.handler.ServeHTTP(w, r)
 }
 
-func (a *API) preflight(w http.ResponseWriter, r *http.Request, origin string) {
+// preflight tells a browser that it may ask. GET and POST may always be tried, other methods where they are known.
+func preflight(w http.ResponseWriter, r *http.Request, origin string, known []string) {
 	method := r.Header.Get("Access-Control-Request-Method")
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	switch {
 	case origin == "":
-		http.Error(w, "CORS preflight request failed: origin header is not specified in the request", http.StatusForbidden)
-	case method != http.MethodGet && method != http.MethodPost && method != http.MethodHead:
-		http.Error(w, fmt.Sprintf("CORS preflight request failed: request method '%s' is not allowed for '%s' origin", method, origin), http.StatusForbidden)
+		text(w, http.StatusForbidden, "CORS preflight request failed: origin header is not specified in the request")
+	case method != http.MethodGet && method != http.MethodPost && !slices.Contains(strings.Split(allow(known), ","), method):
+		text(w, http.StatusForbidden, fmt.Sprintf("CORS preflight request failed: request method '%s' is not allowed for '%s' origin", method, origin))
 	default:
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Access-Control-Allow-Methods", method)
 		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
-			w.Header().Set("Access-Control-Allow-Headers", strings.ToUpper(asked))
+			w.Header().Set("Access-Control-Allow-Headers", strings.ToUpper(strings.ReplaceAll(asked, " ", "")))
 		}
-		w.WriteHeader(http.StatusOK)
+		text(w, http.StatusOK, "")
 	}
+}
+
+func text(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // a client that is gone needs no answer
 }
 
 func reply(w http.ResponseWriter, status int, body any) error {

@@ -1,276 +1,388 @@
 package api
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
-	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 const (
-	defaultPage    = 20
-	maxCursorPage  = 200
-	defaultHistory = 10
+	defaultPage   = 20
+	maxCursorPage = 200
 )
 
-// filter reads the parameters that choose messages (ccn-api §3.1); unknown ones are ignored.
-func filter(q url.Values) (store.MessageFilter, error) {
-	f := store.MessageFilter{Descending: true}
-	for _, list := range []struct {
-		names []string
-		to    *[]string
-	}{
-		{[]string{"msgTypes", "message_types", "msgType"}, &f.Types},
-		{[]string{"addresses"}, &f.Senders}, {[]string{"owners"}, &f.Owners}, {[]string{"refs"}, &f.Refs},
-		{[]string{"contentHashes", "content_hashes"}, &f.ContentHashes}, {[]string{"contentKeys", "content_keys"}, &f.ContentKeys},
-		{[]string{"contentTypes", "content_types"}, &f.ContentTypes}, {[]string{"chains"}, &f.Chains},
-		{[]string{"channels"}, &f.Channels}, {[]string{"tags"}, &f.Tags}, {[]string{"hashes"}, &f.Hashes},
-		{[]string{"paymentTypes", "payment_types"}, &f.PaymentTypes},
-	} {
-		for _, name := range list.names {
-			if q.Has(name) {
-				*list.to = strings.Split(q.Get(name), ",")
-			}
-		}
+func (a *API) messageRoutes() routes {
+	return routes{
+		"GET /api/v0/messages.json":             a.listMessages,
+		"GET /api/v0/messages/page/{page}.json": a.listMessages,
+		"GET /api/v0/messages/hashes":           a.listHashes,
+		"GET /api/v0/messages/{hash}":           a.getMessage,
+		"GET /api/v0/messages/{hash}/content":   a.getContent,
+		"GET /api/v0/messages/{hash}/status":    a.getStatus,
 	}
-	for _, h := range slices.Concat(f.Hashes, f.ContentHashes) {
-		if _, err := message.ParseHash(h); err != nil {
-			return f, invalid("value_error", "hashes", err.Error(), h)
-		}
-	}
-	for _, t := range f.Types {
-		if !slices.Contains(message.Types(), message.Type(t)) {
-			return f, invalid("enum", "msgTypes", "Input should be a message type", t)
-		}
-	}
-	for _, bound := range []struct {
-		names []string
-		to    *message.Time
-	}{{[]string{"startDate", "start_date"}, &f.Start}, {[]string{"endDate", "end_date"}, &f.End}} {
-		for _, name := range bound.names {
-			if !q.Has(name) {
-				continue
-			}
-			seconds, err := strconv.ParseFloat(q.Get(name), 64)
-			if err != nil || !(seconds >= 0 && seconds < 253402300800) {
-				return f, invalid("float_parsing", name, "Input should be Unix seconds", q.Get(name))
-			}
-			*bound.to = message.TimeFromSeconds(seconds)
-		}
-	}
-	if f.End != 0 && f.End < f.Start {
-		return f, invalid("value_error", "endDate", "end date cannot be lower than start date", "")
-	}
-	for _, name := range []string{"sortOrder", "sort_order"} {
-		switch q.Get(name) {
-		case "", "-1":
-		case "1":
-			f.Descending = false
-		default:
-			return f, invalid("enum", name, "Input should be 1 or -1", q.Get(name))
-		}
-	}
-	return f, nil
 }
 
-// page reads the size and the number of the page.
-func page(q url.Values) (size, number int, err error) {
-	size, number = defaultPage, 1
-	for name, to := range map[string]*int{"pagination": &size, "page": &number} {
-		if !q.Has(name) {
-			continue
-		}
-		if *to, err = strconv.Atoi(q.Get(name)); err != nil || *to < 0 || name == "page" && *to < 1 {
-			return 0, 0, invalid("int_parsing", name, "Input should be a valid integer that is not negative", q.Get(name))
+func names[T ~string](list []T) []string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = string(v)
+	}
+	return texts
+}
+
+// hashes is a list of which every entry must be the hash of an item.
+func (a *arguments) hashes(names ...string) []string {
+	list := a.list(names...)
+	for _, h := range list {
+		if _, err := message.ParseHash(h); err != nil {
+			a.refuse("value_error", names[0], "Value error, "+err.Error(), h)
 		}
 	}
-	return size, number, nil
+	return list
+}
+
+// dates returns the bounds that dates set; 0 is none.
+func (a *arguments) dates() (start, end message.Time) {
+	if s := a.seconds("startDate", "start_date"); s != nil {
+		start = message.TimeFromSeconds(*s)
+	}
+	if s := a.seconds("endDate", "end_date"); s != nil {
+		end = message.TimeFromSeconds(*s)
+	}
+	return start, end
+}
+
+// pathPage takes the number of the page from the path, where it has one.
+func (a *arguments) pathPage(r *http.Request, p *paging) {
+	text := r.PathValue("page")
+	if text == "" || a.err != nil {
+		return
+	}
+	n, ok := parseInteger(text)
+	switch {
+	case !ok:
+		a.err = refuse(http.StatusBadRequest, "Invalid page value in path: %s", text)
+	case n < 1:
+		a.err = refuse(http.StatusUnprocessableEntity, "Page number must be greater than 1.")
+	}
+	p.number = n
+}
+
+var (
+	messageStatuses = []string{"pending", "processed", "rejected", "forgotten", "removing", "removed"}
+	paymentTypes    = []string{"hold", "superfluid", "credit"}
+	sortColumns     = []string{"time", "tx-time"}
+	contentFormats  = []string{string(contentFull), string(contentHeaders), string(contentNone)}
+)
+
+// messageFilter reads the parameters that choose messages (ccn-api §3.1).
+func (a *arguments) messageFilter() store.MessageFilter {
+	types := names(message.Types())
+	f := store.MessageFilter{
+		Types:         a.choices(types, "msgTypes", "message_types"),
+		Senders:       a.list("addresses"),
+		Owners:        a.list("owners"),
+		Refs:          a.list("refs"),
+		ContentHashes: a.hashes("contentHashes", "content_hashes"),
+		ContentKeys:   a.list("contentKeys", "content_keys"),
+		ContentTypes:  a.list("contentTypes", "content_types"),
+		Chains:        a.choices(chainNames(), "chains"),
+		Channels:      a.list("channels"),
+		Tags:          a.list("tags"),
+		Hashes:        a.hashes("hashes"),
+		PaymentTypes:  a.choices(paymentTypes, "paymentTypes", "payment_types"),
+		Descending:    !a.ascending("sortOrder", "sort_order"),
+		StartBlock:    a.integer(0, 0, maxInt, "startBlock", "start_block"),
+		EndBlock:      a.integer(0, 0, maxInt, "endBlock", "end_block"),
+	}
+	if one := a.choice("", types, "msgType", "message_type"); one != "" {
+		f.Types = both(f.Types, one)
+	}
+	f.Start, f.End = a.dates()
+	if f.End != 0 && f.End < f.Start {
+		a.refuse("value_error", "endDate", "Value error, end date cannot be lower than start date.", "")
+	}
+	if f.EndBlock != 0 && f.EndBlock < f.StartBlock {
+		a.refuse("value_error", "endBlock", "Value error, end block cannot be lower than start block.", "")
+	}
+	f.ByConfirmation = a.choice("time", sortColumns, "sortBy", "sort_by") == "tx-time" || f.StartBlock != 0 || f.EndBlock != 0
+	return f
+}
+
+// both returns the types that a list and a single type allow; none at all when they contradict.
+func both(list []string, one string) []string {
+	for _, t := range list {
+		if t == one {
+			return []string{one}
+		}
+	}
+	if list == nil {
+		return []string{one}
+	}
+	return []string{""}
+}
+
+func (a *arguments) contentFormat() contentFormat {
+	absent := contentFull
+	if a.isTrue("excludeContent", "exclude_content") {
+		absent = contentNone
+	}
+	return contentFormat(a.choice(string(absent), contentFormats, "contentFormat", "content_format"))
 }
 
 // listMessages lists messages in pages, or from a cursor (ccn-api §3.1, §1.8).
 func (a *API) listMessages(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	f, err := filter(q)
-	if err != nil {
-		return err
+	q := argumentsOf(r)
+	f := q.messageFilter()
+	statuses := q.choices(messageStatuses, "msgStatuses", "message_statuses")
+	format := q.contentFormat()
+	p := q.paging(defaultPage, 0, maxInt)
+	q.pathPage(r, &p)
+	if q.err != nil {
+		return q.err
 	}
-	size, number, err := page(q)
-	if err != nil {
-		return err
-	}
-	full := q.Get("excludeContent") != "true" && (q.Get("contentFormat") == "" || q.Get("contentFormat") == "full")
-	cursor := q.Has("cursor")
-	if cursor {
-		if size == 0 {
-			return refuse(http.StatusUnprocessableEntity, "pagination=0 is not allowed with cursor-based pagination")
+	for _, s := range statuses {
+		if s == string(message.StatusForgotten) || s == string(message.StatusRemoved) {
+			return a.listTerminal(w, r, message.Status(s), statuses, &f, p)
 		}
-		size = min(size, maxCursorPage)
-		if text := q.Get("cursor"); text != "" {
-			if f.AfterTime, f.AfterHash, err = decodeCursor(text); err != nil {
+	}
+	f.Statuses = live(statuses)
+	f.Limit, f.Offset = p.limit(), p.offset()
+	if p.cursor {
+		if f.ByConfirmation {
+			return invalid("value_error", "cursor", "Value error, Cursor pagination is not supported with tx-time sort order.", p.after)
+		}
+		if p.after != "" {
+			var c struct {
+				Hash message.Hash `json:"h"`
+				Time string       `json:"t"`
+			}
+			err := readPosition(p.after, &c)
+			if err == nil {
+				f.AfterTime, err = readPositionTime(c.Time)
+			}
+			if err != nil {
 				return err
 			}
+			f.AfterHash = c.Hash
 		}
-		f.Limit = size + 1
-	} else if size > 0 {
-		f.Limit, f.Offset = size, size*(number-1)
 	}
-	list := []listed{}
-	total := 0
-	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
-		rows, err := rd.ListMessages(f)
-		if err != nil {
+	var rows []store.MessageRow
+	var total int64
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		if rows, err = rd.ListMessages(f); err != nil || p.cursor {
 			return err
 		}
-		for i := range rows {
-			l := inList(&rows[i])
-			if !full {
-				l.Content = nil
-			}
-			list = append(list, l)
-		}
-		if cursor {
-			return nil
-		}
-		if total = f.Offset + len(list); size > 0 && len(list) == size {
-			total, err = rd.CountMessages(f)
+		if total = f.Offset + int64(len(rows)); p.size > 0 && int64(len(rows)) == p.size {
+			key := f
+			key.Limit, key.Offset = 0, 0
+			total, err = a.totals.count(fmt.Sprintf("messages %+v", key), a.cfg.Now(), func(most int) (int64, error) { return rd.CountMessages(f, most) })
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if cursor {
-		var next *string
-		if len(list) > size {
-			list = list[:size]
-			text := encodeCursor(list[size-1].Time, list[size-1].ItemHash)
-			next = &text
-		}
-		return reply(w, http.StatusOK, map[string]any{"messages": list, "next_cursor": next, "pagination_per_page": size})
+	rows, more := cut(p, rows)
+	next := ""
+	if more {
+		last := &rows[len(rows)-1].Message
+		next = position(map[string]any{"h": last.ItemHash, "t": positionTime(last.Time)})
 	}
-	return reply(w, http.StatusOK, map[string]any{
-		"messages": list, "pagination_item": "messages", "pagination_page": number, "pagination_per_page": size, "pagination_total": total,
-	})
+	raw := []byte(`{"messages":[`)
+	for i := range rows {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		raw = appendListed(raw, &rows[i], format)
+	}
+	return replyRaw(w, p.appendPage(append(raw, ']'), "messages", total, next))
 }
 
-// watchMessages sends the newest messages and then each that is processed (ccn-api §14.1).
-func (a *API) watchMessages(w http.ResponseWriter, r *http.Request) error {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return refuse(http.StatusBadRequest, "No WebSocket UPGRADE hdr: open this address as a WebSocket")
+// live returns the statuses to filter by. Both that live messages have need no filter.
+func live(statuses []string) []string {
+	seen := map[string]bool{}
+	for _, s := range statuses {
+		seen[s] = true
 	}
-	q := r.URL.Query()
-	f, err := filter(q)
+	if len(statuses) == 0 || seen["processed"] && seen["removing"] {
+		return nil
+	}
+	return statuses
+}
+
+// listTerminal lists messages that are no more (ccn-api §3.2).
+func (a *API) listTerminal(w http.ResponseWriter, r *http.Request, status message.Status, statuses []string, f *store.MessageFilter, p paging) error {
+	if len(statuses) > 1 {
+		return refuse(http.StatusBadRequest, "msgStatuses=forgotten/removed cannot be combined with other statuses")
+	}
+	if p.cursor {
+		return refuse(http.StatusBadRequest, "Cursor pagination is not supported for %s message queries", status)
+	}
+	var unsupported []string
+	for _, u := range []struct {
+		name string
+		set  bool
+	}{
+		{"refs", len(f.Refs) > 0}, {"contentTypes", len(f.ContentTypes) > 0}, {"contentHashes", len(f.ContentHashes) > 0},
+		{"contentKeys", len(f.ContentKeys) > 0}, {"tags", len(f.Tags) > 0}, {"startBlock", f.StartBlock != 0}, {"endBlock", f.EndBlock != 0},
+	} {
+		if u.set {
+			unsupported = append(unsupported, u.name)
+		}
+	}
+	if unsupported != nil {
+		return refuse(http.StatusBadRequest, "Filters not supported for %s message queries: %s", status, strings.Join(unsupported, ", "))
+	}
+	t := store.TerminalFilter{
+		Hashes: f.Hashes, Senders: f.Senders, Owners: f.Owners, Chains: f.Chains, Types: f.Types, Channels: f.Channels,
+		PaymentTypes: f.PaymentTypes, Start: f.Start, End: f.End, Descending: f.Descending, Limit: p.limit(), Offset: p.offset(),
+	}
+	var rows []store.TerminalRow
+	var total int64
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		if rows, err = rd.ListTerminal(status, t); err == nil {
+			total, err = rd.CountTerminal(status, t)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	history := defaultHistory
-	if q.Has("history") {
-		if history, err = strconv.Atoi(q.Get("history")); err != nil || history < 0 || history >= 200 {
-			return invalid("int_parsing", "history", "Input should be an integer from 0 to 199", q.Get("history"))
+	raw := []byte(`{"messages":[`)
+	for i := range rows {
+		if i > 0 {
+			raw = append(raw, ',')
 		}
+		raw = appendTerminal(raw, status, &rows[i])
 	}
-	// Subscribing before reading the history loses nothing in between; what is in both is sent once.
-	events, cancel := a.cfg.Intake.Subscribe(1024)
-	defer cancel()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
-	if err != nil {
-		return nil // Accept has answered
-	}
-	defer conn.CloseNow()
-	ctx := conn.CloseRead(r.Context())
-	sent := make(map[message.Hash]bool)
-	if history > 0 {
-		f.Limit = history
-		var rows []store.MessageRow
-		if err := a.cfg.Store.Read(ctx, func(rd *store.Reader) (err error) { rows, err = rd.ListMessages(f); return err }); err != nil {
-			conn.Close(websocket.StatusInternalError, "history not read")
-			return nil
-		}
-		for i := range slices.Backward(rows) {
-			sent[rows[i].Message.ItemHash] = true
-			if send(ctx, conn, inList(&rows[i])) != nil {
-				return nil
-			}
-		}
-	}
-	ping := time.NewTicker(30 * time.Second)
-	defer ping.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ping.C:
-			late, cancel := context.WithTimeout(ctx, 15*time.Second)
-			err := conn.Ping(late)
-			cancel()
-			if err != nil {
-				return nil
-			}
-		case e, open := <-events:
-			if !open {
-				conn.Close(websocket.StatusGoingAway, "the node stops")
-				return nil
-			}
-			if e.Status != message.StatusProcessed || e.Origin == intake.OriginChain || e.Message == nil || sent[e.Hash] || !live(f, e) {
-				continue
-			}
-			l := inList(&store.MessageRow{Message: *e.Message, Content: e.Raw})
-			l.Size = nil
-			if send(ctx, conn, l) != nil {
-				return nil
-			}
-		}
-	}
+	return replyRaw(w, p.appendPage(append(raw, ']'), "messages", total, ""))
 }
 
-func send(ctx context.Context, conn *websocket.Conn, l listed) error {
-	raw, err := json.Marshal(l)
-	if err != nil {
-		return fmt.Errorf("encode message: %w", err)
+func appendTime(dst []byte, t *message.Time) []byte {
+	if t == nil {
+		return append(dst, "null"...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return conn.Write(ctx, websocket.MessageText, raw)
+	return t.AppendJSON(dst)
 }
 
-// live applies the filters that need no store.
-func live(f store.MessageFilter, e intake.Event) bool {
-	pass := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
-	channel := ""
-	if e.Message.Channel != nil {
-		channel = *e.Message.Channel
+func appendTerminal(dst []byte, status message.Status, t *store.TerminalRow) []byte {
+	dst = appendOptional(append(dst, `{"chain":`...), t.Chain)
+	dst = appendOptional(append(dst, `,"channel":`...), t.Channel)
+	if status == message.StatusForgotten {
+		dst = appendTime(append(dst, `,"forgotten_at":`...), t.EndedAt)
+		dst = append(append(dst, `,"forgotten_by":`...), t.ForgottenBy...)
 	}
-	if !pass(f.Types, string(e.Message.Type)) || !pass(f.Senders, e.Message.Sender) || !pass(f.Hashes, string(e.Hash)) ||
-		!pass(f.Chains, string(e.Message.Chain)) || !pass(f.Channels, channel) {
-		return false
+	dst = appendText(append(dst, `,"item_hash":`...), t.Hash)
+	dst = appendOptional(append(dst, `,"item_type":`...), t.ItemType)
+	dst = appendOptional(append(dst, `,"owner":`...), t.Owner)
+	dst = appendOptional(append(dst, `,"payment_type":`...), filled(t.PaymentType))
+	if status == message.StatusRemoved {
+		dst = appendTime(append(dst, `,"removed_at":`...), t.EndedAt)
 	}
-	if e.Content == nil {
-		return false
+	dst = appendOptional(append(dst, `,"sender":`...), t.Sender)
+	dst = appendOptional(append(dst, `,"signature":`...), t.Signature)
+	dst = append(dst, `,"size":`...)
+	if t.Size == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, *t.Size, 10)
 	}
-	if !pass(f.Owners, e.Content.Base().Address) {
-		return false
+	dst = appendText(append(dst, `,"status":`...), status)
+	dst = appendTime(append(dst, `,"time":`...), t.Time)
+	dst = appendOptional(append(dst, `,"type":`...), t.Type)
+	return append(dst, '}')
+}
+
+// filled turns "" into nil.
+func filled(s *string) *string {
+	if s == nil || *s == "" {
+		return nil
 	}
-	var ref, contentType, contentHash, key string
-	switch c := e.Content.(type) {
-	case *message.Post:
-		ref, contentType = c.Ref, c.PostType
-	case *message.Store:
-		ref, contentHash = c.Ref, string(c.FileHash)
-	case *message.Aggregate:
-		key = c.Key
-	case *message.Program:
-		contentType = c.ProgramType
+	return s
+}
+
+// listHashes lists hashes by when this node received the messages (ccn-api §3.6).
+func (a *API) listHashes(w http.ResponseWriter, r *http.Request) error {
+	q := argumentsOf(r)
+	f := store.HashFilter{Status: q.choice("", messageStatuses, "status"), Descending: !q.ascending("sortOrder", "sort_order")}
+	f.Start, f.End = q.dates()
+	only := q.boolean("hash_only")
+	delete(q.values, "cursor")
+	p := q.paging(defaultPage, 0, maxInt)
+	if q.err != nil {
+		return q.err
 	}
-	return pass(f.Refs, ref) && pass(f.ContentTypes, contentType) && pass(f.ContentHashes, contentHash) && pass(f.ContentKeys, key)
+	f.Limit, f.Offset = p.limit(), p.offset()
+	var rows []store.MessageHash
+	var total int64
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		if rows, err = rd.ListHashes(f); err == nil {
+			total, err = rd.CountHashes(f)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	raw := []byte(`{"hashes":[`)
+	for i, h := range rows {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		if only != nil && !*only {
+			raw = fmt.Appendf(raw, `{"status":"%s","item_hash":"%s","reception_time":"%s"}`, h.Status, h.Hash, h.ReceptionTime.RFC3339())
+		} else {
+			raw = appendText(raw, h.Hash)
+		}
+	}
+	return replyRaw(w, p.appendPage(append(raw, ']'), "hashes", total, ""))
+}
+
+// Totals up to exactTotal are counted for each answer; greater ones are kept for totalTTL, as the reference keeps its own.
+const (
+	exactTotal = 10_000
+	totalTTL   = time.Minute
+	maxTotals  = 1024
+)
+
+// totals remembers the great totals of filters.
+type totals struct {
+	mu   sync.Mutex
+	kept map[string]keptTotal // guarded by mu
+}
+
+type keptTotal struct {
+	n  int64
+	at time.Time
+}
+
+// count returns how many rows a filter has. rows counts at most that many of them, or all for 0.
+func (t *totals) count(filter string, now time.Time, rows func(most int) (int64, error)) (int64, error) {
+	t.mu.Lock()
+	kept, ok := t.kept[filter]
+	t.mu.Unlock()
+	if ok && now.Sub(kept.at) < totalTTL {
+		return kept.n, nil
+	}
+	n, err := rows(exactTotal)
+	if err != nil || n < exactTotal {
+		return n, err
+	}
+	if n, err = rows(0); err != nil {
+		return 0, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kept == nil || len(t.kept) >= maxTotals {
+		t.kept = map[string]keptTotal{}
+	}
+	t.kept[filter] = keptTotal{n, now}
+	return n, nil
 }

@@ -1,114 +1,153 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
+	"strconv"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// post is an original post merged with its newest amendment (ccn-api §5, v0).
-type post struct {
-	Chain            message.Chain    `json:"chain"`
-	ItemHash         message.Hash     `json:"item_hash"`
-	Sender           string           `json:"sender"`
-	Type             *string          `json:"type"`
-	Channel          *string          `json:"channel"`
-	Confirmed        bool             `json:"confirmed"`
-	Content          json.RawMessage  `json:"content"`
-	ItemContent      *string          `json:"item_content"`
-	ItemType         message.ItemType `json:"item_type"`
-	Signature        *string          `json:"signature"`
-	Size             int64            `json:"size"`
-	Time             float64          `json:"time"`
-	Confirmations    []confirmation   `json:"confirmations"`
-	OriginalItemHash message.Hash     `json:"original_item_hash"`
-	OriginalSig      *string          `json:"original_signature"`
-	OriginalType     string           `json:"original_type"`
-	Hash             message.Hash     `json:"hash"`
-	Address          string           `json:"address"`
-	Ref              *string          `json:"ref"`
+func (a *API) postRoutes() routes {
+	v0 := func(w http.ResponseWriter, r *http.Request) error { return a.listPosts(w, r, appendPostV0) }
+	v1 := func(w http.ResponseWriter, r *http.Request) error { return a.listPosts(w, r, appendPostV1) }
+	return routes{
+		"GET /api/v0/posts.json": v0, "GET /api/v0/posts/page/{page}.json": v0,
+		"GET /api/v1/posts.json": v1, "GET /api/v1/posts/page/{page}.json": v1,
+	}
 }
 
-func postFilter(q url.Values) store.PostFilter {
-	list := func(name string) []string {
-		if !q.Has(name) {
-			return nil
+func (a *arguments) postFilter() store.PostFilter {
+	f := store.PostFilter{
+		Owners: a.list("addresses"), Types: a.list("types", "post_types"), Refs: a.list("refs"), Channels: a.list("channels"),
+		Hashes: a.hashes("hashes"), Tags: a.list("tags"),
+		Descending:     !a.ascending("sortOrder", "sort_order"),
+		ByConfirmation: a.choice("time", sortColumns, "sortBy", "sort_by") == "tx-time",
+	}
+	if s := a.seconds("startDate", "start_date"); s != nil {
+		f.Start = *s
+	}
+	if s := a.seconds("endDate", "end_date"); s != nil {
+		f.End = *s
+	}
+	return f
+}
+
+// listPosts lists posts, each merged with its newest amendment, in pages or from a cursor (ccn-api §5).
+func (a *API) listPosts(w http.ResponseWriter, r *http.Request, show func([]byte, *store.PostListRow) ([]byte, error)) error {
+	q := argumentsOf(r)
+	f := q.postFilter()
+	p := q.paging(defaultPage, 0, maxInt)
+	q.pathPage(r, &p)
+	if q.err != nil {
+		return q.err
+	}
+	f.Limit, f.Offset = p.limit(), p.offset()
+	if p.cursor && f.ByConfirmation {
+		return invalid("value_error", "cursor", "Value error, Cursor pagination is not supported with tx-time sort order.", p.after)
+	}
+	if p.after != "" {
+		var c struct {
+			Hash message.Hash `json:"h"`
+			Time string       `json:"t"`
 		}
-		return strings.Split(q.Get(name), ",")
-	}
-	return store.PostFilter{
-		Owners: list("addresses"), Types: list("types"), Refs: list("refs"), Channels: list("channels"),
-		Hashes: list("hashes"), Tags: list("tags"), Descending: q.Get("sortOrder") != "1" && q.Get("sort_order") != "1",
-	}
-}
-
-// listPosts lists posts in pages (ccn-api §5).
-func (a *API) listPosts(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	size, number, err := page(q)
-	if err != nil {
-		return err
-	}
-	f := postFilter(q)
-	f.Limit, f.Offset = size, size*(number-1)
-	list := []post{}
-	total := 0
-	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
-		rows, err := rd.ListPosts(f)
+		err := readPosition(p.after, &c)
+		var t message.Time
+		if err == nil {
+			t, err = readPositionTime(c.Time)
+		}
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			p, err := merged(rd, row)
-			if err != nil {
-				return err
-			}
-			list = append(list, p)
+		f.AfterTime, f.AfterHash = t.Seconds(), c.Hash
+	}
+	var rows []store.PostListRow
+	var total int64
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		if rows, err = rd.ListPosts(f); err != nil || p.cursor {
+			return err
 		}
-		total, err = rd.CountPosts(f)
+		key := f
+		key.Limit, key.Offset = 0, 0
+		total, err = a.totals.count(fmt.Sprintf("posts %+v", key), a.cfg.Now(), func(most int) (int64, error) { return rd.CountPosts(f, most) })
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, map[string]any{
-		"posts": list, "pagination_item": "posts", "pagination_page": number, "pagination_per_page": size, "pagination_total": total,
-	})
+	rows, more := cut(p, rows)
+	next := ""
+	if more {
+		last := &rows[len(rows)-1]
+		next = position(map[string]any{"h": last.Hash, "t": positionTime(message.TimeFromSeconds(last.LastUpdated))})
+	}
+	raw := []byte(`{"posts":[`)
+	for i := range rows {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		if raw, err = show(raw, &rows[i]); err != nil {
+			return err
+		}
+	}
+	return replyCompressed(w, r, p.appendPage(append(raw, ']'), "posts", total, next))
 }
 
-func merged(rd *store.Reader, row store.PostListRow) (post, error) {
-	original, err := rd.Message(row.Hash)
-	if err != nil || original == nil {
-		return post{}, fmt.Errorf("message of post %s: %w", row.Hash, err)
-	}
-	shown := original
-	if row.Latest != "" {
-		if shown, err = rd.Message(row.Latest); err != nil || shown == nil {
-			return post{}, fmt.Errorf("message of amendment %s: %w", row.Latest, err)
-		}
-	}
-	c, err := message.ParseContent(message.TypePost, shown.Content)
+// said returns the content of what is shown of a post.
+func said(p *store.PostListRow) (*message.Post, error) {
+	c, err := message.ParseContent(message.TypePost, p.Shown.Content)
 	if err != nil {
-		return post{}, fmt.Errorf("content of post %s: %w", shown.Message.ItemHash, err)
+		return nil, fmt.Errorf("content of post %s: %w", p.Shown.Message.ItemHash, err)
 	}
-	content := c.(*message.Post)
-	l := inList(shown)
-	p := post{
-		Chain: l.Chain, ItemHash: l.ItemHash, Sender: row.Owner, Type: &content.PostType, Channel: original.Message.Channel,
-		Confirmed: l.Confirmed, Content: content.Content, ItemContent: l.ItemContent, ItemType: l.ItemType, Signature: l.Signature,
-		Size: shown.Size, Time: content.Time, Confirmations: l.Confirmations, OriginalItemHash: row.Hash,
-		OriginalSig: inList(original).Signature, OriginalType: row.Type, Hash: row.Hash, Address: row.Owner,
+	return c.(*message.Post), nil
+}
+
+func appendPostV0(dst []byte, p *store.PostListRow) ([]byte, error) {
+	content, err := said(p)
+	if err != nil {
+		return nil, err
 	}
-	if row.Ref != "" {
-		p.Ref = &row.Ref
+	m := &p.Shown.Message
+	shownType := p.Type
+	if p.Amended {
+		shownType = "amend"
 	}
-	if p.Content == nil {
-		p.Content = json.RawMessage("null")
+	dst = appendText(append(dst, `{"chain":`...), p.Chain)
+	dst = appendText(append(dst, `,"item_hash":`...), m.ItemHash)
+	dst = appendText(append(dst, `,"sender":`...), p.Owner)
+	dst = appendText(append(dst, `,"type":`...), shownType)
+	dst = appendOptional(append(dst, `,"channel":`...), p.Channel)
+	dst = strconv.AppendBool(append(dst, `,"confirmed":`...), len(p.Shown.Confirmations) > 0)
+	dst = append(append(dst, `,"content":`...), inner(content)...)
+	dst = appendItem(append(dst, `,"item_content":`...), m)
+	dst = appendText(append(dst, `,"item_type":`...), m.ItemType)
+	dst = appendSignature(append(dst, `,"signature":`...), m)
+	dst = strconv.AppendInt(append(dst, `,"size":`...), p.Shown.Size, 10)
+	dst = m.Time.AppendJSON(append(dst, `,"time":`...))
+	dst = appendConfirmations(append(dst, `,"confirmations":`...), p.Shown.Confirmations)
+	dst = appendText(append(dst, `,"original_item_hash":`...), p.Hash)
+	dst = appendOptional(append(dst, `,"original_signature":`...), p.Signature)
+	dst = appendText(append(dst, `,"original_type":`...), p.Type)
+	dst = appendText(append(dst, `,"hash":`...), p.Hash)
+	dst = appendText(append(dst, `,"address":`...), p.Owner)
+	dst = appendOptional(append(dst, `,"ref":`...), p.Ref)
+	return append(dst, '}'), nil
+}
+
+func appendPostV1(dst []byte, p *store.PostListRow) ([]byte, error) {
+	content, err := said(p)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	dst = appendText(append(dst, `{"item_hash":`...), p.Shown.Message.ItemHash)
+	dst = append(append(dst, `,"content":`...), inner(content)...)
+	dst = appendText(append(dst, `,"original_item_hash":`...), p.Hash)
+	dst = appendText(append(dst, `,"original_type":`...), p.Type)
+	dst = appendText(append(dst, `,"address":`...), p.Owner)
+	dst = appendOptional(append(dst, `,"ref":`...), p.Ref)
+	dst = appendOptional(append(dst, `,"channel":`...), p.Channel)
+	dst = appendText(append(dst, `,"created":`...), isoTime(p.Created))
+	dst = appendText(append(dst, `,"last_updated":`...), isoTime(p.LastUpdated))
+	return append(dst, '}'), nil
 }

@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/intake"
@@ -14,6 +16,7 @@ import (
 const (
 	maxBody     = 1 << 20
 	syncTimeout = 30 * time.Second
+	bodyTimeout = 30 * time.Second // for a whole body of JSON: at most 1 MiB, so 35 KB/s
 )
 
 // published is the answer to a message (ccn-api §4.1).
@@ -27,27 +30,83 @@ type publication struct {
 	Failed []string `json:"failed"`
 }
 
+func (a *API) publishRoutes() routes {
+	return routes{
+		"POST /api/v0/messages":        a.postMessage,
+		"POST /api/v0/ipfs/pubsub/pub": a.postLegacy,
+		"POST /api/v0/p2p/pubsub/pub":  a.postLegacy,
+	}
+}
+
+// readBody reads the JSON that a client posts. One that takes longer than bodyTimeout is cut off, so that it holds no
+// connection and no memory for long.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every server has deadlines
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, refuse(http.StatusRequestTimeout, "408: the body took longer than %v", bodyTimeout)
+	}
+	return body, err
+}
+
 // postMessage takes a message in (ccn-api §4.1). Whatever it answers, the message is on disk.
 func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}
 	var submission struct {
 		Message json.RawMessage `json:"message"`
-		Sync    bool            `json:"sync"`
+		Sync    json.RawMessage `json:"sync"`
 	}
 	if err := json.Unmarshal(body, &submission); err != nil {
+		if json.Valid(body) {
+			return invalid("model_type", "body", "Input should be a valid dictionary", "")
+		}
 		return &fault{status: http.StatusUnprocessableEntity}
 	}
 	if len(submission.Message) == 0 || submission.Message[0] != '{' {
 		return invalid("missing", "message", "Field required: a message object", "")
 	}
-	answer, status, err := a.submit(r.Context(), submission.Message, submission.Sync)
+	sync := false
+	if submission.Sync != nil && json.Unmarshal(submission.Sync, &sync) != nil {
+		return invalid("bool_type", "sync", "Input should be a valid boolean", string(submission.Sync))
+	}
+	answer, status, err := a.submit(r.Context(), submission.Message, sync)
 	if err != nil {
 		return err
 	}
 	return reply(w, status, answer)
+}
+
+// postLegacy takes a message that is sent as to a broker (ccn-api §4.2).
+func (a *API) postLegacy(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	var submission struct {
+		Topic string          `json:"topic"`
+		Data  json.RawMessage `json:"data"`
+	}
+	if json.Unmarshal(body, &submission) != nil {
+		return &fault{status: http.StatusUnprocessableEntity}
+	}
+	if topic := a.cfg.Params.MessageTopic; submission.Topic != topic {
+		return refuse(http.StatusForbidden, "403: Unauthorized P2P topic: %s. Use %s.", submission.Topic, topic)
+	}
+	var data string
+	if len(submission.Data) == 0 || submission.Data[0] != '"' || json.Unmarshal(submission.Data, &data) != nil {
+		return refuse(http.StatusUnprocessableEntity, "422: 'data': expected a serialized JSON string.")
+	}
+	if !json.Valid([]byte(data)) {
+		return refuse(http.StatusUnprocessableEntity, "422: 'data': must be deserializable as JSON.")
+	}
+	answer, _, err := a.submit(r.Context(), []byte(data), false)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, answer.Publication)
 }
 
 // submit hands an envelope to intake and, once accepted, to the other nodes.

@@ -1,64 +1,15 @@
 package api
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/aleph-im/aleph-go/ccn/ledger"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
-
-// listed is a message as lists show it: exactly these members (ccn-api §3.1).
-type listed struct {
-	Chain         message.Chain    `json:"chain"`
-	Channel       *string          `json:"channel"`
-	Confirmations []confirmation   `json:"confirmations"`
-	Confirmed     bool             `json:"confirmed"`
-	Content       json.RawMessage  `json:"content,omitempty"`
-	ItemContent   *string          `json:"item_content"`
-	ItemHash      message.Hash     `json:"item_hash"`
-	ItemType      message.ItemType `json:"item_type"`
-	Sender        string           `json:"sender"`
-	Signature     *string          `json:"signature"`
-	Size          *int64           `json:"size,omitempty"`
-	Time          message.Time     `json:"time"`
-	Type          message.Type     `json:"type"`
-}
-
-type confirmation struct {
-	Chain  message.Chain `json:"chain"`
-	Hash   string        `json:"hash"`
-	Height int64         `json:"height"`
-}
-
-// inList shows a stored message as lists do.
-func inList(row *store.MessageRow) listed {
-	m := &row.Message
-	l := listed{
-		Chain: m.Chain, Channel: m.Channel, Confirmations: []confirmation{}, Content: row.Content, ItemHash: m.ItemHash,
-		ItemType: m.ItemType, Sender: m.Sender, Size: &row.Size, Time: m.Time, Type: m.Type,
-	}
-	if m.ItemType == message.ItemInline {
-		l.ItemContent = &m.ItemContent
-	}
-	if m.Signature != "" {
-		l.Signature = &m.Signature
-	}
-	for _, c := range row.Confirmations {
-		l.Confirmations = append(l.Confirmations, confirmation{c.Chain, c.TxHash, c.Height})
-	}
-	l.Confirmed = len(l.Confirmations) > 0
-	return l
-}
 
 // pathHash reads the hash of a message from the path.
 func pathHash(r *http.Request) (message.Hash, error) {
@@ -70,73 +21,217 @@ func pathHash(r *http.Request) (message.Hash, error) {
 	return hash, nil
 }
 
+// reason tells why a message is being removed.
+func reason(paymentType *string) string {
+	if paymentType != nil && *paymentType == string(message.PaymentCredit) {
+		return "credit_insufficient"
+	}
+	return "balance_insufficient"
+}
+
+// normalised returns the content of an applied message with every default of its model.
+func normalised(m *message.Message, content []byte) ([]byte, error) {
+	c, err := message.ParseContent(m.Type, content)
+	if err != nil {
+		return nil, fmt.Errorf("content of message %s: %w", m.ItemHash, err)
+	}
+	return message.Normalise(c)
+}
+
 // getMessage shows a message in whatever state it is (ccn-api §3.3).
 func (a *API) getMessage(w http.ResponseWriter, r *http.Request) error {
 	hash, err := pathHash(r)
 	if err != nil {
 		return err
 	}
-	answer := map[string]any{"item_hash": hash}
+	var raw []byte
 	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
 		status, received, err := rd.Status(hash)
 		if err != nil {
 			return err
 		}
-		answer["status"], answer["reception_time"] = status, received.RFC3339()
-		switch status {
-		case message.StatusProcessed, message.StatusRemoving:
-			row, err := rd.Message(hash)
-			if err != nil {
-				return err
-			}
-			l := inList(row)
-			l.Size = nil
-			answer["message"] = l
-			if status == message.StatusRemoving {
-				answer["reason"] = "balance_insufficient"
-				if row.PaymentType != nil && *row.PaymentType == string(message.PaymentCredit) {
-					answer["reason"] = "credit_insufficient"
-				}
-			}
-			return nil
-		case message.StatusPending:
-			rows, err := rd.Pending(hash)
-			if err != nil {
-				return err
-			}
-			var list []json.RawMessage
-			for _, row := range rows {
-				list = append(list, row.Envelope)
-			}
-			answer["messages"] = list
-			return nil
-		case message.StatusRejected:
-			row, err := rd.Rejected(hash)
-			if err != nil {
-				return err
-			}
-			answer["message"], answer["error_code"], answer["details"] = row.Envelope, row.ErrorCode, row.Details
-			return nil
-		case message.StatusForgotten:
-			row, err := rd.Forgotten(hash)
-			if err != nil {
-				return err
-			}
-			m := row.Message
-			answer["message"] = map[string]any{
-				"sender": m.Sender, "chain": m.Chain, "signature": m.Signature, "type": m.Type, "item_type": m.ItemType,
-				"item_hash": m.ItemHash, "time": m.Time, "channel": m.Channel, "owner": row.Owner,
-				"payment_type": row.PaymentType, "size": row.Size, "forgotten_at": row.ForgottenAt,
-			}
-			answer["forgotten_by"] = row.ForgottenBy
-			return nil
-		}
-		return &fault{status: http.StatusNotFound}
+		raw = fmt.Appendf(nil, `{"status":"%s","item_hash":"%s","reception_time":"%s"`, status, hash, received.RFC3339())
+		raw, err = appendState(raw, rd, hash, status)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, answer)
+	return replyRaw(w, append(raw, '}'))
+}
+
+// appendState appends what else a message shows in its state.
+func appendState(dst []byte, rd *store.Reader, hash message.Hash, status message.Status) ([]byte, error) {
+	switch status {
+	case message.StatusProcessed, message.StatusRemoving:
+		row, err := rd.Message(hash)
+		if err != nil {
+			return nil, err
+		}
+		content, err := normalised(&row.Message, row.Content)
+		if err != nil {
+			return nil, err
+		}
+		dst = appendModel(append(dst, `,"message":`...), &row.Message, content, row.Confirmations)
+		if status == message.StatusRemoving {
+			dst = appendText(append(dst, `,"reason":`...), reason(row.PaymentType))
+		}
+		return dst, nil
+	case message.StatusPending:
+		rows, err := rd.Pending(hash)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(dst, `,"messages":[`...)
+		for i := range rows {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst, err = appendPending(dst, &rows[i]); err != nil {
+				return nil, err
+			}
+		}
+		return append(dst, ']'), nil
+	case message.StatusRejected:
+		row, err := rd.Rejected(hash)
+		if err != nil {
+			return nil, err
+		}
+		dst = append(append(dst, `,"message":`...), row.Envelope...)
+		dst = strconv.AppendInt(append(dst, `,"error_code":`...), int64(row.ErrorCode), 10)
+		dst = append(dst, `,"details":`...)
+		if len(row.Details) == 0 {
+			return append(dst, "null"...), nil
+		}
+		return append(dst, row.Details...), nil
+	case message.StatusForgotten:
+		row, err := rd.Forgotten(hash)
+		if err != nil {
+			return nil, err
+		}
+		by, err := json.Marshal(row.ForgottenBy)
+		if err != nil {
+			return nil, err
+		}
+		dst = appendRemains(append(dst, `,"message":`...), &row.Message, row.Owner, row.PaymentType, row.Size, "forgotten_at", row.ForgottenAt)
+		return append(append(dst, `,"forgotten_by":`...), by...), nil
+	case message.StatusRemoved:
+		row, err := rd.Removed(hash)
+		if err != nil {
+			return nil, err
+		}
+		if row == nil {
+			return nil, refuse(http.StatusGone, "This message has been removed: %s", hash)
+		}
+		dst = appendRemains(append(dst, `,"message":`...), &row.Message, row.Owner, row.PaymentType, row.Size, "removed_at", row.RemovedAt)
+		dst = appendText(append(dst, `,"reason":`...), reason(&row.PaymentType))
+		dst = ended(append(dst, `,"removed_at":`...), row.RemovedAt)
+		return appendSize(append(dst, `,"size":`...), row.Size), nil
+	}
+	return nil, &fault{status: http.StatusNotFound}
+}
+
+// appendPending appends an envelope that waits. Unlike everywhere else its time is a text.
+func appendPending(dst []byte, row *store.PendingRow) ([]byte, error) {
+	m, content, err := message.Parse(row.Envelope)
+	if err != nil {
+		return nil, fmt.Errorf("pending message %s: %w", row.Hash, err)
+	}
+	text := []byte("null")
+	if content != nil {
+		if text, err = message.Normalise(content); err != nil {
+			return nil, err
+		}
+	}
+	dst = appendText(append(dst, `{"sender":`...), m.Sender)
+	dst = appendText(append(dst, `,"chain":`...), m.Chain)
+	dst = appendSignature(append(dst, `,"signature":`...), m)
+	dst = appendText(append(dst, `,"type":`...), m.Type)
+	dst = appendItem(append(dst, `,"item_content":`...), m)
+	dst = appendText(append(dst, `,"item_type":`...), m.ItemType)
+	dst = appendText(append(dst, `,"item_hash":`...), m.ItemHash)
+	dst = appendText(append(dst, `,"time":`...), m.Time.RFC3339())
+	dst = appendOptional(append(dst, `,"channel":`...), m.Channel)
+	dst = append(append(dst, `,"content":`...), text...)
+	dst = appendText(append(dst, `,"reception_time":`...), row.ReceptionTime.RFC3339())
+	return append(dst, '}'), nil
+}
+
+func appendSize(dst []byte, size *int64) []byte {
+	if size == nil {
+		return append(dst, "null"...)
+	}
+	return strconv.AppendInt(dst, *size, 10)
+}
+
+func ended(dst []byte, t message.Time) []byte {
+	if t == 0 {
+		return append(dst, "null"...)
+	}
+	return t.AppendJSON(dst)
+}
+
+// appendRemains appends what is left of a message that is no more.
+func appendRemains(dst []byte, m *message.Message, owner, payment string, size *int64, when string, at message.Time) []byte {
+	dst = appendOptional(append(dst, `{"sender":`...), filled(&m.Sender))
+	dst = appendOptional(append(dst, `,"chain":`...), filled((*string)(&m.Chain)))
+	dst = appendOptional(append(dst, `,"signature":`...), filled(&m.Signature))
+	dst = appendOptional(append(dst, `,"type":`...), filled((*string)(&m.Type)))
+	dst = appendOptional(append(dst, `,"item_type":`...), filled((*string)(&m.ItemType)))
+	dst = appendText(append(dst, `,"item_hash":`...), m.ItemHash)
+	dst = ended(append(dst, `,"time":`...), m.Time)
+	dst = appendOptional(append(dst, `,"channel":`...), m.Channel)
+	dst = appendOptional(append(dst, `,"owner":`...), filled(&owner))
+	dst = appendOptional(append(dst, `,"payment_type":`...), filled(&payment))
+	dst = appendSize(append(dst, `,"size":`...), size)
+	dst = ended(append(append(append(dst, `,"`...), when...), `":`...), at)
+	return append(dst, '}')
+}
+
+// getContent shows the content of an applied message; of a POST what it says (ccn-api §3.4).
+func (a *API) getContent(w http.ResponseWriter, r *http.Request) error {
+	hash, err := pathHash(r)
+	if err != nil {
+		return err
+	}
+	var raw []byte
+	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
+		status, _, err := rd.Status(hash)
+		switch {
+		case err != nil:
+			return err
+		case status == "":
+			return &fault{status: http.StatusNotFound}
+		case status != message.StatusProcessed:
+			return refuse(http.StatusUnprocessableEntity, "Message %s is not processed (status: MessageStatus.%s)", hash, strings.ToUpper(string(status)))
+		}
+		row, err := rd.Message(hash)
+		if err != nil {
+			return err
+		}
+		if row.Message.Type != message.TypePost {
+			raw, err = normalised(&row.Message, row.Content)
+			return err
+		}
+		c, err := message.ParseContent(message.TypePost, row.Content)
+		if err != nil {
+			return fmt.Errorf("content of message %s: %w", hash, err)
+		}
+		raw = inner(c.(*message.Post))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return replyRaw(w, raw)
+}
+
+// inner returns what a post says, as it was sent.
+func inner(p *message.Post) []byte {
+	if len(p.Content) == 0 {
+		return []byte("null")
+	}
+	return p.Content
 }
 
 // getStatus tells the state of a message (ccn-api §3.5).
@@ -157,270 +252,5 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	if status == "" {
 		return &fault{status: http.StatusNotFound}
 	}
-	return reply(w, http.StatusOK, map[string]any{"status": status, "item_hash": hash, "reception_time": received.RFC3339()})
-}
-
-// getAggregates shows what an address published under its keys (ccn-api §6.1).
-func (a *API) getAggregates(w http.ResponseWriter, r *http.Request) error {
-	address, ok := strings.CutSuffix(r.PathValue("file"), ".json")
-	if !ok {
-		return &fault{status: http.StatusNotFound}
-	}
-	q := r.URL.Query()
-	var keys []string
-	if q.Has("keys") && q.Get("with_info") != "true" {
-		keys = strings.Split(q.Get("keys"), ",")
-	}
-	data := map[string]json.RawMessage{}
-	info := map[string]any{}
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
-		if keys == nil {
-			all, err := rd.AggregateKeys(address)
-			if err != nil {
-				return err
-			}
-			keys = all
-		}
-		for _, key := range keys {
-			row, err := rd.Aggregate(address, key)
-			if err != nil {
-				return err
-			}
-			if row == nil {
-				continue
-			}
-			data[key] = json.RawMessage(row.Content)
-			if q.Get("with_info") == "true" {
-				info[key] = map[string]any{
-					"created": isoTime(row.Created), "last_updated": isoTime(row.LastUpdated),
-					"original_item_hash": row.LastRevision, "last_update_item_hash": row.LastRevision,
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if len(data) == 0 {
-		return refuse(http.StatusNotFound, "No aggregate found for this address")
-	}
-	if q.Get("value_only") == "true" && len(keys) == 1 {
-		return reply(w, http.StatusOK, data[keys[0]])
-	}
-	return reply(w, http.StatusOK, map[string]any{"address": address, "data": data, "info": info})
-}
-
-func isoTime(seconds float64) string {
-	t := message.TimeFromSeconds(seconds)
-	return strings.TrimSuffix(t.RFC3339(), "Z") + "+00:00"
-}
-
-// holdings returns the tokens that an address has and those that its resources take.
-func holdings(r *store.Reader, address string) (held, locked *big.Rat, err error) {
-	held, locked = new(big.Rat), new(big.Rat)
-	rows, err := r.Balances(address)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, row := range rows {
-		amount, ok := new(big.Rat).SetString(row.Balance)
-		if !ok {
-			return nil, nil, fmt.Errorf("balance of %s is not a number: %q", address, row.Balance)
-		}
-		if row.Dapp == "" {
-			held.Add(held, amount)
-		}
-	}
-	costs, err := r.AccountCosts(address, message.PaymentHold)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, cost := range costs {
-		amount, ok := new(big.Rat).SetString(cost.Hold)
-		if !ok {
-			return nil, nil, fmt.Errorf("cost of %s is not a number: %q", cost.Hash, cost.Hold)
-		}
-		locked.Add(locked, amount)
-	}
-	return held, locked, nil
-}
-
-func number(r *big.Rat) json.Number {
-	f, _ := r.Float64()
-	return json.Number(strconv.FormatFloat(f, 'f', -1, 64))
-}
-
-// getBalance shows what an address holds (ccn-api §10.1).
-func (a *API) getBalance(w http.ResponseWriter, r *http.Request) error {
-	address := r.PathValue("address")
-	chain := message.Chain(r.URL.Query().Get("chain"))
-	if chain != "" && !slices.Contains(message.Chains(), chain) {
-		return invalid("enum", "chain", "Input should be a chain code", string(chain))
-	}
-	details := map[string]json.Number{}
-	var held, locked *big.Rat
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if held, locked, err = holdings(rd, address); err != nil {
-			return err
-		}
-		rows, err := rd.Balances(address)
-		for _, row := range rows {
-			amount, _ := new(big.Rat).SetString(row.Balance) // holdings has read it
-			if row.Dapp != "" {
-				continue
-			}
-			if chain == "" {
-				details[string(row.Chain)] = number(amount)
-			} else if row.Chain == chain {
-				held = amount
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, map[string]any{
-		"address": address, "balance": number(held), "details": details, "locked_amount": number(locked),
-		"credit_balance": 0, "credit_balance_details": nil,
-	})
-}
-
-// costs computes what a content costs, at the prices that are in force.
-func (a *API) costs(r *store.Reader, hash message.Hash, content message.Content) (*ledger.Costs, error) {
-	var parts [2][]byte
-	for i, key := range a.cfg.Params.Pricing.Keys[:2] {
-		row, err := r.Aggregate(a.cfg.Params.Pricing.Addresses[0], key)
-		if err != nil {
-			return nil, err
-		}
-		if row != nil {
-			parts[i] = []byte(row.Content)
-		}
-	}
-	table, err := ledger.NewTable(a.cfg.Params, parts[0], parts[1])
-	if err != nil {
-		return nil, err
-	}
-	return ledger.Cost(r, table, hash, content)
-}
-
-// priced is the answer to questions about prices (ccn-api §11.1).
-func priced(c *ledger.Costs, owner string) (map[string]any, error) {
-	total, err := c.Total()
-	if err != nil {
-		return nil, err
-	}
-	detail := []map[string]any{}
-	for _, line := range c.Lines {
-		detail = append(detail, map[string]any{
-			"type": line.Type, "name": line.Name, "cost_hold": ledger.Text(line.Hold), "cost_stream": ledger.Text(line.Stream),
-			"cost_credit": ledger.Text(line.Credit), "size_mib": line.SizeMiB,
-		})
-	}
-	return map[string]any{
-		"required_tokens": ledger.Float(total), "payment_type": c.PaymentType, "cost": ledger.Text(total),
-		"charged_address": owner, "detail": detail,
-	}, nil
-}
-
-// estimatePrice tells what a message would cost (ccn-api §11.3).
-func (a *API) estimatePrice(w http.ResponseWriter, r *http.Request) error {
-	var body struct {
-		Message struct {
-			Type        message.Type `json:"type"`
-			ItemHash    message.Hash `json:"item_hash"`
-			ItemContent *string      `json:"item_content"`
-		} `json:"message"`
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&body); err != nil {
-		return &fault{status: http.StatusUnprocessableEntity}
-	}
-	m := body.Message
-	if m.ItemContent == nil || message.HashBytes([]byte(*m.ItemContent)) != m.ItemHash {
-		return refuse(http.StatusUnprocessableEntity, "InvalidMessageFormat")
-	}
-	content, err := message.ParseContentRelaxed(m.Type, []byte(*m.ItemContent))
-	if err != nil {
-		return refuse(http.StatusUnprocessableEntity, "InvalidMessageFormat")
-	}
-	return a.price(w, r.Context(), m.ItemHash, content)
-}
-
-// getPrice tells what a message costs (ccn-api §11.2).
-func (a *API) getPrice(w http.ResponseWriter, r *http.Request) error {
-	hash, err := pathHash(r)
-	if err != nil {
-		return err
-	}
-	var row *store.MessageRow
-	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		row, err = rd.Message(hash)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if row == nil {
-		return refuse(http.StatusNotFound, "Message not found with hash: %s", hash)
-	}
-	content, err := message.ParseContent(row.Message.Type, row.Content)
-	if err != nil {
-		return fmt.Errorf("content of processed message %s: %w", hash, err)
-	}
-	return a.price(w, r.Context(), hash, content)
-}
-
-func (a *API) price(w http.ResponseWriter, ctx context.Context, hash message.Hash, content message.Content) error {
-	switch content.Type() {
-	case message.TypeStore, message.TypeProgram, message.TypeInstance, message.TypeVProgram:
-	default:
-		return refuse(http.StatusBadRequest, "Message is not an executable or store message: %s", hash)
-	}
-	var answer map[string]any
-	err := a.cfg.Store.Read(ctx, func(rd *store.Reader) error {
-		costs, err := a.costs(rd, hash, content)
-		if err != nil {
-			return err
-		}
-		answer, err = priced(costs, content.Base().Address)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, answer)
-}
-
-func (a *API) getInfo(w http.ResponseWriter, _ *http.Request) error {
-	addresses := a.cfg.Addresses()
-	if addresses == nil {
-		addresses = []string{}
-	}
-	return reply(w, http.StatusOK, map[string]any{"node_multi_addresses": addresses})
-}
-
-func (a *API) getVersion(w http.ResponseWriter, _ *http.Request) error {
-	return reply(w, http.StatusOK, map[string]string{"version": a.cfg.Version})
-}
-
-// canonicalJSON writes a JSON value compactly with sorted members, numbers and texts as they are.
-func canonicalJSON(raw []byte) ([]byte, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return nil, err
-	}
-	if dec.More() {
-		return nil, errors.New("text follows the value")
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return replyRaw(w, fmt.Appendf(nil, `{"status":"%s","item_hash":"%s","reception_time":"%s"}`, status, hash, received.RFC3339()))
 }

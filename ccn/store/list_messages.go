@@ -1,20 +1,26 @@
 package store
 
 import (
+	"database/sql"
 	"fmt"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// MessageFilter chooses applied messages. An empty list does not filter; a zero time is no bound.
+// MessageFilter chooses applied messages. An empty list does not filter; a zero time or height is no bound.
 type MessageFilter struct {
 	Types, Senders, Owners, Refs, ContentHashes, ContentKeys, ContentTypes, Chains, Channels, Tags, Hashes, PaymentTypes []string
-	Start, End                                                                                                           message.Time // Start ≤ time < End
-	Descending                                                                                                           bool
-	AfterTime                                                                                                            message.Time // with AfterHash: only what follows that message
-	AfterHash                                                                                                            message.Hash
-	Limit, Offset                                                                                                        int // 0: no limit
+
+	Statuses             []string     // processed, removing
+	Start, End           message.Time // Start ≤ time < End
+	StartBlock, EndBlock int64        // of the first confirmation; only EndBlock leaves out what has none
+	Descending           bool
+	ByConfirmation       bool         // order by first confirmation: what has none counts as newest
+	AfterTime            message.Time // with AfterHash: only what follows that message, ordered by time
+	AfterHash            message.Hash
+	Limit                int // 0: no limit
+	Offset               int64
 }
 
 // where collects the conditions of a query.
@@ -46,6 +52,47 @@ func (w *where) String() string {
 	return " WHERE " + strings.Join(w.parts, " AND ")
 }
 
+// union is how many values of an indexed column are looked up one by one, each in the order of its index.
+const union = 16
+
+// branches returns the filter as several that exclude each other: an index gives the rows of one value in order, but those
+// of several values would all have to be sorted.
+func (f MessageFilter) branches() []MessageFilter {
+	if len(f.Tags) > 0 || len(f.Hashes) > 0 || f.Limit == 0 || f.ByConfirmation {
+		return []MessageFilter{f}
+	}
+	// The most telling column comes first.
+	for _, list := range []*[]string{&f.ContentHashes, &f.Refs, &f.ContentKeys, &f.Senders, &f.Owners, &f.ContentTypes, &f.Channels, &f.Types} {
+		values := unique(*list)
+		if len(values) == 1 {
+			*list = values
+			return []MessageFilter{f}
+		}
+		if len(values) == 0 || len(values) > union {
+			continue
+		}
+		var all []MessageFilter
+		for i := range values {
+			*list = values[i : i+1]
+			all = append(all, f)
+		}
+		return all
+	}
+	return []MessageFilter{f}
+}
+
+func unique(values []string) []string {
+	var list []string
+	seen := make(map[string]bool, len(values))
+	for _, v := range values {
+		if !seen[v] {
+			seen[v] = true
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
 func (f *MessageFilter) where() *where {
 	w := &where{}
 	w.in("type", f.Types)
@@ -59,6 +106,7 @@ func (f *MessageFilter) where() *where {
 	w.in("channel", f.Channels)
 	w.in("item_hash", f.Hashes)
 	w.in("payment_type", f.PaymentTypes)
+	w.in("status", f.Statuses)
 	if len(f.Tags) > 0 {
 		tags := &where{}
 		tags.in("tag", f.Tags)
@@ -70,134 +118,177 @@ func (f *MessageFilter) where() *where {
 	if f.End != 0 {
 		w.add("time < ?", int64(f.End))
 	}
+	if f.StartBlock != 0 {
+		w.add("(first_confirmed_height IS NULL OR first_confirmed_height >= ?)", f.StartBlock)
+	}
+	if f.EndBlock != 0 {
+		w.add("first_confirmed_height < ?", f.EndBlock)
+	}
 	return w
 }
 
-// ListMessages lists applied messages by time, between equal times by hash.
-func (r *Reader) ListMessages(f MessageFilter) ([]MessageRow, error) {
-	w := f.where()
-	order, past := "ASC", ">"
+// order returns the clause that sorts; ties go by ascending hash.
+func (f *MessageFilter) order() string {
+	order := "ASC"
 	if f.Descending {
-		order, past = "DESC", "<"
+		order = "DESC"
 	}
-	if f.AfterHash != "" {
-		w.add("(time "+past+" ? OR time = ? AND item_hash > ?)", int64(f.AfterTime), int64(f.AfterTime), string(f.AfterHash))
+	if f.ByConfirmation {
+		return " ORDER BY CASE WHEN first_confirmed_at IS NULL THEN 1 ELSE 0 END " + order + ", first_confirmed_at " + order + ", time " + order + ", item_hash ASC"
 	}
-	query := "SELECT item_hash FROM messages" + w.String() + " ORDER BY time " + order + ", item_hash ASC"
-	if f.Limit > 0 {
-		query += " LIMIT ? OFFSET ?"
-		w.args = append(w.args, f.Limit, f.Offset)
+	return " ORDER BY time " + order + ", item_hash ASC"
+}
+
+const messageColumns = `id, item_hash, type, chain, sender, signature, item_type, item_content, COALESCE(item_content, content) AS shown,
+	time, channel, size, status, reception_time, owner, content_time, payment_type, first_confirmed_at`
+
+func scanMessage(rows *sql.Rows, m *MessageRow) error {
+	var signature, text *string
+	var confirmed *int64
+	err := rows.Scan(&m.ID, &m.Message.ItemHash, &m.Message.Type, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text,
+		&m.Content, &m.Message.Time, &m.Message.Channel, &m.Size, &m.Status, &m.ReceptionTime, &m.Owner, &m.ContentTime, &m.PaymentType, &confirmed)
+	m.Message.Signature, m.Message.ItemContent = value(signature), value(text)
+	if confirmed != nil {
+		m.Confirmations = []Confirmation{} // there are some: see addConfirmations
 	}
-	hashes, err := r.hashes(query, w.args...)
+	return err
+}
+
+// ListMessages lists applied messages by time or by first confirmation, between equal ones by hash.
+func (r *Reader) ListMessages(f MessageFilter) ([]MessageRow, error) {
+	branches := f.branches()
+	var parts []string
+	all := &where{}
+	for _, b := range branches {
+		w := b.where()
+		if b.AfterHash != "" {
+			past := ">"
+			if b.Descending {
+				past = "<"
+			}
+			w.add("time "+past+"= ? AND (time "+past+" ? OR item_hash > ?)", int64(b.AfterTime), int64(b.AfterTime), string(b.AfterHash))
+		}
+		query := "SELECT " + messageColumns + " FROM messages" + w.String() + b.order()
+		if len(branches) > 1 {
+			query = "SELECT * FROM (" + query + " LIMIT ?) AS branch"
+			w.args = append(w.args, int64(f.Limit)+f.Offset)
+		}
+		parts = append(parts, query)
+		all.args = append(all.args, w.args...)
+	}
+	query := parts[0]
+	if len(parts) > 1 {
+		query = "SELECT * FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches" + f.order()
+	}
+	rows, err := r.rows(query+all.limit(f.Limit, f.Offset), all.args...)
+	list, err := collect(rows, err, scanMessage)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
-	list := make([]MessageRow, 0, len(hashes))
-	for _, h := range hashes {
-		row, err := r.Message(h)
-		if err != nil {
-			return nil, err
-		}
-		if row != nil {
-			list = append(list, *row)
-		}
-	}
-	return list, nil
+	return list, r.addConfirmations(list)
 }
 
-// CountMessages counts what ListMessages would list without its limit.
-func (r *Reader) CountMessages(f MessageFilter) (int, error) {
+// addConfirmations reads the confirmations of those rows that have some.
+func (r *Reader) addConfirmations(list []MessageRow) error {
+	const most = 500 // placeholders of one query
+	rowOf := make(map[message.Hash]*MessageRow)
+	var hashes []string
+	read := func() error {
+		if len(hashes) == 0 {
+			return nil
+		}
+		w := &where{}
+		w.in("item_hash", hashes)
+		rows, err := r.rows("SELECT item_hash, tx_hash, chain, height, time, publisher, signature FROM confirmations"+w.String()+" ORDER BY time, tx_hash", w.args...)
+		type confirmed struct {
+			hash message.Hash
+			Confirmation
+		}
+		found, err := collect(rows, err, func(rows *sql.Rows, c *confirmed) error {
+			return rows.Scan(&c.hash, &c.TxHash, &c.Chain, &c.Height, &c.Time, &c.Publisher, &c.Signature)
+		})
+		for _, c := range found {
+			if row := rowOf[c.hash]; c.Signature == row.Message.Signature {
+				row.Confirmations = append(row.Confirmations, c.Confirmation)
+			}
+		}
+		hashes = hashes[:0]
+		return wrap(err, "list confirmations")
+	}
+	for i := range list {
+		if list[i].Confirmations == nil {
+			continue
+		}
+		rowOf[list[i].Message.ItemHash] = &list[i]
+		if hashes = append(hashes, string(list[i].Message.ItemHash)); len(hashes) == most {
+			if err := read(); err != nil {
+				return err
+			}
+		}
+	}
+	return read()
+}
+
+// CountMessages counts what ListMessages would list without its limit. It stops after most rows; 0 counts all.
+func (r *Reader) CountMessages(f MessageFilter, most int) (n int64, err error) {
 	w := f.where()
-	var n int
-	_, err := found(r.row("SELECT COUNT(*) FROM messages"+w.String(), w.args...), &n)
+	query := "SELECT COUNT(*) FROM messages" + w.String()
+	if most > 0 {
+		query = "SELECT COUNT(*) FROM (SELECT 1 FROM messages" + w.String() + " LIMIT ?) AS counted"
+		w.args = append(w.args, most)
+	}
+	_, err = found(r.row(query, w.args...), &n)
 	return n, wrap(err, "count messages")
 }
 
-// PostFilter chooses original posts.
-type PostFilter struct {
-	Owners, Types, Refs, Channels, Hashes, Tags []string
-	Descending                                  bool // by the time of what is shown
-	Limit, Offset                               int  // 0: no limit
+// MessageHash is one applied message in the order of reception.
+type MessageHash struct {
+	Hash          message.Hash
+	Status        message.Status
+	ReceptionTime message.Time
 }
 
-// PostListRow is an original post.
-type PostListRow struct {
-	Hash   message.Hash
-	Owner  string
-	Type   string
-	Ref    string       // "" when absent
-	Latest message.Hash // newest amendment; "" when there is none
+// HashFilter chooses applied messages by when this node received them.
+type HashFilter struct {
+	Status     string       // "" for all
+	Start, End message.Time // Start ≤ reception < End; 0 is no bound
+	Descending bool
+	Limit      int // 0: no limit
+	Offset     int64
 }
 
-func (f *PostFilter) where() *where {
+func (f *HashFilter) where() *where {
 	w := &where{}
-	w.add("amends IS NULL")
-	w.in("owner", f.Owners)
-	w.in("type", f.Types)
-	w.in("ref", f.Refs)
-	w.in("channel", f.Channels)
-	w.in("item_hash", f.Hashes)
-	if len(f.Tags) > 0 {
-		tags := &where{}
-		tags.in("t.tag", f.Tags)
-		w.add("COALESCE(latest_amend, item_hash) IN (SELECT m.item_hash FROM message_tags t JOIN messages m ON m.id = t.message_id"+tags.String()+")", tags.args...)
+	if f.Status != "" {
+		w.add("status = ?", f.Status)
+	}
+	if f.Start != 0 {
+		w.add("reception_time >= ?", int64(f.Start))
+	}
+	if f.End != 0 {
+		w.add("reception_time < ?", int64(f.End))
 	}
 	return w
 }
 
-// ListPosts lists original posts by the content time of what is shown.
-func (r *Reader) ListPosts(f PostFilter) ([]PostListRow, error) {
+// ListHashes lists applied messages by reception, between equal times by hash.
+func (r *Reader) ListHashes(f HashFilter) ([]MessageHash, error) {
 	w := f.where()
 	order := "ASC"
 	if f.Descending {
 		order = "DESC"
 	}
-	query := "SELECT item_hash, owner, type, COALESCE(ref, ''), COALESCE(latest_amend, '') FROM posts" + w.String() +
-		" ORDER BY last_updated " + order + ", item_hash ASC"
-	if f.Limit > 0 {
-		query += " LIMIT ? OFFSET ?"
-		w.args = append(w.args, f.Limit, f.Offset)
-	}
-	rows, err := r.rows(query, w.args...)
-	if err != nil {
-		return nil, fmt.Errorf("list posts: %w", err)
-	}
-	defer rows.Close()
-	var list []PostListRow
-	for rows.Next() {
-		var p PostListRow
-		if err := rows.Scan(&p.Hash, &p.Owner, &p.Type, &p.Ref, &p.Latest); err != nil {
-			return nil, fmt.Errorf("list posts: %w", err)
-		}
-		list = append(list, p)
-	}
-	return list, rows.Err()
+	query := "SELECT item_hash, status, reception_time FROM messages" + w.String() + " ORDER BY reception_time " + order + ", item_hash ASC"
+	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
+	list, err := collect(rows, err, func(rows *sql.Rows, h *MessageHash) error { return rows.Scan(&h.Hash, &h.Status, &h.ReceptionTime) })
+	return list, wrap(err, "list hashes")
 }
 
-// CountPosts counts what ListPosts would list without its limit.
-func (r *Reader) CountPosts(f PostFilter) (int, error) {
+// CountHashes counts what ListHashes would list without its limit.
+func (r *Reader) CountHashes(f HashFilter) (n int64, err error) {
 	w := f.where()
-	var n int
-	_, err := found(r.row("SELECT COUNT(*) FROM posts"+w.String(), w.args...), &n)
-	return n, wrap(err, "count posts")
-}
-
-// AggregateKeys lists the keys of an owner.
-func (r *Reader) AggregateKeys(owner string) ([]string, error) {
-	rows, err := r.rows("SELECT key FROM aggregates WHERE owner = ? ORDER BY key", owner)
-	if err != nil {
-		return nil, fmt.Errorf("list aggregates of %s: %w", owner, err)
-	}
-	defer rows.Close()
-	var keys []string
-	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
-			return nil, fmt.Errorf("list aggregates of %s: %w", owner, err)
-		}
-		keys = append(keys, key)
-	}
-	return keys, rows.Err()
+	_, err = found(r.row("SELECT COUNT(*) FROM messages"+w.String(), w.args...), &n)
+	return n, wrap(err, "count hashes")
 }
 
 // CountRows counts the rows of one of the schema's tables.

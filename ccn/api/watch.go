@@ -1,0 +1,278 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/aleph-im/aleph-go/ccn/intake"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+const (
+	defaultHistory = 10
+	maxHistory     = 199
+	watcherBuffer  = 2048 // messages that wait for a subscriber; one that has more to read is dropped
+	feedBuffer     = 8192 // messages that wait for the feed
+	pingEvery      = 30 * time.Second
+	pongWithin     = 15 * time.Second
+	writeWithin    = 10 * time.Second
+)
+
+func (a *API) watchRoutes() routes {
+	return routes{"GET /api/ws0/messages": a.watchMessages}
+}
+
+// frame is a processed message on its way to subscribers. It is written as JSON once for each form, whoever reads it.
+type frame struct {
+	event intake.Event
+	full  func() []byte
+	bare  func() []byte // without content
+}
+
+func newFrame(e intake.Event) *frame {
+	return &frame{
+		event: e,
+		full: sync.OnceValue(func() []byte {
+			content, err := message.Normalise(e.Content)
+			if err != nil {
+				content = e.Raw
+			}
+			return appendModel(nil, e.Message, content, nil)
+		}),
+		bare: sync.OnceValue(func() []byte { return appendModel(nil, e.Message, nil, nil) }),
+	}
+}
+
+// feed hands processed messages to subscribers. Its goroutine runs while there are some; the last one that leaves waits
+// for its end.
+type feed struct {
+	intake *intake.Pipeline
+
+	mu       sync.Mutex
+	watchers map[*watcher]struct{} // guarded by mu
+	stop     func()                // guarded by mu; ends the goroutine and waits for it
+}
+
+// watcher is one subscriber.
+type watcher struct {
+	filter *liveFilter
+	frames chan *frame   // closed when the node stops
+	lost   chan struct{} // closed when a frame did not fit
+}
+
+func (f *feed) join(filter *liveFilter) *watcher {
+	w := &watcher{filter: filter, frames: make(chan *frame, watcherBuffer), lost: make(chan struct{})}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watchers == nil {
+		f.watchers = map[*watcher]struct{}{}
+	}
+	f.watchers[w] = struct{}{}
+	if f.stop == nil {
+		events, cancel := f.intake.Subscribe(feedBuffer)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.run(events)
+		}()
+		f.stop = func() { cancel(); <-done }
+	}
+	return w
+}
+
+func (f *feed) leave(w *watcher) {
+	f.mu.Lock()
+	delete(f.watchers, w)
+	var stop func()
+	if len(f.watchers) == 0 {
+		stop, f.stop = f.stop, nil
+	}
+	f.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// run hands out what intake tells until it tells no more.
+func (f *feed) run(events <-chan intake.Event) {
+	for e := range events {
+		if e.Missed > 0 {
+			f.each(func(w *watcher) { f.drop(w) })
+		}
+		if e.Status != message.StatusProcessed || e.Origin == intake.OriginChain || e.Message == nil || e.Content == nil {
+			continue
+		}
+		shared := newFrame(e)
+		f.each(func(w *watcher) {
+			if !w.filter.passes(e) {
+				return
+			}
+			select {
+			case w.frames <- shared:
+			default:
+				f.drop(w)
+			}
+		})
+	}
+}
+
+func (f *feed) each(do func(*watcher)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := range f.watchers {
+		do(w)
+	}
+}
+
+// drop gives up a subscriber that lost a message. The caller holds mu.
+func (f *feed) drop(w *watcher) {
+	delete(f.watchers, w)
+	close(w.lost)
+}
+
+// liveFilter are the filters of live messages (ccn-api §14.1). Dates and statuses choose history only.
+type liveFilter struct{ store.MessageFilter }
+
+func (f *liveFilter) passes(e intake.Event) bool {
+	pass := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
+	m := e.Message
+	if !pass(f.Types, string(m.Type)) || !pass(f.Senders, m.Sender) || !pass(f.Hashes, string(e.Hash)) || !pass(f.Chains, string(m.Chain)) ||
+		!pass(f.Owners, e.Content.Base().Address) || len(f.Channels) > 0 && (m.Channel == nil || !slices.Contains(f.Channels, *m.Channel)) {
+		return false
+	}
+	if len(f.Refs)+len(f.ContentTypes)+len(f.ContentHashes)+len(f.ContentKeys) == 0 {
+		return true
+	}
+	var ref, contentType, contentHash, key string
+	switch c := e.Content.(type) {
+	case *message.Post:
+		ref, contentType = c.Ref, c.PostType
+	case *message.Store:
+		ref, contentHash = c.Ref, string(c.FileHash)
+	case *message.Aggregate:
+		key = c.Key
+	case *message.Program:
+		contentType = c.ProgramType
+	}
+	return pass(f.Refs, ref) && pass(f.ContentTypes, contentType) && pass(f.ContentHashes, contentHash) && pass(f.ContentKeys, key)
+}
+
+// watchMessages sends the newest messages and then each that is processed (ccn-api §14.1).
+func (a *API) watchMessages(w http.ResponseWriter, r *http.Request) error {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return refuse(http.StatusBadRequest, "No WebSocket UPGRADE hdr: open this address as a WebSocket")
+	}
+	q := argumentsOf(r)
+	f := q.messageFilter()
+	f.Statuses = live(q.choices(messageStatuses, "msgStatuses", "message_statuses"))
+	format := q.contentFormat()
+	f.Limit = int(q.integer(defaultHistory, 0, maxHistory, "history"))
+	if q.err != nil {
+		return q.err
+	}
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	if err != nil {
+		return nil // Accept has answered
+	}
+	defer conn.CloseNow()
+	if a.sockets.messages.Add(1) > maxMessageSockets {
+		a.sockets.messages.Add(-1)
+		a.sockets.messagesRejected.Add(1)
+		conn.Close(websocket.StatusTryAgainLater, "Too many connections")
+		return nil
+	}
+	defer a.sockets.messages.Add(-1)
+	ctx, cancel := context.WithCancel(conn.CloseRead(r.Context()))
+	defer cancel()
+	// Joining before reading the history loses nothing in between; what is in both is sent once.
+	me := a.feed.join(&liveFilter{f})
+	defer a.feed.leave(me)
+	sent, err := a.sendHistory(ctx, conn, f, format)
+	if err != nil {
+		conn.Close(websocket.StatusInternalError, "history not read")
+		return nil
+	}
+	var pings sync.WaitGroup
+	defer pings.Wait()
+	defer cancel()
+	pings.Go(func() { keepAlive(ctx, conn, cancel) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.cfg.Stopping:
+			conn.Close(websocket.StatusGoingAway, "the node stops")
+			return nil
+		case <-me.lost:
+			conn.Close(websocket.StatusTryAgainLater, "too slow: messages were lost")
+			return nil
+		case next := <-me.frames:
+			if sent[next.event.Hash] {
+				continue
+			}
+			raw := next.full
+			if format != contentFull {
+				raw = next.bare
+			}
+			if write(ctx, conn, raw()) != nil {
+				return nil
+			}
+			a.sockets.broadcast.Add(1)
+		}
+	}
+}
+
+// sendHistory sends the newest messages, the oldest of them first, and returns their hashes.
+func (a *API) sendHistory(ctx context.Context, conn *websocket.Conn, f store.MessageFilter, format contentFormat) (map[message.Hash]bool, error) {
+	if f.Limit == 0 {
+		return nil, nil
+	}
+	var rows []store.MessageRow
+	if err := a.cfg.Store.Read(ctx, func(rd *store.Reader) (err error) { rows, err = rd.ListMessages(f); return err }); err != nil {
+		return nil, err
+	}
+	if format != contentFull {
+		format = contentNone
+	}
+	sent := make(map[message.Hash]bool, len(rows))
+	for _, row := range slices.Backward(rows) {
+		sent[row.Message.ItemHash] = true
+		if err := write(ctx, conn, appendListed(nil, &row, format)); err != nil {
+			return nil, err
+		}
+	}
+	return sent, nil
+}
+
+// keepAlive pings until ctx ends, and ends the connection when no pong comes.
+func keepAlive(ctx context.Context, conn *websocket.Conn, cancel func()) {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			late, done := context.WithTimeout(ctx, pongWithin)
+			err := conn.Ping(late)
+			done()
+			if err != nil {
+				cancel()
+				return
+			}
+		}
+	}
+}
+
+func write(ctx context.Context, conn *websocket.Conn, raw []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	return conn.Write(ctx, websocket.MessageText, raw)
+}
