@@ -1,9 +1,12 @@
 package files_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -56,6 +59,72 @@ func TestInterruptedUploadsAreRemovedAtTheStart(t *testing.T) {
 	defer other.Close()
 	if _, err := d.Stat(t.Context(), h); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestUploadsOfAnotherProcessAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	first, err := files.OpenDisk(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	opened := readerFunc(func([]byte) (int, error) {
+		second, err := files.OpenDisk(dir)
+		if err != nil {
+			return 0, err
+		}
+		if err := second.Close(); err != nil {
+			return 0, err
+		}
+		return 0, io.EOF
+	})
+	if _, _, err := first.Put(t.Context(), io.MultiReader(strings.NewReader("half"), opened), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestExpireNeverTakesWhatWasKeptSince(t *testing.T) {
+	d := open(t)
+	h, _, err := d.Put(t.Context(), strings.NewReader("wanted"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 40 {
+		decided := time.Now()
+		if _, err := d.Keep(t.Context(), h); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			if deleted, err := d.Expire(t.Context(), h, decided); deleted || err != nil {
+				t.Error(deleted, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestVerifyFindsOtherBytes(t *testing.T) {
+	dir := t.TempDir()
+	d, err := files.OpenDisk(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	h, _, err := d.Put(t.Context(), strings.NewReader("right"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, string(h[:2]), string(h)), []byte("wrong"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Verify(t.Context(), h); !errors.Is(err, files.ErrWrongHash) {
+		t.Fatalf("got %v", err)
 	}
 }
 
@@ -118,6 +187,67 @@ func TestFetchGoesOnAfterPeersThatLieOrHang(t *testing.T) {
 	f := fetcher(t, lies, hangs, garbage, "http://127.0.0.1:1", serve(t, raw))
 	if _, err := f.Fetch(t.Context(), hash, 1000); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFetchRefusesEncodedAnswersAndOtherHosts(t *testing.T) {
+	var elsewhere atomic.Int32
+	other := strings.Replace(serve(t, func(w http.ResponseWriter, r *http.Request) {
+		elsewhere.Add(1)
+		raw(w, r)
+	}), "127.0.0.1", "localhost", 1)
+	redirects := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other+r.URL.Path, http.StatusFound)
+	})
+	zipped := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if accept := r.Header.Get("Accept-Encoding"); accept != "identity" {
+			t.Errorf("asked for encoding %q", accept)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		raw(w, r)
+	})
+	if _, err := fetcher(t, redirects, zipped).Fetch(t.Context(), hash, 1000); !errors.Is(err, files.ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+	if n := elsewhere.Load(); n != 0 {
+		t.Fatalf("%d requests went to another host", n)
+	}
+}
+
+func TestFetchGivesUpPeersThatFallSilent(t *testing.T) {
+	silent := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(text[:4]))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	f := files.NewFetcher(files.FetcherConfig{Store: open(t), Peers: func() []string { return []string{silent} }, Timeout: 50 * time.Millisecond})
+	if _, err := f.Fetch(t.Context(), hash, 1000); !errors.Is(err, files.ErrNotFound) || errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestFetchTriesIPFSLast(t *testing.T) {
+	const cid = "QmYULJoNGPDmoRq4WNWTDTUvJGJv1hosox8H6vVd1kCsY8"
+	var asked []string
+	peer := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		http.NotFound(w, r)
+	})
+	f := files.NewFetcher(files.FetcherConfig{
+		Store: files.Combine(open(t), open(t)), Peers: func() []string { return []string{peer} },
+		IPFS: func(ctx context.Context, h message.Hash, limit int64) (files.Info, error) {
+			if _, ok := ctx.Deadline(); !ok || h != cid || limit != 1000 {
+				t.Errorf("%s of at most %d bytes, with a deadline: %t", h, limit, ok)
+			}
+			asked = append(asked, "ipfs")
+			return files.Info{Hash: h, Size: 7}, nil
+		},
+	})
+	if size, err := f.Fetch(t.Context(), cid, 1000); err != nil || size != 7 {
+		t.Fatalf("%d, %v", size, err)
+	}
+	if want := "[/api/v0/storage/raw/" + cid + " /api/v0/storage/" + cid + " ipfs]"; fmt.Sprint(asked) != want {
+		t.Fatalf("asked %v", asked)
 	}
 }
 
