@@ -8,7 +8,7 @@ func (n *Node) wire() error {
 		return err
 	}
 	n.mux.Handle("/", api.New(api.Config{
-		Params: n.cfg.Params, Store: n.store, Files: n.files, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
+		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
 		Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
 	}))
 	return nil
