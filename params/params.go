@@ -35,18 +35,19 @@ type Network struct {
 	Prices  []Price `json:"prices"` // used while the prices aggregate does not exist
 	GPUs    []GPU   `json:"gpus"`   // used while the settings aggregate does not exist
 
-	MaxInlineContent   int   `json:"max_inline_content"`  // code points of item_content
-	MaxFile            int64 `json:"max_file"`            // authenticated upload to storage
-	MaxUnauthenticated int64 `json:"max_unauthenticated"` // upload without a signed message; also the size up to which held STOREs are free
-	MaxIPFSFile        int64 `json:"max_ipfs_file"`       // authenticated upload to IPFS
-	MaxCAR             int64 `json:"max_car"`             // CAR import
-	FileGracePeriod    int64 `json:"file_grace_period"`   // seconds an unpinned file is kept
-	MaxRetries         int   `json:"max_retries"`         // attempts of a message that waits for something
-	MinCreditRuntime   int64 `json:"min_credit_runtime"`  // seconds that credits must cover before a resource is accepted
-	TokenDecimals      int   `json:"token_decimals"`      // of the ALEPH token
-	Token              Token `json:"token"`               // the ALEPH token on Ethereum or on the development chain
-	Nodes              Nodes `json:"nodes"`               // rules of the node registry
-	Schedule           Sched `json:"schedule"`            // rules of the scheduler
+	MaxInlineContent   int   `json:"max_inline_content"`   // code points of item_content
+	MaxFile            int64 `json:"max_file"`             // authenticated upload to storage
+	MaxUnauthenticated int64 `json:"max_unauthenticated"`  // upload without a signed message; also the size up to which held STOREs are free
+	MaxIPFSFile        int64 `json:"max_ipfs_file"`        // authenticated upload to IPFS
+	MaxCAR             int64 `json:"max_car"`              // CAR import
+	FileGracePeriod    int64 `json:"file_grace_period"`    // seconds an unpinned file is kept
+	RemovalGracePeriod int64 `json:"removal_grace_period"` // seconds a resource is kept whose owner cannot pay
+	MaxRetries         int   `json:"max_retries"`          // attempts of a message that waits for something
+	MinCreditRuntime   int64 `json:"min_credit_runtime"`   // seconds that credits must cover before a resource is accepted
+	TokenDecimals      int   `json:"token_decimals"`       // of the ALEPH token
+	Token              Token `json:"token"`                // the ALEPH token on Ethereum or on the development chain
+	Nodes              Nodes `json:"nodes"`                // rules of the node registry
+	Schedule           Sched `json:"schedule"`             // rules of the scheduler
 }
 
 // Publisher says from whom messages of one system kind are believed.

@@ -49,6 +49,7 @@ func Mainnet() *Network {
 		MaxIPFSFile:        1 << 30,
 		MaxCAR:             4 << 30,
 		FileGracePeriod:    24 * 3600,
+		RemovalGracePeriod: 25 * 3600,
 		MaxRetries:         10,
 		MinCreditRuntime:   86400,
 		TokenDecimals:      18,

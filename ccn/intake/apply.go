@@ -233,7 +233,7 @@ func (p *Pipeline) refuse(tx *store.Tx, e *entry, refusal *message.Error, now me
 			return result{out: out, event: e.pending == nil, due: due}, tx.PutPending(row, refusal.WaitsFor)
 		}
 	}
-	return result{out: out, event: true}, p.reject(tx, e, refusal)
+	return result{out: out, event: true}, p.reject(tx, e, refusal, now)
 }
 
 // retry sets when row is tried again. It reports whether that is at once, for its file to be fetched.
@@ -254,7 +254,7 @@ func (p *Pipeline) retry(row *store.PendingRow, e *entry, refusal *message.Error
 }
 
 // reject records a refusal, unless another copy of the message is valid or may still be.
-func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error) error {
+func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error, now message.Time) error {
 	if e.pending != nil {
 		if err := tx.DeletePending(e.pending.Hash, e.pending.Sender, e.pending.Signature); err != nil {
 			return err
@@ -264,9 +264,18 @@ func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error) error 
 	if err != nil || status != "" && status != message.StatusRejected {
 		return err
 	}
-	return tx.PutRejected(&store.RejectedRow{
+	row := &store.RejectedRow{
 		Hash: hashOf(e), Envelope: e.envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: e.item.ReceptionTime,
-	})
+		Verified: e.refused == nil && e.missing == "", WaitsFor: refusal.WaitsFor,
+	}
+	if m := e.item.Message; row.Verified && m.ItemType != message.ItemInline {
+		row.Content = e.item.Raw
+	}
+	if err := tx.PutRejected(row); err != nil || !row.Verified {
+		return err
+	}
+	_, err = tx.WakePending([]message.WaitKey{message.WaitRefused(row.Hash)}, now)
+	return err
 }
 
 // announce counts what a commit did and tells it to the subscribers.

@@ -3,6 +3,8 @@ package ledger
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 
 	"github.com/cockroachdb/apd/v3"
@@ -231,4 +233,76 @@ func (c *exactly) sub(x, y *apd.Decimal) *apd.Decimal {
 		c.err = err
 	}
 	return d
+}
+
+// HeldFunds returns what an address holds over time, from all that was published of it. Of each chain the statement of the
+// greatest height counts, and of equal heights that of the greater hash.
+func HeldFunds(statements []store.BalanceStatement) ([]Funds, error) {
+	newest := map[message.Chain]*store.BalanceStatement{}
+	var list []Funds
+	for i := range statements {
+		b := &statements[i]
+		if n := newest[b.Chain]; n == nil || cmp.Or(cmp.Compare(b.Height, n.Height), cmp.Compare(b.Message, n.Message)) > 0 {
+			newest[b.Chain] = b
+		}
+		texts := make([]string, 0, len(newest))
+		for _, chain := range slices.Sorted(maps.Keys(newest)) {
+			texts = append(texts, newest[chain].Balance)
+		}
+		sum, err := Sum(texts...)
+		if err != nil {
+			return nil, fmt.Errorf("balances of %s: %w", b.Address, err)
+		}
+		list = append(list, Funds{b.ContentTime, b.Message, sum})
+	}
+	return list, nil
+}
+
+// CreditFunds returns what credits an address can spend over time, from all movements of them, until now.
+func CreditFunds(history []store.CreditRow, now message.Time) []Funds {
+	var lots []store.CreditLot
+	var list []Funds
+	at := func(t message.Time, f Funds) {
+		f.Amount = apd.New(Spendable(lots, t), 0)
+		list = append(list, f)
+	}
+	// What expires before t does so between the movements.
+	expire := func(after, t message.Time) {
+		var ends []message.Time
+		for _, lot := range lots {
+			if e := lot.Expiration; e != nil && lot.Remaining > 0 && *e > after && *e <= t {
+				ends = append(ends, *e)
+			}
+		}
+		slices.Sort(ends)
+		for _, e := range slices.Compact(ends) {
+			at(e, Funds{Time: e.Seconds()})
+		}
+	}
+	last := message.Time(math.MinInt64)
+	for i := range history {
+		row := &history[i]
+		t := message.TimeFromSeconds(row.ContentTime)
+		expire(last, t)
+		if row.Amount < 0 {
+			Drain(lots, -row.Amount, t)
+		} else {
+			lots = append(lots, lotOf(row))
+		}
+		at(t, Funds{Time: row.ContentTime, Hash: row.Ref})
+		last = t
+	}
+	expire(last, now)
+	return list
+}
+
+// Exchange adds more to an amount and takes less from it, exactly.
+func Exchange(amount, more, less string) (string, error) {
+	var c exactly
+	var parsed calculator
+	d := c.sub(c.add(parsed.amount(amount), parsed.amount(more)), parsed.amount(less))
+	if err := cmp.Or(c.err, parsed.err); err != nil {
+		return "", fmt.Errorf("%s + %s - %s: %w", amount, more, less, err)
+	}
+	return d.Text('f'), nil
 }

@@ -48,11 +48,13 @@ func FoldCredits(history []store.CreditRow) []store.CreditLot {
 			Drain(lots, -row.Amount, message.TimeFromSeconds(row.ContentTime))
 			continue
 		}
-		lots = append(lots, store.CreditLot{
-			Ref: row.Ref, Index: row.Index, Remaining: row.Amount, Expiration: row.Expiration, ContentTime: row.ContentTime,
-		})
+		lots = append(lots, lotOf(row))
 	}
 	return lots
+}
+
+func lotOf(row *store.CreditRow) store.CreditLot {
+	return store.CreditLot{Ref: row.Ref, Index: row.Index, Remaining: row.Amount, Expiration: row.Expiration, ContentTime: row.ContentTime}
 }
 
 // Transferred turns the parts that a sender gave into those that the recipient gets: none lives longer than asked for,

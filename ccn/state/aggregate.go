@@ -11,27 +11,76 @@ import (
 )
 
 // aggregate decides on an AGGREGATE (spec/ccn-core.md §3.2).
-func (s *State) aggregate(tx *store.Tx, it *Item, c *message.Aggregate) (*change, error) {
-	if err := permit(tx.Reader, it); err != nil {
+func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*change, error) {
+	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
 	added, err := members(c.Content)
 	if err != nil {
 		return nil, message.Errorf(message.ErrInvalidFormat, "the content of an aggregate must be an object: %v", err)
 	}
+	forgottenBy, err := s.keyForgottenBy(r, it, c)
+	if err != nil {
+		return nil, err
+	}
 	element := &store.Element{Hash: it.Message.ItemHash, Owner: c.Address, Key: c.Key, ContentTime: c.Time, Content: c.Content}
-	return &change{
-		columns: store.ContentColumns{Key: &c.Key},
-		write: func(e *Effect) error {
-			e.Wakes = append(e.Wakes, message.WaitAggregate(c.Address, c.Key))
-			if s.merges(c.Address) {
-				if err := fold(tx, element, added); err != nil {
-					return err
-				}
+	ch := &change{columns: store.ContentColumns{Key: &c.Key}, forgottenBy: forgottenBy}
+	ch.write = func(w *work) error {
+		w.wake(message.WaitAggregate(c.Address, c.Key))
+		if s.merges(c.Address) {
+			if err := fold(w.tx, element, added); err != nil {
+				return err
 			}
-			return tx.InsertElement(element)
-		},
-	}, nil
+		}
+		if err := w.tx.InsertElement(element); err != nil {
+			return err
+		}
+		return w.follow(c)
+	}
+	return ch, nil
+}
+
+// follow looks at what depends on the documents of an owner: who may act for him, and what things cost.
+func (w *work) follow(c *message.Aggregate) error {
+	if c.Key == securityKey {
+		w.wake(message.WaitGrant(c.Address))
+		delegated, err := w.tx.DelegatedSince(c.Address, c.Time)
+		if err != nil {
+			return err
+		}
+		w.judgeAgain(delegated...)
+	}
+	if w.state.movesPrices(c.Address, c.Key) {
+		claims, err := w.tx.ClaimsSince(c.Time)
+		if err != nil {
+			return err
+		}
+		w.judgeAgain(claims...)
+	}
+	return nil
+}
+
+// keyForgottenBy lists the FORGETs of the key that come after an element. Only keys that look like hashes can be forgotten.
+func (s *State) keyForgottenBy(r *store.Reader, it *Item, c *message.Aggregate) ([]store.Forgetting, error) {
+	if message.Hash(c.Key).Kind() == "" {
+		return nil, nil
+	}
+	at := placeOf(it)
+	list, err := r.AggregateForgettings(c.Address, c.Key, at.time, at.hash)
+	if err != nil {
+		return nil, err
+	}
+	var by []store.Forgetting
+	for _, f := range list {
+		ok, err := s.allowed(r, f.Sender, c.Address, scopeOf(it.Message, c), place{f.ContentTime, f.By})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			by = append(by, f.Forgetting)
+		}
+	}
+	return by, nil
 }
 
 // merges reports whether the elements of owner are added up.
@@ -51,7 +100,7 @@ func fold(tx *store.Tx, e *store.Element, added map[string]json.RawMessage) erro
 			Owner: e.Owner, Key: e.Key, Content: object(added), Created: e.ContentTime, LastUpdated: e.ContentTime, LastRevision: e.Hash,
 		})
 	}
-	if laterThan(e.ContentTime, e.Hash, a.LastUpdated, a.LastRevision) {
+	if (place{a.LastUpdated, a.LastRevision}).before(place{e.ContentTime, e.Hash}) {
 		a.LastUpdated, a.LastRevision = e.ContentTime, e.Hash
 	} else if err := dropOverridden(tx, e, added); err != nil {
 		return err
@@ -73,7 +122,7 @@ func fold(tx *store.Tx, e *store.Element, added map[string]json.RawMessage) erro
 // dropOverridden removes from added the members that an element after e has.
 func dropOverridden(tx *store.Tx, e *store.Element, added map[string]json.RawMessage) error {
 	return tx.Elements(e.Owner, e.Key, func(later *store.Element) (bool, error) {
-		if !laterThan(later.ContentTime, later.Hash, e.ContentTime, e.Hash) {
+		if !(place{e.ContentTime, e.Hash}).before(place{later.ContentTime, later.Hash}) {
 			return false, nil
 		}
 		overriding, err := members(later.Content)
@@ -84,11 +133,14 @@ func dropOverridden(tx *store.Tx, e *store.Element, added map[string]json.RawMes
 	})
 }
 
-// refold builds a document from all its elements.
-func refold(tx *store.Tx, owner, key string) error {
+// foldElements builds a document from those of its elements that count; nil when there is none.
+func foldElements(r *store.Reader, owner, key string, counts func(*store.Element) bool) (*store.AggregateRow, error) {
 	var a *store.AggregateRow
 	document := map[string]json.RawMessage{}
-	err := tx.Elements(owner, key, func(e *store.Element) (bool, error) {
+	err := r.Elements(owner, key, func(e *store.Element) (bool, error) {
+		if !counts(e) {
+			return true, nil
+		}
 		if a == nil {
 			a = &store.AggregateRow{Owner: owner, Key: key, LastUpdated: e.ContentTime, LastRevision: e.Hash}
 		}
@@ -101,28 +153,54 @@ func refold(tx *store.Tx, owner, key string) error {
 		}
 		return true, err
 	})
-	if err != nil {
-		return err
-	}
-	if a == nil {
-		return tx.DeleteAggregate(owner, key)
+	if err != nil || a == nil {
+		return nil, err
 	}
 	a.Content = object(document)
-	return tx.PutAggregate(a)
+	return a, nil
 }
 
-func (f *forgetting) forgetElement(h message.Hash) error {
-	e, err := f.tx.Element(h)
+// eraseElement deletes an element. Its document is folded again once, when all that is to go is gone.
+func (w *work) eraseElement(h message.Hash) error {
+	e, err := w.tx.Element(h)
 	if err != nil || e == nil {
 		return err
 	}
-	if err := f.tx.DeleteElement(h); err != nil {
-		return err
+	if w.stale == nil {
+		w.stale = map[aggregateKey]bool{}
 	}
-	if !f.state.merges(e.Owner) {
-		return nil
+	w.stale[aggregateKey{e.Owner, e.Key}] = true
+	if w.state.movesPrices(e.Owner, e.Key) {
+		claims, err := w.tx.ClaimsSince(e.ContentTime)
+		if err != nil {
+			return err
+		}
+		w.judgeAgain(claims...)
 	}
-	return refold(f.tx, e.Owner, e.Key)
+	return w.tx.DeleteElement(h)
+}
+
+// refold folds the documents again that lost elements.
+func (w *work) refold() error {
+	for k := range w.stale {
+		delete(w.stale, k)
+		if !w.state.merges(k.owner) {
+			continue
+		}
+		a, err := foldElements(w.tx.Reader, k.owner, k.key, func(*store.Element) bool { return true })
+		if err != nil {
+			return err
+		}
+		if a == nil {
+			err = w.tx.DeleteAggregate(k.owner, k.key)
+		} else {
+			err = w.tx.PutAggregate(a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // members returns the members of a JSON object with the exact text of their values.

@@ -1,24 +1,30 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // forget decides on a FORGET (spec/ccn-core.md §3.6): all of its targets or none.
-func (s *State) forget(tx *store.Tx, it *Item, c *message.Forget) (*change, error) {
-	targets, err := checkTargets(tx.Reader, it, c)
+func (s *State) forget(r *store.Reader, it *Item, c *message.Forget) (*change, error) {
+	targets, err := s.checkTargets(r, it, c)
 	if err != nil {
 		return nil, err
 	}
-	return &change{write: func(e *Effect) error {
-		f := &forgetting{
-			state: s, tx: tx, by: it.Message.ItemHash, at: it.Message.Time, time: c.Time, done: map[message.Hash]bool{}, effect: e,
+	by := &store.Forgetting{By: it.Message.ItemHash, ContentTime: c.Time, Time: it.Message.Time}
+	return &change{write: func(w *work) error {
+		for _, key := range c.Aggregates {
+			f := &store.AggregateForgetting{Forgetting: *by, Sender: it.Message.Sender}
+			if err := w.tx.InsertAggregateForgetting(c.Address, string(key), f); err != nil {
+				return err
+			}
 		}
 		for _, h := range targets {
-			if err := f.forget(h); err != nil {
+			if err := w.forget(h, by); err != nil {
 				return err
 			}
 		}
@@ -34,143 +40,311 @@ type missingAggregate struct {
 	Aggregate message.Hash `json:"aggregate"`
 }
 
+// target is a message that can be forgotten: it is applied, or it was refused, removed or forgotten before.
+type target struct {
+	hash    message.Hash
+	owner   string
+	scope   scope
+	applied bool
+}
+
+// findTarget returns a message that can be forgotten; nil when there is none, or none whose signature is right.
+func findTarget(r *store.Reader, h message.Hash) (*target, error) {
+	m, err := r.Message(h)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		return &target{h, m.Owner, storedScope(m), true}, nil
+	}
+	f, err := r.Forgotten(h)
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
+		return &target{h, f.Owner, forgottenScope(f), false}, nil
+	}
+	removed, err := r.Removed(h)
+	if err != nil {
+		return nil, err
+	}
+	if removed != nil {
+		return &target{h, removed.Owner, scopeOf(&removed.Message, nil), false}, nil
+	}
+	m, content, err := refused(r, h)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	return &target{h, m.Owner, scopeOf(&m.Message, content), false}, nil
+}
+
+// refused returns a message that was refused although its signature and content are right; nil when there is none.
+func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Content, error) {
+	row, err := r.Rejected(h)
+	if err != nil || row == nil || !row.Verified {
+		return nil, nil, err
+	}
+	m, content, err := message.Parse(row.Envelope)
+	if err == nil && m.ItemType != message.ItemInline {
+		content, err = message.ParseContent(m.Type, row.Content)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read rejected message %s: %w", h, err)
+	}
+	base := content.Base()
+	text := row.Content
+	if m.ItemType == message.ItemInline {
+		text = []byte(m.ItemContent)
+	}
+	return &store.MessageRow{
+		Message: *m, Content: text, ReceptionTime: row.ReceptionTime, Owner: base.Address, ContentTime: base.Time,
+	}, content, nil
+}
+
 // checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
-func checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]message.Hash, error) {
-	named := append([]message.Hash(nil), c.Hashes...)
-	var targets []message.Hash
+func (s *State) checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]message.Hash, error) {
+	at := placeOf(it)
+	named := slices.Clone(c.Hashes)
 	var absent *message.Error
 	for _, key := range c.Aggregates {
-		before := len(named)
-		err := r.Elements(c.Address, string(key), func(e *store.Element) (bool, error) {
-			named = append(named, e.Hash)
-			return true, nil
-		})
+		elements, err := elementsBefore(r, c.Address, string(key), at)
 		if err != nil {
 			return nil, err
 		}
-		if len(named) == before && absent == nil {
+		if named = append(named, elements...); len(elements) == 0 && absent == nil {
 			absent = &message.Error{
 				Code: message.ErrForgetNotFound, Errors: []any{missingAggregate{key}},
 				WaitsFor: []message.WaitKey{message.WaitAggregate(c.Address, string(key))},
 			}
 		}
 	}
-	for _, h := range named {
-		target, err := r.Message(h)
+	var targets []message.Hash
+	var applied []message.Hash
+	for i, h := range named {
+		t, err := findTarget(r, h)
 		if err != nil {
 			return nil, err
 		}
-		if target == nil {
+		if t == nil {
 			if absent == nil {
 				absent = &message.Error{
-					Code: message.ErrForgetNotFound, Errors: []any{missingMessage{h}}, WaitsFor: []message.WaitKey{message.WaitMessage(h)},
+					Code: message.ErrForgetNotFound, Errors: []any{missingMessage{h}},
+					WaitsFor: []message.WaitKey{message.WaitMessage(h), message.WaitRefused(h)},
 				}
 			}
 			continue
 		}
-		if target.Message.Type == message.TypeForget {
+		if t.scope.typ == message.TypeForget {
 			return nil, &message.Error{Code: message.ErrForgetForget, Errors: []any{missingMessage{h}}}
 		}
-		if err := permitAs(r, it, target.Owner, storedScope(target)); err != nil {
+		if err := s.permitAs(r, it, t.owner, t.scope); err != nil {
 			return nil, err
 		}
 		targets = append(targets, h)
+		if t.applied && i < len(c.Hashes) {
+			applied = append(applied, h)
+		}
 	}
-	if len(c.Hashes) == 0 && len(c.Aggregates) == 0 {
+	switch {
+	case len(c.Hashes) == 0 && len(c.Aggregates) == 0:
 		return nil, &message.Error{Code: message.ErrForgetNoTarget}
-	}
-	if it.Accepted {
+	case it.Accepted:
 		return targets, nil
-	}
-	if absent != nil {
+	case absent != nil:
 		return nil, absent
 	}
-	for _, h := range c.Hashes {
+	for _, h := range applied {
 		vm, err := r.FileUser(h)
 		if err != nil {
 			return nil, err
 		}
 		if vm != "" {
-			return nil, message.Errorf(message.ErrForgetNotAllowed, "File %s used on vm %s", h, vm)
+			refusal := message.Errorf(message.ErrForgetNotAllowed, "File %s used on vm %s", h, vm)
+			refusal.WaitsFor = []message.WaitKey{message.WaitUnused(h)}
+			return nil, refusal
 		}
 	}
 	return targets, nil
 }
 
-// forgetting is one FORGET at work.
-type forgetting struct {
-	state  *State
-	tx     *store.Tx
-	by     message.Hash
-	at     message.Time // envelope time of the FORGET
-	time   float64      // its content time
-	done   map[message.Hash]bool
-	effect *Effect
+// elementsBefore lists the elements of a key before a place, forgotten ones among them.
+func elementsBefore(r *store.Reader, owner, key string, at place) ([]message.Hash, error) {
+	elements, err := r.ElementsBefore(owner, key, at.time, at.hash)
+	if err != nil {
+		return nil, err
+	}
+	forgotten, err := r.ForgottenElements(owner, key, at.time, at.hash)
+	return append(elements, forgotten...), err
 }
 
-// forget forgets one message with what it changed and what hangs on it.
-func (f *forgetting) forget(h message.Hash) error {
-	if f.done[h] {
-		return nil
-	}
-	f.done[h] = true
-	m, err := f.tx.Message(h)
+// forget lets a FORGET take a message with what it changed and what hangs on it. One that was forgotten before only gets
+// the FORGET noted.
+func (w *work) forget(h message.Hash, by *store.Forgetting) error {
+	m, err := w.tx.Message(h)
 	if err != nil {
 		return err
 	}
-	if m == nil {
-		return fmt.Errorf("forget %s: the message is gone", h)
-	}
-	if err := f.bury(m); err != nil {
-		return err
-	}
-	f.effect.Forgotten = append(f.effect.Forgotten, h)
-	switch m.Message.Type {
-	case message.TypePost:
-		err = f.forgetPost(h)
-	case message.TypeAggregate:
-		err = f.forgetElement(h)
-	case message.TypeStore:
-		err = f.forgetFile(h)
-	case message.TypeProgram, message.TypeInstance, message.TypeVProgram:
-		err = f.tx.DeleteVM(h)
+	if m != nil {
+		err = w.bury(m, by)
+	} else {
+		err = w.buryRemains(h, by)
 	}
 	if err != nil {
 		return err
 	}
-	return f.unpin(h, store.PinContent)
+	if err := w.tx.InsertForgetting(h, by); err != nil {
+		return err
+	}
+	if err := w.tx.RefreshForgotten(h); err != nil {
+		return err
+	}
+	return w.forgetAmendments(h, by)
 }
 
-// bury replaces a message by what must remain of it.
-func (f *forgetting) bury(m *store.MessageRow) error {
-	h := m.Message.ItemHash
-	row := &store.ForgottenRow{
-		Message: m.Message, Owner: m.Owner, PaymentType: string(message.PaymentHold),
-		ForgottenBy: []message.Hash{f.by}, ForgottenAt: f.at, ReceptionTime: m.ReceptionTime,
+// forgetAmendments lets the amendments of a post go with it.
+func (w *work) forgetAmendments(original message.Hash, by *store.Forgetting) error {
+	live, err := w.tx.Amendments(original)
+	if err != nil {
+		return err
 	}
-	if m.PaymentType != nil {
-		row.PaymentType = *m.PaymentType
+	gone, err := w.tx.ForgottenAmendments(original)
+	if err != nil {
+		return err
 	}
-	if m.Message.Type == message.TypeStore {
-		pin, err := f.tx.Pin(h, store.PinMessage)
-		if err != nil {
+	for _, h := range append(live, gone...) {
+		if err := w.forget(h, by); err != nil {
 			return err
 		}
-		if pin != nil {
-			size, ok, err := f.tx.FileSize(pin.File)
-			if err != nil {
-				return err
-			}
-			if ok {
-				row.Size = &size
-			}
+	}
+	return nil
+}
+
+// bury replaces an applied message by what must remain of it.
+func (w *work) bury(m *store.MessageRow, by *store.Forgetting) error {
+	h := m.Message.ItemHash
+	row, err := w.remains(m)
+	if err != nil {
+		return err
+	}
+	if err := w.tx.InsertForgotten(row); err != nil {
+		return err
+	}
+	if err := w.tx.DeleteConfirmations(h); err != nil {
+		return err
+	}
+	if err := w.close(h, by); err != nil {
+		return err
+	}
+	w.effect.Forgotten = append(w.effect.Forgotten, h)
+	return w.erase(m)
+}
+
+// buryRemains turns what is left of a refused or a removed message into a forgotten one.
+func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
+	known, err := w.tx.Forgotten(h)
+	if err != nil || known != nil {
+		return err
+	}
+	removed, err := w.tx.Removed(h)
+	if err != nil {
+		return err
+	}
+	var row *store.ForgottenRow
+	if removed != nil {
+		row = &store.ForgottenRow{
+			Message: removed.Message, Owner: removed.Owner, PaymentType: removed.PaymentType, Size: removed.Size,
+			ReceptionTime: removed.ReceptionTime, ContentTime: removed.ContentTime, ContentRef: removed.ContentRef,
+		}
+		err = w.tx.DeleteRemoved(h)
+	} else {
+		var m *store.MessageRow
+		if m, _, err = refused(w.tx.Reader, h); err != nil || m == nil {
+			return err
+		}
+		if row, err = w.remains(m); err == nil {
+			err = w.tx.DeleteRejected(h)
 		}
 	}
-	if err := f.tx.InsertForgotten(row); err != nil {
+	if err != nil {
 		return err
 	}
-	if err := f.tx.DeleteMessage(h); err != nil {
+	// What waits for the message learns that it is gone.
+	w.wake(message.WaitMessage(h))
+	w.effect.Forgotten = append(w.effect.Forgotten, h)
+	if err := w.tx.DeleteConfirmations(h); err != nil {
 		return err
 	}
-	return f.tx.DeleteCosts(h)
+	return w.tx.InsertForgotten(row)
+}
+
+// remains returns what is kept of a message that is forgotten.
+func (w *work) remains(m *store.MessageRow) (*store.ForgottenRow, error) {
+	row := &store.ForgottenRow{
+		Message: m.Message, Owner: m.Owner, PaymentType: string(message.PaymentHold), ReceptionTime: m.ReceptionTime, ContentTime: m.ContentTime,
+	}
+	content, err := message.ParseContent(m.Message.Type, m.Content)
+	if err != nil {
+		return row, nil // accepted under other rules
+	}
+	var payment *message.Payment
+	switch c := content.(type) {
+	case *message.Post:
+		row.ContentType = &c.PostType
+		if c.Ref != "" {
+			row.ContentRef = &c.Ref
+		}
+	case *message.Aggregate:
+		row.ContentKey = &c.Key
+	case *message.Store:
+		payment = c.Payment
+	case *message.Program:
+		payment = c.Payment
+	case *message.Instance:
+		payment = c.Payment
+	case *message.VProgram:
+		payment = c.Payment
+	}
+	if payment != nil {
+		row.PaymentType = string(payment.Type)
+	}
+	if _, ok := content.(*message.Store); ok {
+		row.Size, row.ContentRef, err = w.stored(m)
+	}
+	return row, err
+}
+
+// stored returns the size of the file of a STORE message, when it is known, and the ref of the message.
+func (w *work) stored(m *store.MessageRow) (size *int64, ref *string, err error) {
+	if m.Message.Type != message.TypeStore {
+		return nil, nil, nil
+	}
+	var c struct {
+		File message.Hash `json:"item_hash"`
+		Ref  *string      `json:"ref"`
+	}
+	if err := json.Unmarshal(m.Content, &c); err != nil {
+		return nil, nil, fmt.Errorf("read content of %s: %w", m.Message.ItemHash, err)
+	}
+	if n, ok, err := w.tx.FileSize(c.File); err != nil {
+		return nil, nil, err
+	} else if ok {
+		size = &n
+	}
+	if c.Ref != nil && *c.Ref != "" {
+		ref = c.Ref
+	}
+	return size, ref, nil
+}
+
+// forgottenScope returns the scope of a message that was forgotten.
+func forgottenScope(f *store.ForgottenRow) scope {
+	sc := scopeOf(&f.Message, nil)
+	sc.postType, sc.key = deref(f.ContentType), deref(f.ContentKey)
+	return sc
+}
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }

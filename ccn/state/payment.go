@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/apd/v3"
@@ -11,66 +10,52 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// priced is a price table and the aggregates that it was read from.
-type priced struct {
-	table             *ledger.Table
-	pricing, settings []byte
+// charge is what a message costs its owner.
+type charge struct {
+	costs   *ledger.Costs
+	claim   *store.ClaimRow // nil when the node does not watch the funds: a stream
+	late    bool            // something of the account is known that comes after the message
+	evicted []message.Hash  // what cannot be paid any more beside it
 }
 
-// Prices returns the price table in force in a snapshot.
-func (s *State) Prices(r *store.Reader) (*ledger.Table, error) {
-	var texts [2][]byte
-	if p := s.params.Pricing; len(p.Addresses) > 0 {
-		for i, key := range []string{"pricing", "settings"} {
-			row, err := r.Aggregate(p.Addresses[0], key)
-			if err != nil {
-				return nil, err
-			}
-			if row != nil {
-				texts[i] = row.Content
-			}
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prices.table != nil && bytes.Equal(texts[0], s.prices.pricing) && bytes.Equal(texts[1], s.prices.settings) {
-		return s.prices.table, nil
-	}
-	table, err := ledger.NewTable(s.params, texts[0], texts[1])
+// charge computes what a message costs and refuses it when its owner cannot pay (spec/ccn-core.md §5.6, §5.7). free says
+// that nothing needs to be paid for it, although it has a cost; kept, that it is not removed when funds are short.
+func (s *State) charge(r *store.Reader, it *Item, free, kept bool) (*charge, error) {
+	at := placeOf(it)
+	table, err := s.pricesAt(r, at)
 	if err != nil {
-		return nil, err
+		return nil, s.noPrice(err)
 	}
-	s.prices = priced{table, texts[0], texts[1]}
-	return table, nil
-}
-
-// charge computes what a message costs and refuses it when its owner cannot pay (spec/ccn-core.md §5.6, §5.7). exempt says
-// that nothing needs to be paid for it; it has a cost all the same.
-func (s *State) charge(r *store.Reader, it *Item, exempt bool) (*ledger.Costs, error) {
-	table, err := s.Prices(r)
+	costs, err := ledger.Cost(sizesAt{r, at}, table, it.Message.ItemHash, it.Content)
 	if err != nil {
-		return nil, message.Errorf(message.ErrInternal, "%v", err)
-	}
-	costs, err := ledger.Cost(r, table, it.Message.ItemHash, it.Content)
-	if err != nil {
-		return nil, message.Errorf(message.ErrInternal, "%v", err)
-	}
-	if it.Accepted {
-		return costs, nil
+		return nil, s.noPrice(err)
 	}
 	must, err := s.mustPay(it, costs.PaymentType)
-	if err != nil || !must || exempt {
-		return costs, err
+	if err != nil && !it.Accepted {
+		return nil, err
 	}
-	cost, err := costs.Total()
+	ch := &charge{costs: costs}
+	if costs.PaymentType == message.PaymentSuperfluid {
+		return ch, nil
+	}
+	need, err := s.need(costs)
 	if err != nil {
-		return nil, message.Errorf(message.ErrInternal, "%v", err)
+		return nil, s.noPrice(err)
 	}
-	owner := it.Content.Base().Address
-	if costs.PaymentType == message.PaymentCredit {
-		return costs, s.checkCredits(r, owner, cost)
+	ch.claim = &store.ClaimRow{
+		Hash: it.Message.ItemHash, Owner: it.Content.Base().Address, PaymentType: costs.PaymentType, ContentTime: at.time,
+		Need: need.Text('f'), MustPay: must && !free && !it.Accepted, Exempt: kept, Time: it.Message.Time, Status: store.ClaimProcessed,
 	}
-	return costs, checkHold(r, owner, cost)
+	return ch, s.checkFunds(r, ch)
+}
+
+// noPrice refuses what cannot be priced. It comes back when prices change.
+func (s *State) noPrice(err error) error {
+	refusal := message.Errorf(message.ErrInternal, "%v", err)
+	for _, owner := range s.params.Pricing.Addresses[:min(1, len(s.params.Pricing.Addresses))] {
+		refusal.WaitsFor = append(refusal.WaitsFor, message.WaitAggregate(owner, pricingKey), message.WaitAggregate(owner, settingsKey))
+	}
+	return refusal
 }
 
 // mustPay reports whether what the owner has must cover the message. It refuses ways to pay that are no longer allowed.
@@ -104,27 +89,22 @@ func (s *State) mustPay(it *Item, payment message.PaymentType) (bool, error) {
 	return payment != message.PaymentSuperfluid, nil
 }
 
+// need returns what a resource asks of the funds: ALEPH to hold, or the credits of the least time that they must last.
+func (s *State) need(costs *ledger.Costs) (*apd.Decimal, error) {
+	total, err := costs.Total()
+	if err != nil || costs.PaymentType != message.PaymentCredit {
+		return total, err
+	}
+	exact := apd.BaseContext.WithPrecision(60)
+	if _, err := exact.Mul(total, total, apd.New(s.params.MinCreditRuntime, 0)); err != nil {
+		return nil, fmt.Errorf("credits for %d s: %w", s.params.MinCreditRuntime, err)
+	}
+	return total, nil
+}
+
 type holdShort struct {
 	Required string `json:"required_balance"`
 	Has      string `json:"account_balance"`
-}
-
-func checkHold(r *store.Reader, owner string, cost *apd.Decimal) error {
-	has, err := Holding(r, owner)
-	if err != nil {
-		return err
-	}
-	required, err := Committed(r, owner, message.PaymentHold)
-	if err == nil {
-		required, err = ledger.Sum(required.Text('f'), cost.Text('f'))
-	}
-	if err != nil {
-		return err
-	}
-	if has.Cmp(required) < 0 {
-		return &message.Error{Code: message.ErrBalanceInsufficient, Errors: []any{holdShort{required.Text('f'), has.Text('f')}}}
-	}
-	return nil
 }
 
 type creditShort struct {
@@ -133,26 +113,17 @@ type creditShort struct {
 	Days     int64  `json:"min_runtime_days"`
 }
 
-// checkCredits refuses what credits do not cover for the least time. No post grants credits yet, so every account has none.
-func (s *State) checkCredits(r *store.Reader, owner string, cost *apd.Decimal) error {
-	used, err := Committed(r, owner, message.PaymentCredit)
-	if err != nil {
-		return err
+// short refuses what funds do not cover. It comes back when they grow.
+func (s *State) short(claim *store.ClaimRow, required, has *apd.Decimal) *message.Error {
+	refusal := &message.Error{
+		Code: message.ErrBalanceInsufficient, Errors: []any{holdShort{required.Text('f'), has.Text('f')}},
+		WaitsFor: []message.WaitKey{message.WaitFunds(claim.Owner)},
 	}
-	required := new(apd.Decimal)
-	exact := apd.BaseContext.WithPrecision(60)
-	if _, err := exact.Add(required, used, cost); err != nil {
-		return fmt.Errorf("credits of %s: %w", owner, err)
+	if claim.PaymentType == message.PaymentCredit {
+		refusal.Code = message.ErrCreditInsufficient
+		refusal.Errors = []any{creditShort{required.Text('f'), has.Text('f'), s.params.MinCreditRuntime / 86400}}
 	}
-	if _, err := exact.Mul(required, required, apd.New(s.params.MinCreditRuntime, 0)); err != nil {
-		return fmt.Errorf("credits of %s: %w", owner, err)
-	}
-	if required.Sign() > 0 {
-		return &message.Error{Code: message.ErrCreditInsufficient, Errors: []any{
-			creditShort{required.Text('f'), "0", s.params.MinCreditRuntime / 86400},
-		}}
-	}
-	return nil
+	return refusal
 }
 
 // Holding returns the tokens that an address itself holds on all chains, in ALEPH.
@@ -165,27 +136,6 @@ func Holding(r *store.Reader, address string) (*apd.Decimal, error) {
 	for _, row := range rows {
 		if row.Dapp == "" {
 			texts = append(texts, row.Balance)
-		}
-	}
-	return ledger.Sum(texts...)
-}
-
-// Committed returns what the resources of an owner that are paid for in one way cost together: ALEPH to hold, ALEPH per
-// second or credits per second.
-func Committed(r *store.Reader, owner string, payment message.PaymentType) (*apd.Decimal, error) {
-	rows, err := r.AccountCosts(owner, payment)
-	if err != nil {
-		return nil, err
-	}
-	texts := make([]string, len(rows))
-	for i, row := range rows {
-		switch payment {
-		case message.PaymentCredit:
-			texts[i] = row.Credit
-		case message.PaymentSuperfluid:
-			texts[i] = row.Stream
-		default:
-			texts[i] = row.Hold
 		}
 	}
 	return ledger.Sum(texts...)

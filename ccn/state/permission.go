@@ -61,48 +61,70 @@ func (g *grant) covers(sc scope) bool {
 	return true
 }
 
-const securityKey = "security"
+// The aggregate in which an owner grants rights, and its member with the grants.
+const (
+	securityKey    = "security"
+	authorizations = "authorizations"
+)
 
-// allowed reports whether sender may act for owner. A malformed grant grants nothing.
-func allowed(r *store.Reader, sender, owner string, sc scope) (bool, error) {
-	if strings.EqualFold(sender, owner) {
+// allowed reports whether sender may act for owner: by the grants in force at the place, or by any that the owner published
+// later. A message that comes before its grant is thus as good as one that comes after it, and one that comes long after
+// the grant was withdrawn is judged as on the day it was made. A malformed grant grants nothing.
+func (s *State) allowed(r *store.Reader, sender, owner string, sc scope, at place) (ok bool, err error) {
+	if sameAddress(sender, owner) {
 		return true, nil
 	}
-	row, err := r.Aggregate(owner, securityKey)
-	if err != nil || row == nil {
-		return false, err
-	}
-	var doc struct {
-		Authorizations []json.RawMessage `json:"authorizations"`
-	}
-	if json.Unmarshal(row.Content, &doc) != nil {
+	if !s.merges(owner) {
 		return false, nil
 	}
-	for _, raw := range doc.Authorizations {
+	err = r.Elements(owner, securityKey, func(e *store.Element) (more bool, err error) {
+		if e.Hash == at.hash {
+			return true, nil // grants nothing to itself
+		}
+		document, err := members(e.Content)
+		if err != nil {
+			return false, err
+		}
+		grants, has := document[authorizations]
+		ok = has && granted(grants, sender, sc)
+		return !ok && !(has && (place{e.ContentTime, e.Hash}).before(at)), nil
+	})
+	return ok, err
+}
+
+// sameAddress compares addresses as the network does when it asks who acts: without regard to case, on every chain.
+func sameAddress(a, b string) bool { return strings.EqualFold(a, b) }
+
+// granted reports whether a list of grants lets sender act.
+func granted(grants json.RawMessage, sender string, sc scope) bool {
+	var list []json.RawMessage
+	if json.Unmarshal(grants, &list) != nil {
+		return false
+	}
+	for _, raw := range list {
 		var g grant
-		if json.Unmarshal(raw, &g) == nil && strings.EqualFold(g.Address, sender) && g.covers(sc) {
-			return true, nil
+		if json.Unmarshal(raw, &g) == nil && sameAddress(g.Address, sender) && g.covers(sc) {
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 // permit refuses a message whose sender may not act for the owner of its content.
-func permit(r *store.Reader, it *Item) error {
-	return permitAs(r, it, it.Content.Base().Address, scopeOf(it.Message, it.Content))
+func (s *State) permit(r *store.Reader, it *Item) error {
+	return s.permitAs(r, it, it.Content.Base().Address, scopeOf(it.Message, it.Content))
 }
 
-func permitAs(r *store.Reader, it *Item, owner string, sc scope) error {
+func (s *State) permitAs(r *store.Reader, it *Item, owner string, sc scope) error {
 	if it.Accepted {
 		return nil
 	}
-	ok, err := allowed(r, it.Message.Sender, owner, sc)
-	if err != nil {
+	ok, err := s.allowed(r, it.Message.Sender, owner, sc, placeOf(it))
+	if err != nil || ok {
 		return err
 	}
-	if !ok {
-		return message.Errorf(message.ErrPermissionDenied, "%s is not allowed to act for %s: the owner must grant it in the aggregate %q",
-			it.Message.Sender, owner, securityKey)
-	}
-	return nil
+	refusal := message.Errorf(message.ErrPermissionDenied, "%s is not allowed to act for %s: the owner must grant it in the aggregate %q",
+		it.Message.Sender, owner, securityKey)
+	refusal.WaitsFor = []message.WaitKey{message.WaitGrant(owner)}
+	return refusal
 }

@@ -1,6 +1,8 @@
 // Package state decides what a message means: whether it is allowed, what it changes, what it lets go on. It is the only
-// writer of the tables that messages add up to, and what they add up to does not depend on the order of arrival: ties of
-// content time are broken by hash. Package intake is its only caller.
+// writer of the tables that messages add up to, and what they add up to does not depend on the order of arrival: every
+// message is judged at its place, which is its content time and between equal times its hash, by what comes before that
+// place, and judged again when something arrives late that changes it (docs/decisions). Package intake applies messages,
+// package upkeep settles accounts.
 package state
 
 import (
@@ -28,8 +30,8 @@ type State struct {
 	params *params.Network
 	now    func() time.Time
 
-	mu     sync.Mutex
-	prices priced // guarded by mu; the last price table, with the texts it was read from
+	mu    sync.Mutex
+	table priced // guarded by mu; the last price table, with the texts it was read from
 }
 
 // New returns a State.
@@ -55,11 +57,19 @@ type Item struct {
 
 // waive drops a refusal of a message that was accepted once.
 func (it *Item) waive(err error) error {
-	var refusal *message.Error
-	if it.Accepted && errors.As(err, &refusal) {
+	if it.Accepted && refusalOf(err) != nil {
 		return nil
 	}
 	return err
+}
+
+// refusalOf returns the refusal that an error is, nil when it is another error or none.
+func refusalOf(err error) *message.Error {
+	var refusal *message.Error
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return nil
 }
 
 // Effect is what applying a message did.
@@ -68,6 +78,7 @@ type Effect struct {
 	Duplicate bool              // it had been applied before; nothing changed
 	Wakes     []message.WaitKey // what came to be
 	Forgotten []message.Hash    // messages that are forgotten now
+	Undone    []message.Hash    // messages that were applied and are rejected now
 }
 
 // Needs lists the files that must be in the files table before Apply.
@@ -78,12 +89,26 @@ func (s *State) Needs(it *Item) []message.Hash {
 	return nil
 }
 
+// place is where a message stands in the order in which everything is folded.
+type place struct {
+	time float64 // content time
+	hash message.Hash
+}
+
+func placeOf(it *Item) place { return place{it.Content.Base().Time, it.Message.ItemHash} }
+
+func (p place) before(q place) bool { return p.time < q.time || p.time == q.time && p.hash < q.hash }
+
+// clock returns the time of the place, for what expires.
+func (p place) clock() message.Time { return message.TimeFromSeconds(p.time) }
+
 // change is what a message that is accepted does. Everything that can refuse it was checked when there is one.
 type change struct {
-	columns store.ContentColumns
-	payment *message.Payment
-	costs   *ledger.Costs
-	write   func(e *Effect) error
+	columns     store.ContentColumns
+	payment     *message.Payment
+	charge      *charge            // what it costs; nil when it costs nothing
+	forgottenBy []store.Forgetting // FORGETs that came first
+	write       func(w *work) error
 }
 
 // Apply applies a message (spec/ccn-core.md §2.5). A *message.Error says that it is refused and that nothing was written;
@@ -97,75 +122,79 @@ func (s *State) Apply(tx *store.Tx, it *Item) (*Effect, error) {
 	switch {
 	case status == "":
 	case signature != m.Signature:
-		return nil, message.Errorf(message.ErrInvalidSignature, "the message is known with another signature")
+		return nil, anotherSignature()
 	case status == message.StatusForgotten || status == message.StatusRemoved:
 		return nil, &message.Error{Code: message.ErrForgottenDuplicate}
 	default:
 		return &Effect{Status: status, Duplicate: true}, nil
 	}
-	c, err := s.decide(tx, it)
+	c, err := s.decide(tx.Reader, it)
 	if err != nil {
 		return nil, err
 	}
 	e := &Effect{Status: message.StatusProcessed, Wakes: []message.WaitKey{message.WaitMessage(m.ItemHash)}}
-	if err := s.write(tx, it, c, e); err != nil {
+	w := &work{state: s, tx: tx, effect: e}
+	if err := w.apply(it, c); err != nil {
 		return nil, err
+	}
+	if err := w.settle(); err != nil {
+		return nil, err
+	}
+	if len(c.forgottenBy) > 0 {
+		e.Status = message.StatusForgotten
 	}
 	return e, nil
 }
 
-// decide checks everything that can refuse the message.
-func (s *State) decide(tx *store.Tx, it *Item) (*change, error) {
+// Confirm keeps that a chain transaction anchored a copy of a message, whatever the state of the message. A copy with
+// another signature than the one that was applied is refused.
+func (s *State) Confirm(tx *store.Tx, m *message.Message, c store.Confirmation) error {
+	signature, status, err := tx.Signature(m.ItemHash)
+	switch {
+	case err != nil:
+		return err
+	case status != "" && signature != m.Signature:
+		return anotherSignature()
+	case status == message.StatusForgotten:
+		return nil
+	}
+	c.Signature = m.Signature
+	if err := tx.InsertConfirmation(m.ItemHash, c); err != nil {
+		return err
+	}
+	claim, err := tx.Claim(m.ItemHash)
+	if err != nil || claim == nil {
+		return err
+	}
+	return tx.TouchAccount(claim.Owner, claim.PaymentType, 0, "")
+}
+
+func anotherSignature() *message.Error {
+	return message.Errorf(message.ErrInvalidSignature, "the message is known with another signature")
+}
+
+// decide checks everything that can refuse the message, as if it were not applied yet.
+func (s *State) decide(r *store.Reader, it *Item) (*change, error) {
 	switch c := it.Content.(type) {
 	case *message.Post:
-		return s.post(tx, it, c)
+		return s.post(r, it, c)
 	case *message.Aggregate:
-		return s.aggregate(tx, it, c)
+		return s.aggregate(r, it, c)
 	case *message.Store:
-		return s.file(tx, it, c)
+		return s.file(r, it, c)
 	case *message.Program:
-		return s.program(tx, it, c)
+		return s.program(r, it, c)
 	case *message.Instance:
-		return s.instance(tx, it, c)
+		return s.instance(r, it, c)
 	case *message.VProgram:
-		return s.vprogram(tx, it, c)
+		return s.vprogram(r, it, c)
 	case *message.Forget:
-		return s.forget(tx, it, c)
+		return s.forget(r, it, c)
 	}
 	return nil, fmt.Errorf("message %s has content of type %T", it.Message.ItemHash, it.Content)
 }
 
-func (s *State) write(tx *store.Tx, it *Item, c *change, e *Effect) error {
-	m, base := it.Message, it.Content.Base()
-	row := &store.MessageRow{
-		Message: *m, Content: it.Raw, Size: it.Size, Status: message.StatusProcessed, ReceptionTime: it.ReceptionTime,
-		Owner: base.Address, ContentTime: base.Time,
-	}
-	if c.payment != nil {
-		row.PaymentType = (*string)(&c.payment.Type)
-	}
-	if err := tx.InsertMessage(row, &c.columns); err != nil {
-		return err
-	}
-	if m.ItemType != message.ItemInline {
-		if _, err := tx.PutFile(&store.FileRow{Hash: m.ItemHash, Size: it.Size, Type: store.FileTypeFile}); err != nil {
-			return err
-		}
-		pin := &store.PinRow{File: m.ItemHash, Type: store.PinContent, Owner: m.Sender, Message: m.ItemHash, Created: base.Time}
-		if err := tx.InsertPin(pin); err != nil {
-			return err
-		}
-	}
-	if err := putCosts(tx, m.ItemHash, base.Address, c.costs); err != nil {
-		return err
-	}
-	return c.write(e)
-}
-
 func putCosts(tx *store.Tx, h message.Hash, owner string, costs *ledger.Costs) error {
-	if costs == nil {
-		return nil
-	}
 	for _, line := range costs.Lines {
 		row := &store.CostRow{
 			Owner: owner, Hash: h, Type: line.Type, Name: line.Name, PaymentType: costs.PaymentType,
@@ -179,11 +208,6 @@ func putCosts(tx *store.Tx, h message.Hash, owner string, costs *ledger.Costs) e
 		}
 	}
 	return nil
-}
-
-// laterThan reports whether (t, h) comes after (u, g) in the order in which everything is folded.
-func laterThan(t float64, h message.Hash, u float64, g message.Hash) bool {
-	return t > u || t == u && h > g
 }
 
 // tags returns content.content.tags when it is a list of strings.

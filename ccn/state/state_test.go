@@ -181,6 +181,21 @@ func (w *world) dump() (text string) {
 	return text
 }
 
+func (w *world) forgottenBy(name string) (by []message.Hash) {
+	w.t.Helper()
+	err := w.db.Read(w.t.Context(), func(r *store.Reader) error {
+		f, err := r.Forgotten(hash(name))
+		if f != nil {
+			by = f.ForgottenBy
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return by
+}
+
 func (w *world) document(owner, key string) string {
 	w.t.Helper()
 	text := ""
@@ -311,9 +326,16 @@ func TestForgetOfAnAggregateTakesAllItsElements(t *testing.T) {
 	if got := w.document(alice, string(key)); got != "" {
 		t.Errorf("got %s", got)
 	}
-	g := forget(alice, 4)
-	g.Aggregates = []message.Hash{key}
-	w.refuses(message.ErrForgetNotFound, item("g", g))
+	unknown := forget(alice, 4)
+	unknown.Aggregates = []message.Hash{hash("another key")}
+	w.refuses(message.ErrForgetNotFound, item("g", unknown))
+	if effect, refusal := w.apply(item("e0", aggregate(alice, 0.5, string(key), `{"b":0}`))); refusal != nil || effect.Status != message.StatusForgotten {
+		t.Errorf("an element that came late: %+v, %v", effect, refusal)
+	}
+	w.must(item("e4", aggregate(alice, 4, string(key), `{"c":4}`)))
+	if got := w.document(alice, string(key)); got != `{"c":4} 4 4` {
+		t.Errorf("got %s", got)
+	}
 }
 
 func TestUnmergedOwnerHasNoDocument(t *testing.T) {
@@ -391,7 +413,10 @@ func TestForgetRules(t *testing.T) {
 	w.refuses(message.ErrPermissionDenied, item("f", forget(alice, 2, "unknown", "q")))
 	w.must(item("f", forget(alice, 2, "p", "p")))
 	w.refuses(message.ErrForgetForget, item("g", forget(alice, 3, "f")))
-	w.refuses(message.ErrForgetNotFound, item("g", forget(alice, 3, "p")))
+	w.must(item("again", forget(alice, 1.5, "p")))
+	if got := w.forgottenBy("p"); !slices.Equal(got, []message.Hash{hash("again"), hash("f")}) {
+		t.Errorf("forgotten by %v", got)
+	}
 }
 
 func TestGrants(t *testing.T) {
@@ -473,9 +498,9 @@ func TestBalancePosts(t *testing.T) {
 }
 
 func instance(owner string, t float64, parent string, payment message.PaymentType) *message.Instance {
-	c := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: hash(parent), UseLatest: true}, SizeMiB: 20480}}
+	c := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: hash(parent), UseLatest: true}, Persistence: "host", SizeMiB: 20480}}
 	c.BaseContent = base(owner, t)
-	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048}
+	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 1}
 	if payment != "" {
 		c.Payment = &message.Payment{Type: payment}
 	}
@@ -483,9 +508,11 @@ func instance(owner string, t float64, parent string, payment message.PaymentTyp
 }
 
 func program(owner string, t float64, code string, replaces string) *message.Program {
-	c := &message.Program{ProgramType: "vm-function", Code: message.Code{Ref: hash(code)}, Runtime: message.Runtime{Ref: hash(code)}}
+	c := &message.Program{
+		ProgramType: "vm-function", Code: message.Code{Ref: hash(code), Encoding: message.EncodingZip}, Runtime: message.Runtime{Ref: hash(code)},
+	}
 	c.BaseContent = base(owner, t)
-	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 128}
+	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 128, Seconds: 1}
 	c.AllowAmend = true
 	if replaces != "" {
 		h := string(hash(replaces))
@@ -583,7 +610,7 @@ func TestVerifiableProgramNeedsCreditsAndNoFiles(t *testing.T) {
 	w := newWorld(t, params.Devnet())
 	c := &message.VProgram{Runtime: message.VerifiedRuntime{Ref: hash("r")}}
 	c.BaseContent = base(alice, 1)
-	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048}
+	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 1}
 	w.refuses(message.ErrPaymentMethod, item("v", c))
 	c.Payment = &message.Payment{Type: message.PaymentCredit}
 	w.refuses(message.ErrCreditInsufficient, item("v", c))

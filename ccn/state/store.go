@@ -6,15 +6,15 @@ import (
 )
 
 // file decides on a STORE (spec/ccn-core.md §3.3).
-func (s *State) file(tx *store.Tx, it *Item, c *message.Store) (*change, error) {
+func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, error) {
 	h := it.Message.ItemHash
 	if c.FileHash.Kind() != c.FileType {
 		return nil, message.Errorf(message.ErrInvalidFormat, "item_type %q does not fit item_hash %q", c.FileType, c.FileHash)
 	}
-	if err := permit(tx.Reader, it); err != nil {
+	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
-	file, err := tx.File(c.FileHash)
+	file, err := r.File(c.FileHash)
 	if err != nil {
 		return nil, err
 	}
@@ -25,84 +25,160 @@ func (s *State) file(tx *store.Tx, it *Item, c *message.Store) (*change, error) 
 		}
 	}
 	tag := &store.TagRow{Tag: c.Tag(h), Owner: c.Address, File: c.FileHash, Message: h, ContentTime: c.Time}
-	if err := it.waive(checkVersion(tx.Reader, c)); err != nil {
+	if err := it.waive(checkVersion(r, c)); err != nil {
 		return nil, err
 	}
-	current, err := tx.Tag(tag.Tag)
+	current, err := r.Tag(tag.Tag)
 	if err != nil {
 		return nil, err
 	}
 	if current != nil && current.Owner != c.Address && !it.Accepted {
-		return nil, message.Errorf(message.ErrPermissionDenied, "only %s can store new versions of %s", current.Owner, tag.Tag)
+		return nil, onlyOwnerStores(current.Owner, tag.Tag)
 	}
+	small := file.Size <= s.params.MaxUnauthenticated
 	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
-	costs, err := s.charge(tx.Reader, it, held && file.Size <= s.params.MaxUnauthenticated)
+	beforeCredits := it.Message.Time < message.TimeFromSeconds(float64(s.params.CutOffs.CreditOnly))
+	charge, err := s.charge(r, it, small && held, small && (held || beforeCredits))
 	if err != nil {
 		return nil, err
 	}
-	ch := &change{payment: c.Payment, costs: costs}
+	ch := &change{payment: c.Payment, charge: charge}
 	ch.columns.ItemHash = (*string)(&c.FileHash)
 	if c.Ref != "" {
 		ch.columns.Ref = &c.Ref
 	}
-	ch.write = func(e *Effect) error {
+	ch.write = func(w *work) error {
 		pin := &store.PinRow{
 			File: c.FileHash, Type: store.PinMessage, Owner: c.Address, Message: h, Ref: ch.columns.Ref, Tag: &tag.Tag, Created: c.Time,
 		}
-		if err := tx.InsertPin(pin); err != nil {
+		if err := w.tx.InsertPin(pin); err != nil {
 			return err
 		}
-		e.Wakes = append(e.Wakes, message.WaitTag(tag.Tag))
-		if current != nil && !laterThan(c.Time, h, current.ContentTime, current.Message) {
+		w.wake(message.WaitTag(tag.Tag))
+		if c.Ref != "" {
+			if err := w.judgeUsers(tag.Tag, c.Time); err != nil {
+				return err
+			}
+		}
+		if current != nil && placeOf(it).before(place{current.ContentTime, current.Message}) {
 			return nil
 		}
-		return tx.PutTag(tag)
+		return w.tx.PutTag(tag)
 	}
 	return ch, nil
 }
 
-// checkVersion refuses a new version of what is not the first version of a file.
+func onlyOwnerStores(owner, tag string) *message.Error {
+	return message.Errorf(message.ErrPermissionDenied, "only %s can store new versions of %s", owner, tag)
+}
+
+// checkVersion refuses a new version of what is not the first version of a file. A first version that was forgotten or
+// removed can still have new ones.
 func checkVersion(r *store.Reader, c *message.Store) error {
 	target := message.Hash(c.Ref)
 	if target.Kind() == "" {
 		return nil
 	}
-	pin, err := r.Pin(target, store.PinMessage)
+	owner, ref, known, err := firstVersion(r, target)
 	switch {
 	case err != nil:
 		return err
-	case pin == nil:
+	case !known:
 		return &message.Error{
 			Code: message.ErrStoreRefNotFound, Errors: []any{c.Ref}, WaitsFor: []message.WaitKey{message.WaitMessage(target)},
 		}
-	case pin.Ref != nil:
+	case ref != nil:
 		return &message.Error{Code: message.ErrStoreUpdateUpdate}
+	case owner != c.Address:
+		return onlyOwnerStores(owner, c.Ref)
 	}
 	return nil
 }
 
-func (f *forgetting) forgetFile(h message.Hash) error {
-	return f.unpin(h, store.PinMessage)
+// firstVersion returns the owner and the ref of a STORE message that is applied, or was.
+func firstVersion(r *store.Reader, h message.Hash) (owner string, ref *string, known bool, err error) {
+	pin, err := r.Pin(h, store.PinMessage)
+	if err != nil || pin != nil {
+		if pin != nil {
+			owner, ref = pin.Owner, pin.Ref
+		}
+		return owner, ref, err == nil, err
+	}
+	forgotten, err := r.Forgotten(h)
+	if err != nil {
+		return "", nil, false, err
+	}
+	if forgotten != nil {
+		return forgotten.Owner, forgotten.ContentRef, forgotten.Message.Type == message.TypeStore, nil
+	}
+	removed, err := r.Removed(h)
+	if err != nil || removed == nil {
+		return "", nil, false, err
+	}
+	return removed.Owner, removed.ContentRef, removed.Message.Type == message.TypeStore, nil
 }
 
-// unpin gives up the pin that a message holds. A file without another pin is kept for the grace period.
-func (f *forgetting) unpin(h message.Hash, kind string) error {
-	pin, err := f.tx.Pin(h, kind)
-	if err != nil || pin == nil {
+// judgeUsers asks for the VMs that use the newest version under a tag to be judged again, when they are not older than a
+// version of content time t that came or went.
+func (w *work) judgeUsers(tag string, t float64) error {
+	vms, err := w.tx.VMsOf(tag)
+	if err != nil {
 		return err
 	}
-	if err := f.tx.DeletePin(h, kind); err != nil {
-		return err
+	for _, h := range vms {
+		vm, err := w.tx.VM(h)
+		if err != nil {
+			return err
+		}
+		if vm != nil && vm.ContentTime >= t {
+			w.judgeAgain(h)
+		}
 	}
-	if pin.Tag != nil {
-		if err := f.tx.RebuildTag(*pin.Tag); err != nil {
+	return nil
+}
+
+// eraseVersion gives up the file of a STORE message.
+func (w *work) eraseVersion(h message.Hash) error {
+	for _, kind := range []string{store.PinMessage, store.PinGrace} {
+		pin, err := w.tx.Pin(h, kind)
+		if err != nil {
+			return err
+		}
+		if pin == nil {
+			continue
+		}
+		if err := w.unpin(h, kind, pin.Created); err != nil {
+			return err
+		}
+		if pin.Tag == nil {
+			continue
+		}
+		// The oldest version stands for the time before it, so its end can concern every user.
+		if err := w.judgeUsers(*pin.Tag, 0); err != nil {
 			return err
 		}
 	}
-	pinned, err := f.tx.Pinned(pin.File)
+	return nil
+}
+
+// unpin gives up the pin that a message holds. A file without another pin is kept for the grace period.
+func (w *work) unpin(h message.Hash, kind string, created float64) error {
+	pin, err := w.tx.Pin(h, kind)
+	if err != nil || pin == nil {
+		return err
+	}
+	if err := w.tx.DeletePin(h, kind); err != nil {
+		return err
+	}
+	if pin.Tag != nil {
+		if err := w.tx.RebuildTag(*pin.Tag); err != nil {
+			return err
+		}
+	}
+	pinned, err := w.tx.Pinned(pin.File)
 	if err != nil || pinned {
 		return err
 	}
-	until := message.TimeFrom(f.state.now()) + message.Time(f.state.params.FileGracePeriod*1_000_000)
-	return f.tx.InsertPin(&store.PinRow{File: pin.File, Type: store.PinGrace, Created: f.time, DeleteBy: &until})
+	until := message.TimeFrom(w.state.now()) + message.Time(w.state.params.FileGracePeriod*1_000_000)
+	return w.tx.InsertPin(&store.PinRow{File: pin.File, Type: store.PinGrace, Created: created, DeleteBy: &until})
 }

@@ -28,12 +28,12 @@ type child struct {
 }
 
 // program decides on a PROGRAM (spec/ccn-core.md §3.4).
-func (s *State) program(tx *store.Tx, it *Item, c *message.Program) (*change, error) {
+func (s *State) program(r *store.Reader, it *Item, c *message.Program) (*change, error) {
 	needs := []reference{{c.Code.Ref, c.Code.UseLatest}, {c.Runtime.Ref, c.Runtime.UseLatest}}
 	if c.Data != nil {
 		needs = append(needs, reference{c.Data.Ref, c.Data.UseLatest != nil && *c.Data.UseLatest})
 	}
-	ch, err := s.executable(tx, it, &c.Executable, vmProgram, c.Persistent(), needs, nil)
+	ch, err := s.executable(r, it, &c.Executable, vmProgram, c.Persistent(), needs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -41,17 +41,17 @@ func (s *State) program(tx *store.Tx, it *Item, c *message.Program) (*change, er
 	return ch, nil
 }
 
-func (s *State) instance(tx *store.Tx, it *Item, c *message.Instance) (*change, error) {
+func (s *State) instance(r *store.Reader, it *Item, c *message.Instance) (*change, error) {
 	parent := reference{c.Rootfs.Parent.Ref, c.Rootfs.Parent.UseLatest}
 	name := "rootfs"
 	disks := []child{{&name, parent, c.Rootfs.SizeMiB}}
-	return s.executable(tx, it, &c.Executable, vmInstance, true, []reference{parent}, disks)
+	return s.executable(r, it, &c.Executable, vmInstance, true, []reference{parent}, disks)
 }
 
 // executable decides on what programs and instances share. What needs lists cannot be forgotten while the VM is there;
 // neither can immutable volumes.
-func (s *State) executable(tx *store.Tx, it *Item, e *message.Executable, kind string, persistent bool, needs []reference, disks []child) (*change, error) {
-	if err := permit(tx.Reader, it); err != nil {
+func (s *State) executable(r *store.Reader, it *Item, e *message.Executable, kind string, persistent bool, needs []reference, disks []child) (*change, error) {
+	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
 	for _, v := range e.Volumes {
@@ -73,22 +73,23 @@ func (s *State) executable(tx *store.Tx, it *Item, e *message.Executable, kind s
 		if v.Kind == message.VolumePersistent && v.Parent != nil {
 			parent := reference{v.Parent.Ref, v.Parent.UseLatest}
 			needs, disks = append(needs, parent), append(disks, child{v.Name, parent, v.SizeMiB})
+			row.Parents = append(row.Parents, parent.ref)
 		}
 	}
-	if err := it.waive(checkReferences(tx.Reader, needs)); err != nil {
+	if err := it.waive(checkReferences(r, needs)); err != nil {
 		return nil, err
 	}
-	if err := it.waive(checkSizes(tx.Reader, disks)); err != nil {
+	if err := it.waive(checkSizes(sizesAt{r, placeOf(it)}, disks)); err != nil {
 		return nil, err
 	}
-	if err := it.waive(checkReplaces(tx.Reader, e)); err != nil {
+	if err := it.waive(checkReplaces(r, e)); err != nil {
 		return nil, err
 	}
-	costs, err := s.charge(tx.Reader, it, false)
+	charge, err := s.charge(r, it, false, false)
 	if err != nil {
 		return nil, err
 	}
-	return &change{payment: e.Payment, costs: costs, write: func(*Effect) error { return tx.InsertVM(row) }}, nil
+	return &change{payment: e.Payment, charge: charge, write: func(w *work) error { return w.tx.InsertVM(row) }}, nil
 }
 
 func checkReferences(r *store.Reader, needs []reference) error {
@@ -129,7 +130,7 @@ type tooSmall struct {
 	VolumeSize int64        `json:"volume_size"`
 }
 
-func checkSizes(r *store.Reader, disks []child) error {
+func checkSizes(r sizesAt, disks []child) error {
 	for _, d := range disks {
 		file, size, ok, err := r.ReferencedFile(d.parent.ref, d.parent.latest)
 		if err != nil {
@@ -165,11 +166,11 @@ func checkReplaces(r *store.Reader, e *message.Executable) error {
 }
 
 // vprogram decides on a V-PROGRAM (spec/ccn-core.md §3.5): its files are pinned by hash and need not be there.
-func (s *State) vprogram(tx *store.Tx, it *Item, c *message.VProgram) (*change, error) {
-	if err := permit(tx.Reader, it); err != nil {
+func (s *State) vprogram(r *store.Reader, it *Item, c *message.VProgram) (*change, error) {
+	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
-	costs, err := s.charge(tx.Reader, it, false)
+	charge, err := s.charge(r, it, false, false)
 	if err != nil {
 		return nil, err
 	}
@@ -183,5 +184,17 @@ func (s *State) vprogram(tx *store.Tx, it *Item, c *message.VProgram) (*change, 
 	if c.Requirements != nil && c.Requirements.Node != nil {
 		row.NodeHash = (*string)(c.Requirements.Node.NodeHash)
 	}
-	return &change{payment: c.Payment, costs: costs, write: func(*Effect) error { return tx.InsertVM(row) }}, nil
+	return &change{payment: c.Payment, charge: charge, write: func(w *work) error { return w.tx.InsertVM(row) }}, nil
+}
+
+// eraseVM deletes a VM. The files that it used can be forgotten from now on.
+func (w *work) eraseVM(h message.Hash) error {
+	refs, err := w.tx.VMRefs(h)
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		w.wake(message.WaitUnused(ref))
+	}
+	return w.tx.DeleteVM(h)
 }

@@ -8,7 +8,7 @@ import (
 
 // Statuses of a claim. Those in force count against the funds of the owner.
 const (
-	ClaimRefused   = "refused" // for want of funds; the message is rejected
+	ClaimRefused   = "refused" // for want of funds; the message is rejected and has no row
 	ClaimProcessed = "processed"
 	ClaimRemoving  = "removing"
 	ClaimRemoved   = "removed"
@@ -23,10 +23,12 @@ type ClaimRow struct {
 	ContentTime float64
 	Need        string // decimal text: ALEPH to hold, or credits for the least time that they must last
 	MustPay     bool   // false: accepted without funds, although it counts
-	Removable   bool   // false: kept when funds are short
+	Exempt      bool   // kept when funds are short
+	Time        message.Time
 	Status      string
-	Ended       *float64 // content time of the FORGET that ended it, with EndedBy
-	EndedBy     *message.Hash
+	Ended       *float64 // content time of the FORGET that ended it, or when it was removed
+	EndedBy     message.Hash
+	Height      *int64 // at which it was first anchored on Ethereum; nil when it was not
 }
 
 // AccountRow is what the claims of an owner that are paid for in one way add up to.
@@ -49,26 +51,29 @@ type BalanceStatement struct {
 	Balance     string // decimal text in ALEPH
 }
 
-const claimColumns = `SELECT item_hash, owner, payment_type, content_time, need, must_pay, removable, status, ended, ended_by FROM claims `
+const claimColumns = `SELECT c.item_hash, c.owner, c.payment_type, c.content_time, c.need, c.must_pay, c.exempt, c.time, c.status, c.ended,
+	COALESCE(c.ended_by, ''), (SELECT MIN(f.height) FROM confirmations f JOIN messages m ON m.item_hash = f.item_hash
+		AND COALESCE(m.signature, '') = f.signature WHERE f.item_hash = c.item_hash AND f.chain = 'ETH') FROM claims c `
 
 func scanClaim(rows *sql.Rows, c *ClaimRow) error {
-	var mustPay, removable int64
-	err := rows.Scan(&c.Hash, &c.Owner, &c.PaymentType, &c.ContentTime, &c.Need, &mustPay, &removable, &c.Status, &c.Ended, &c.EndedBy)
-	c.MustPay, c.Removable = mustPay != 0, removable != 0
+	var mustPay, exempt int64
+	err := rows.Scan(&c.Hash, &c.Owner, &c.PaymentType, &c.ContentTime, &c.Need, &mustPay, &exempt, &c.Time, &c.Status, &c.Ended,
+		&c.EndedBy, &c.Height)
+	c.MustPay, c.Exempt = mustPay != 0, exempt != 0
 	return err
 }
 
-// Claims lists the claims of an owner that are paid for in one way, ended and refused ones among them, in the order in
-// which they are folded.
+// Claims lists the claims of an owner that are paid for in one way, ended ones among them, in the order in which they are
+// folded.
 func (r *Reader) Claims(owner string, payment message.PaymentType) ([]ClaimRow, error) {
-	rows, err := r.rows(claimColumns+`WHERE owner = ? AND payment_type = ? ORDER BY content_time, item_hash`, owner, string(payment))
+	rows, err := r.rows(claimColumns+`WHERE c.owner = ? AND c.payment_type = ? ORDER BY c.content_time, c.item_hash`, owner, string(payment))
 	list, err := collect(rows, err, scanClaim)
 	return list, wrap(err, "read claims of %s", owner)
 }
 
 // Claim returns the claim of a message, nil when it has none.
 func (r *Reader) Claim(h message.Hash) (*ClaimRow, error) {
-	rows, err := r.rows(claimColumns+`WHERE item_hash = ?`, string(h))
+	rows, err := r.rows(claimColumns+`WHERE c.item_hash = ?`, string(h))
 	list, err := collect(rows, err, scanClaim)
 	if err != nil || len(list) == 0 {
 		return nil, wrap(err, "read claim of %s", h)
@@ -76,7 +81,7 @@ func (r *Reader) Claim(h message.Hash) (*ClaimRow, error) {
 	return &list[0], nil
 }
 
-// ClaimsSince lists the claims with a content time after t, by hash.
+// ClaimsSince lists the messages of the claims with a content time of t or later.
 func (r *Reader) ClaimsSince(t float64) ([]message.Hash, error) {
 	list, err := r.hashes(`SELECT item_hash FROM claims WHERE content_time >= ? ORDER BY item_hash`, t)
 	return list, wrap(err, "list claims since %v", t)
@@ -84,12 +89,11 @@ func (r *Reader) ClaimsSince(t float64) ([]message.Hash, error) {
 
 // PutClaim stores a claim.
 func (tx *Tx) PutClaim(c *ClaimRow) error {
-	return wrap(tx.exec(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, removable, status, ended, ended_by)
-		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET payment_type = excluded.payment_type, need = excluded.need,
-		must_pay = excluded.must_pay, removable = excluded.removable, status = excluded.status, ended = excluded.ended,
-		ended_by = excluded.ended_by`,
-		string(c.Hash), c.Owner, string(c.PaymentType), c.ContentTime, c.Need, integer(c.MustPay), integer(c.Removable), c.Status,
-		c.Ended, (*string)(c.EndedBy)), "store claim of %s", c.Hash)
+	return wrap(tx.exec(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, exempt, time, status, ended, ended_by)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET need = excluded.need, must_pay = excluded.must_pay,
+		exempt = excluded.exempt, status = excluded.status, ended = excluded.ended, ended_by = excluded.ended_by`,
+		string(c.Hash), c.Owner, string(c.PaymentType), c.ContentTime, c.Need, integer(c.MustPay), integer(c.Exempt), int64(c.Time), c.Status,
+		c.Ended, optional(string(c.EndedBy))), "store claim of %s", c.Hash)
 }
 
 // DeleteClaim deletes the claim of a message that was never accepted.
@@ -141,6 +145,21 @@ func (r *Reader) BalanceStatements(address string) ([]BalanceStatement, error) {
 		return rows.Scan(&b.Address, &b.Chain, &b.ContentTime, &b.Message, &b.Height, &b.Balance)
 	})
 	return list, wrap(err, "read balances of %s", address)
+}
+
+// LastBalance returns the place of the last publication of a balance of an address; 0 and "" when there is none.
+func (r *Reader) LastBalance(address string) (t float64, h message.Hash, err error) {
+	_, err = found(r.row(`SELECT content_time, item_hash FROM balance_history WHERE address = ? ORDER BY content_time DESC, item_hash DESC LIMIT 1`,
+		address), &t, &h)
+	return t, h, wrap(err, "read last balance of %s", address)
+}
+
+// TouchAccount notes an event at the place (t, h) in an account, if there is one, so that its funds are looked at.
+func (tx *Tx) TouchAccount(owner string, payment message.PaymentType, t float64, h message.Hash) error {
+	return wrap(tx.exec(`UPDATE accounts SET check_at = 0,
+		last_time = CASE WHEN last_time < ? OR last_time = ? AND last_hash < ? THEN ? ELSE last_time END,
+		last_hash = CASE WHEN last_time < ? OR last_time = ? AND last_hash < ? THEN ? ELSE last_hash END
+		WHERE owner = ? AND payment_type = ?`, t, t, string(h), t, t, t, string(h), string(h), owner, string(payment)), "touch account %s", owner)
 }
 
 // ThinBalanceStatements deletes statements before t that repeat the one before them and are repeated by the one after, and

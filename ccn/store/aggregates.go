@@ -65,6 +65,13 @@ func (r *Reader) HasElements(owner, key string) (bool, error) {
 	return ok, wrap(err, "read elements of aggregate %s of %s", key, owner)
 }
 
+// ElementsBefore lists the elements of a key that come before (t, h).
+func (r *Reader) ElementsBefore(owner, key string, t float64, h message.Hash) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM aggregate_elements WHERE owner = ? AND key = ?
+		AND (content_time < ? OR content_time = ? AND item_hash < ?) ORDER BY content_time, item_hash`, owner, key, t, t, string(h))
+	return list, wrap(err, "list elements of aggregate %s of %s", key, owner)
+}
+
 // Elements calls visit with the elements of a key from the newest to the oldest by (content time, hash), until it returns
 // false.
 func (r *Reader) Elements(owner, key string, visit func(*Element) (more bool, err error)) error {

@@ -141,6 +141,11 @@ func (tx *Tx) InsertCreditTransfer(c *CreditTransfer) error {
 		"store credit transfer %s/%d", c.Ref, c.Entry)
 }
 
+// DeleteCreditTransfers deletes what a POST asked to transfer.
+func (tx *Tx) DeleteCreditTransfers(ref message.Hash) error {
+	return wrap(tx.exec(`DELETE FROM credit_transfers WHERE credit_ref = ?`, string(ref)), "delete credit transfers of %s", ref)
+}
+
 // PutCreditLot stores what is left of a grant.
 func (tx *Tx) PutCreditLot(address string, l *CreditLot) error {
 	return wrap(tx.exec(`INSERT INTO credit_lots (address, credit_ref, credit_index, amount_remaining, expiration_date, content_time) VALUES (?,?,?,?,?,?)

@@ -117,6 +117,19 @@ func (r *Reader) AggregateForgettings(owner, key string, t float64, h message.Ha
 	return list, wrap(err, "read who forgot aggregate %s of %s", key, owner)
 }
 
+// ForgottenElements lists the forgotten elements of a key that come before (t, h).
+func (r *Reader) ForgottenElements(owner, key string, t float64, h message.Hash) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM forgotten_messages WHERE owner = ? AND content_key = ?
+		AND (content_time < ? OR content_time = ? AND item_hash < ?) ORDER BY item_hash`, owner, key, t, t, string(h))
+	return list, wrap(err, "list forgotten elements of aggregate %s of %s", key, owner)
+}
+
+// ForgottenAmendments lists the forgotten amendments of a post.
+func (r *Reader) ForgottenAmendments(original message.Hash) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM forgotten_messages WHERE content_ref = ? AND content_type = 'amend' ORDER BY item_hash`, string(original))
+	return list, wrap(err, "list forgotten amendments of %s", original)
+}
+
 // RemovedRow is what remains of a message whose owner could not pay for it.
 type RemovedRow struct {
 	Message       message.Message // without ItemContent

@@ -103,10 +103,11 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
 		first_confirmed_at, first_confirmed_height)
 		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,
-		(SELECT MIN(time) FROM confirmations WHERE item_hash = ?), (SELECT MIN(height) FROM confirmations WHERE item_hash = ?)) RETURNING id`,
+		(SELECT MIN(time) FROM confirmations WHERE item_hash = ? AND signature = ?),
+		(SELECT MIN(height) FROM confirmations WHERE item_hash = ? AND signature = ?)) RETURNING id`,
 		string(e.ItemHash), string(e.Type), string(e.Chain), e.Sender, optional(e.Signature), string(e.ItemType), text, content, int64(e.Time), e.Channel,
 		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType,
-		string(e.ItemHash), string(e.ItemHash)).Scan(&m.ID)
+		string(e.ItemHash), e.Signature, string(e.ItemHash), e.Signature).Scan(&m.ID)
 	if err != nil {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}
@@ -120,6 +121,12 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	}
 	tx.tallies.countTerms(e.Sender, e.Type, e.Channel, c.Type, 1)
 	return nil
+}
+
+// DelegatedSince lists the applied messages of an owner with a content time of t or later that another address signed.
+func (r *Reader) DelegatedSince(owner string, t float64) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM messages WHERE owner = ? AND content_time >= ? AND sender <> owner ORDER BY item_hash`, owner, t)
+	return list, wrap(err, "list messages for %s", owner)
 }
 
 // SetMessageStatus moves an applied message between processed and removing.

@@ -74,6 +74,18 @@ const (
 	noRetries     = math.MaxInt32
 )
 
+// WaitedFor returns the keys with a prefix that rejected messages wait for.
+func (r *Reader) WaitedFor(prefix message.WaitKey) (map[message.WaitKey]bool, error) {
+	rows, err := r.rows(`SELECT DISTINCT wait_key FROM rejected_waits WHERE wait_key >= ? AND wait_key < ?`,
+		string(prefix), string(prefix)+"\U0010FFFF")
+	list, err := collect(rows, err, func(rows *sql.Rows, key *message.WaitKey) error { return rows.Scan(key) })
+	keys := make(map[message.WaitKey]bool, len(list))
+	for _, key := range list {
+		keys[key] = true
+	}
+	return keys, wrap(err, "list what rejected messages wait for")
+}
+
 // revive lets the rejected messages that wait for any of keys come back, as pending messages that are due now. It
 // returns how many.
 func (tx *Tx) revive(keys []message.WaitKey, now message.Time) (int64, error) {

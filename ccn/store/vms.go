@@ -40,6 +40,12 @@ func (r *Reader) VMsOf(ref string) ([]message.Hash, error) {
 	return list, wrap(err, "read VMs that use %s", ref)
 }
 
+// VMRefs lists the files that a VM uses.
+func (r *Reader) VMRefs(h message.Hash) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT ref FROM vm_refs WHERE vm_hash = ? ORDER BY ref`, string(h))
+	return list, wrap(err, "read files of VM %s", h)
+}
+
 // Replacements lists the programs that are new versions of h.
 func (r *Reader) Replacements(h message.Hash) ([]message.Hash, error) {
 	list, err := r.hashes(`SELECT item_hash FROM vms WHERE replaces = ? ORDER BY item_hash`, string(h))

@@ -1,0 +1,382 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/apd/v3"
+
+	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// account is what is known of the funds of an owner for one way to pay.
+type account struct {
+	row  store.AccountRow
+	last place // of the newest event
+}
+
+// accountOf reads an account; one that does not exist yet is empty.
+func accountOf(r *store.Reader, owner string, payment message.PaymentType) (*account, error) {
+	row, err := r.Account(owner, payment)
+	if err != nil {
+		return nil, err
+	}
+	if row != nil {
+		return &account{*row, place{row.LastTime, row.LastHash}}, nil
+	}
+	a := &account{row: store.AccountRow{Owner: owner, PaymentType: payment, Used: "0"}}
+	if payment == message.PaymentCredit {
+		a.last, err = lastCredit(r, owner)
+	} else {
+		a.last.time, a.last.hash, err = r.LastBalance(owner)
+	}
+	return a, err
+}
+
+// checkFunds decides whether the account covers a claim (spec/ccn-core.md §5.7). When something is known that comes after
+// the claim, the account is replayed with it, and ch says what the claim pushes out.
+func (s *State) checkFunds(r *store.Reader, ch *charge) error {
+	claim := ch.claim
+	a, err := accountOf(r, claim.Owner, claim.PaymentType)
+	if err != nil {
+		return err
+	}
+	at := place{claim.ContentTime, claim.Hash}
+	if ch.late = !a.last.before(at); !claim.MustPay {
+		return nil
+	}
+	if !ch.late {
+		has, err := s.funds(r, claim.Owner, claim.PaymentType, at)
+		if err != nil {
+			return err
+		}
+		required, err := ledger.Sum(a.row.Used, claim.Need)
+		if err != nil {
+			return err
+		}
+		if has.Cmp(required) < 0 {
+			return s.short(claim, required, has)
+		}
+		return nil
+	}
+	claims, replay, err := s.replay(r, claim.Owner, claim.PaymentType, claim)
+	if err != nil {
+		return err
+	}
+	if replay.Verdicts[claim.Hash].Status == store.ClaimRefused {
+		required, err := ledger.Sum(replay.Used.Text('f'), claim.Need)
+		if err != nil {
+			return err
+		}
+		return s.short(claim, required, replay.Has)
+	}
+	for _, c := range claims {
+		if c.Hash != claim.Hash && replay.Verdicts[c.Hash].Status == store.ClaimRefused {
+			ch.evicted = append(ch.evicted, c.Hash)
+		}
+	}
+	return nil
+}
+
+// funds returns what an account has at a place after which nothing of it is known.
+func (s *State) funds(r *store.Reader, owner string, payment message.PaymentType, at place) (*apd.Decimal, error) {
+	if payment != message.PaymentCredit {
+		return Holding(r, owner)
+	}
+	credits, err := r.Credits(owner, at.clock())
+	return apd.New(credits, 0), err
+}
+
+// replay replays an account, with one more claim, or with another version of one, when extra is not nil.
+func (s *State) replay(r *store.Reader, owner string, payment message.PaymentType, extra *store.ClaimRow) ([]store.ClaimRow, *ledger.Replay, error) {
+	rows, err := r.Claims(owner, payment)
+	if err != nil {
+		return nil, nil, err
+	}
+	if extra != nil {
+		rows = slices.DeleteFunc(rows, func(c store.ClaimRow) bool { return c.Hash == extra.Hash })
+		rows = append(rows, *extra)
+	}
+	claims := make([]ledger.Claim, len(rows))
+	for i := range rows {
+		if claims[i], err = s.ledgerClaim(&rows[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	var funds []ledger.Funds
+	if payment == message.PaymentCredit {
+		history, err := r.CreditHistory(owner)
+		if err != nil {
+			return nil, nil, err
+		}
+		funds = ledger.CreditFunds(history, message.TimeFrom(s.now()))
+	} else {
+		statements, err := r.BalanceStatements(owner)
+		if err == nil {
+			funds, err = ledger.HeldFunds(statements)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	out, err := ledger.Settle(claims, funds, message.Time(s.params.RemovalGracePeriod*1_000_000), message.TimeFrom(s.now()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("account %s: %w", owner, err)
+	}
+	return rows, out, nil
+}
+
+// ledgerClaim says under which rules a claim falls. Whether it may be removed depends on when it was anchored, or made when
+// it was not (spec/ccn-core.md §5.10).
+func (s *State) ledgerClaim(row *store.ClaimRow) (ledger.Claim, error) {
+	need, _, err := apd.NewFromString(row.Need)
+	if err != nil {
+		return ledger.Claim{}, fmt.Errorf("need of %s: %w", row.Hash, err)
+	}
+	cut := s.params.CutOffs
+	paid := row.Time >= message.TimeFromSeconds(float64(cut.StorageAndProgramCost))
+	if row.Height != nil {
+		paid = *row.Height >= cut.StorageAndProgramHeight
+	}
+	c := ledger.Claim{Hash: row.Hash, Time: row.ContentTime, Need: need, MustPay: row.MustPay, Removable: paid && !row.Exempt}
+	if row.Ended != nil {
+		c.Ended, c.EndTime, c.EndHash = true, *row.Ended, row.EndedBy
+	}
+	return c, nil
+}
+
+// open enters an accepted message into the account of its owner.
+func (w *work) open(it *Item, ch *charge) error {
+	if err := putCosts(w.tx, it.Message.ItemHash, it.Content.Base().Address, ch.costs); err != nil || ch.claim == nil {
+		return err
+	}
+	if err := w.tx.PutClaim(ch.claim); err != nil {
+		return err
+	}
+	if err := w.use(ch.claim, ch.claim.Need, "0", ch.late); err != nil {
+		return err
+	}
+	w.judgeAgain(ch.evicted...)
+	return nil
+}
+
+// reprice replaces what a message costs.
+func (w *work) reprice(it *Item, ch *charge) error {
+	h := it.Message.ItemHash
+	if err := w.tx.DeleteCosts(h); err != nil {
+		return err
+	}
+	if err := putCosts(w.tx, h, it.Content.Base().Address, ch.costs); err != nil || ch.claim == nil {
+		return err
+	}
+	old, err := w.tx.Claim(h)
+	if err != nil || old == nil || old.Need == ch.claim.Need {
+		return err
+	}
+	claim := *old
+	claim.Need = ch.claim.Need
+	if err := w.tx.PutClaim(&claim); err != nil {
+		return err
+	}
+	w.wake(message.WaitFunds(claim.Owner))
+	w.judgeAgain(ch.evicted...)
+	return w.use(&claim, claim.Need, old.Need, true)
+}
+
+// close ends the claim of a message: at the place of a FORGET, or as if it had never been when by is nil.
+func (w *work) close(h message.Hash, by *store.Forgetting) error {
+	claim, err := w.tx.Claim(h)
+	if err != nil || claim == nil || claim.Ended != nil {
+		return err
+	}
+	if by == nil {
+		err = w.tx.DeleteClaim(h)
+	} else {
+		claim.Status, claim.Ended, claim.EndedBy = store.ClaimForgotten, &by.ContentTime, by.By
+		err = w.tx.PutClaim(claim)
+	}
+	if err != nil {
+		return err
+	}
+	w.wake(message.WaitFunds(claim.Owner))
+	if err := w.use(claim, "0", claim.Need, true); err != nil || by == nil {
+		return err
+	}
+	return w.tx.TouchAccount(claim.Owner, claim.PaymentType, by.ContentTime, by.By)
+}
+
+// use changes what an account uses. check says that its funds are to be looked at.
+func (w *work) use(claim *store.ClaimRow, more, less string, check bool) error {
+	a, err := accountOf(w.tx.Reader, claim.Owner, claim.PaymentType)
+	if err != nil {
+		return err
+	}
+	if a.row.Used, err = ledger.Exchange(a.row.Used, more, less); err != nil {
+		return err
+	}
+	if at := (place{claim.ContentTime, claim.Hash}); a.last.before(at) {
+		a.last = at
+	}
+	a.row.LastTime, a.row.LastHash = a.last.time, a.last.hash
+	if check {
+		a.row.CheckAt = new(message.Time)
+	}
+	return w.tx.PutAccount(&a.row)
+}
+
+// SettleAccount looks at the funds of an account as they are now: what cannot be paid is removed after the grace period,
+// what can be paid again recovers (spec/ccn-core.md §5.10).
+func (s *State) SettleAccount(tx *store.Tx, owner string, payment message.PaymentType) (*Effect, error) {
+	row, err := tx.Account(owner, payment)
+	if err != nil || row == nil {
+		return &Effect{}, err
+	}
+	rows, replay, err := s.replay(tx.Reader, owner, payment, nil)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{state: s, tx: tx, effect: &Effect{}}
+	changed := false
+	for i := range rows {
+		if c := &rows[i]; c.Ended == nil {
+			moved, err := w.turn(c, replay.Verdicts[c.Hash])
+			if err != nil {
+				return nil, err
+			}
+			changed = changed || moved
+		}
+	}
+	if err := w.settle(); err != nil {
+		return nil, err
+	}
+	if row, err = tx.Account(owner, payment); err != nil || row == nil {
+		return w.effect, err
+	}
+	row.CheckAt = replay.Next
+	if payment == message.PaymentCredit {
+		next, err := s.nextExpiry(tx.Reader, owner)
+		if err != nil {
+			return nil, err
+		}
+		row.CheckAt = sooner(row.CheckAt, next)
+	}
+	if changed {
+		w.wake(message.WaitFunds(owner))
+		row.CheckAt = new(message.Time) // what was decided may free funds for others
+	}
+	return w.effect, tx.PutAccount(row)
+}
+
+func sooner(a, b *message.Time) *message.Time {
+	if a == nil || b != nil && *b < *a {
+		return b
+	}
+	return a
+}
+
+// nextExpiry returns when the next of the credits of an owner expire.
+func (s *State) nextExpiry(r *store.Reader, owner string) (*message.Time, error) {
+	lots, err := r.CreditLots(owner)
+	now := message.TimeFrom(s.now())
+	var next *message.Time
+	for i := range lots {
+		if e := lots[i].Expiration; e != nil && *e > now {
+			next = sooner(next, e)
+		}
+	}
+	return next, err
+}
+
+// turn moves a claim to the status that the account gives it. It reports whether that is another one.
+func (w *work) turn(c *store.ClaimRow, v ledger.Verdict) (bool, error) {
+	if v.Status == c.Status {
+		return false, nil
+	}
+	m, err := w.tx.Message(c.Hash)
+	if err != nil || m == nil {
+		return false, err
+	}
+	switch v.Status {
+	case store.ClaimRefused:
+		w.judgeAgain(c.Hash)
+		return true, nil
+	case store.ClaimProcessed:
+		err = w.recover(m)
+	case store.ClaimRemoving:
+		err = w.startRemoving(m, v.Since)
+	case store.ClaimRemoved:
+		return true, w.remove(m, c, v.Since)
+	}
+	if err != nil {
+		return false, err
+	}
+	c.Status = v.Status
+	return true, w.tx.PutClaim(c)
+}
+
+// startRemoving starts the grace period of a message at since.
+func (w *work) startRemoving(m *store.MessageRow, since message.Time) error {
+	h := m.Message.ItemHash
+	if err := w.tx.SetMessageStatus(h, message.StatusRemoving); err != nil || m.Message.Type != message.TypeStore {
+		return err
+	}
+	until := since + message.Time(w.state.params.RemovalGracePeriod*1_000_000)
+	return w.repin(h, store.PinMessage, store.PinGrace, &until)
+}
+
+// recover takes back a removal that has not ended yet.
+func (w *work) recover(m *store.MessageRow) error {
+	h := m.Message.ItemHash
+	if err := w.tx.SetMessageStatus(h, message.StatusProcessed); err != nil || m.Message.Type != message.TypeStore {
+		return err
+	}
+	return w.repin(h, store.PinGrace, store.PinMessage, nil)
+}
+
+// repin changes the kind of the pin of a STORE message, and the version that its tag names with it.
+func (w *work) repin(h message.Hash, from, to string, until *message.Time) error {
+	pin, err := w.tx.Pin(h, from)
+	if err != nil || pin == nil {
+		return err
+	}
+	if err := w.tx.DeletePin(h, from); err != nil {
+		return err
+	}
+	pin.Type, pin.DeleteBy = to, until
+	if err := w.tx.InsertPin(pin); err != nil || pin.Tag == nil {
+		return err
+	}
+	w.wake(message.WaitTag(*pin.Tag))
+	return w.tx.RebuildTag(*pin.Tag)
+}
+
+// remove replaces a message whose grace period ended by what must remain of it.
+func (w *work) remove(m *store.MessageRow, c *store.ClaimRow, at message.Time) error {
+	row := &store.RemovedRow{
+		Message: m.Message, Owner: m.Owner, PaymentType: string(cmp.Or(c.PaymentType, message.PaymentHold)), RemovedAt: at,
+		ReceptionTime: m.ReceptionTime, ContentTime: m.ContentTime,
+	}
+	var err error
+	if row.Size, row.ContentRef, err = w.stored(m); err != nil {
+		return err
+	}
+	if err := w.tx.InsertRemoved(row); err != nil {
+		return err
+	}
+	// The grace period of its file is over as well.
+	if err := w.tx.DeletePin(m.Message.ItemHash, store.PinGrace); err != nil {
+		return err
+	}
+	if err := w.erase(m); err != nil {
+		return err
+	}
+	ended := at.Seconds()
+	c.Status, c.Ended = store.ClaimRemoved, &ended
+	if err := w.tx.PutClaim(c); err != nil {
+		return err
+	}
+	return w.use(c, "0", c.Need, true)
+}

@@ -1,0 +1,400 @@
+package state
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+const (
+	creditProvider = "ALEPH" // of what is no purchase
+	methodExpense  = "credit_expense"
+	methodTransfer = "credit_transfer"
+)
+
+// creditPost is a POST that moves credits (spec/ccn-core.md §5.9).
+type creditPost struct {
+	kind    string
+	minted  bool // a transfer by who may grant: its sender is not debited
+	sender  string
+	entries []ledger.CreditEntry
+	at      place
+}
+
+// credits reads a POST that moves credits; nil when it is none, or by somebody who may not. A transfer of what the sender
+// does not have at its place is refused; it comes back when that changes.
+func (s *State) credits(r *store.Reader, it *Item, c *message.Post) (*creditPost, error) {
+	trusted := s.params.Credits
+	if !slices.Contains(trusted.PostTypes, c.PostType) || emptyJSON(c.Content) {
+		return nil, nil
+	}
+	if channels := trusted.Channels; len(channels) > 0 && (it.Message.Channel == nil || !slices.Contains(channels, *it.Message.Channel)) {
+		return nil, nil
+	}
+	p := &creditPost{kind: c.PostType, minted: trusted.Trusts(c.Address), sender: c.Address, at: placeOf(it)}
+	switch p.kind {
+	case ledger.CreditTransfer:
+	case ledger.CreditDistribution, ledger.CreditExpense:
+		if !p.minted {
+			return nil, nil
+		}
+	default:
+		return nil, nil
+	}
+	scale := int64(1)
+	if c.Time < float64(s.params.CutOffs.CreditPrecision) {
+		scale = 10_000
+	}
+	var err error
+	if p.entries, err = ledger.ParseCredits(p.kind, c.Content, scale); err != nil {
+		return nil, message.Errorf(message.ErrInvalidFormat, "%v", err)
+	}
+	if p.kind == ledger.CreditTransfer {
+		return p, p.checkTransfer(r)
+	}
+	return p, nil
+}
+
+func (p *creditPost) checkTransfer(r *store.Reader) error {
+	recipients := map[string]bool{}
+	var sum int64
+	for _, e := range p.entries {
+		switch {
+		case e.Address == p.sender:
+			return message.Errorf(message.ErrInvalidFormat, "credits cannot be transferred to their sender")
+		case recipients[e.Address]:
+			return message.Errorf(message.ErrInvalidFormat, "%s is named twice", e.Address)
+		}
+		recipients[e.Address] = true
+		if sum += e.Amount; sum < 0 {
+			return message.Errorf(message.ErrInvalidFormat, "the amounts are too large")
+		}
+	}
+	if p.minted {
+		return nil
+	}
+	lots, err := lotsAt(r, p.sender, p.at)
+	if err != nil {
+		return err
+	}
+	if has := ledger.Spendable(lots, p.at.clock()); has < sum {
+		return creditsMissing(p.sender, sum, has)
+	}
+	return nil
+}
+
+func creditsMissing(sender string, sum, has int64) *message.Error {
+	refusal := message.Errorf(message.ErrInvalidFormat, "the transfer needs %d credits, %s has %d", sum, sender, has)
+	refusal.WaitsFor = []message.WaitKey{message.WaitFunds(sender)}
+	return refusal
+}
+
+// lotsAt returns what is left of the grants of an address just before a place.
+func lotsAt(r *store.Reader, address string, at place) ([]store.CreditLot, error) {
+	last, err := lastCredit(r, address)
+	if err != nil {
+		return nil, err
+	}
+	if last.before(at) {
+		return r.CreditLots(address)
+	}
+	return foldedAt(r, address, at)
+}
+
+// foldedAt is lotsAt while the grants of the address are not folded yet.
+func foldedAt(r *store.Reader, address string, at place) ([]store.CreditLot, error) {
+	history, err := r.CreditHistory(address)
+	if err != nil {
+		return nil, err
+	}
+	n := slices.IndexFunc(history, func(row store.CreditRow) bool { return !(place{row.ContentTime, row.Ref}).before(at) })
+	if n < 0 {
+		n = len(history)
+	}
+	return ledger.FoldCredits(history[:n]), nil
+}
+
+func lastCredit(r *store.Reader, address string) (place, error) {
+	t, ref, err := r.LastCredit(address)
+	return place{t, ref}, err
+}
+
+// move does what a POST says, and moves again what was moved after its place.
+func (w *work) move(p *creditPost) error {
+	f := w.creditFold()
+	rows := p.rows
+	if p.kind == ledger.CreditTransfer && !p.minted {
+		for i, e := range p.entries {
+			err := w.tx.InsertCreditTransfer(&store.CreditTransfer{
+				Ref: p.at.hash, Entry: int64(i), Sender: p.sender, Recipient: e.Address, Amount: e.Amount, Expiration: e.Expiration, ContentTime: p.at.time,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		lots, err := lotsAt(w.tx.Reader, p.sender, p.at)
+		if err != nil {
+			return err
+		}
+		rows = func() []store.CreditRow { return p.transferRows(lots) }
+	}
+	if err := f.insert(rows(), p.at); err != nil {
+		return err
+	}
+	return f.finish(p.at)
+}
+
+// takeBack undoes a transfer.
+func (w *work) takeBack(h message.Hash, at place) error {
+	f := w.creditFold()
+	rows, err := w.tx.CreditRows(h)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		f.dirty[row.Address], f.moved[row.Address] = true, true
+	}
+	if err := w.tx.DeleteCredits(h); err != nil {
+		return err
+	}
+	if err := w.tx.DeleteCreditTransfers(h); err != nil {
+		return err
+	}
+	return f.finish(at)
+}
+
+// creditFold is a change of credits at work.
+type creditFold struct {
+	*work
+	now   message.Time
+	dirty map[string]bool // addresses whose grants are to be folded again
+	moved map[string]bool // addresses whose credits changed
+}
+
+func (w *work) creditFold() *creditFold {
+	return &creditFold{work: w, now: message.TimeFrom(w.state.now()), dirty: map[string]bool{}, moved: map[string]bool{}}
+}
+
+// finish folds again what the change at a place calls for, and looks at the accounts that it funds.
+func (f *creditFold) finish(at place) error {
+	if err := f.refoldFrom(at); err != nil {
+		return err
+	}
+	waited, err := f.tx.WaitedFor(message.WaitFunds(""))
+	if err != nil {
+		return err
+	}
+	for _, address := range slices.Sorted(maps.Keys(f.moved)) {
+		if err := f.tx.TouchAccount(address, message.PaymentCredit, at.time, at.hash); err != nil {
+			return err
+		}
+		if key := message.WaitFunds(address); waited[key] {
+			f.wake(key)
+		}
+	}
+	return nil
+}
+
+func text(s string) *string { return &s }
+
+// rows returns the movements of a distribution, an expense, or a transfer that takes from nobody.
+func (p *creditPost) rows() []store.CreditRow {
+	rows := make([]store.CreditRow, len(p.entries))
+	for i, e := range p.entries {
+		row := store.CreditRow{
+			Ref: p.at.hash, Index: int64(i), ContentTime: p.at.time, Address: e.Address, Amount: e.Amount, Expiration: e.Expiration,
+			Price: e.Price, BonusAmount: e.BonusAmount, TxHash: e.TxHash, Token: e.Token, Chain: e.Chain, Provider: e.Provider,
+			Origin: e.Origin, OriginRef: e.Ref, PaymentMethod: e.PaymentMethod, ExpenseCount: e.Count, ExpenseSizeMiB: e.SizeMiB,
+		}
+		switch p.kind {
+		case ledger.CreditExpense:
+			row.Amount, row.Provider, row.PaymentMethod = -e.Amount, text(creditProvider), text(methodExpense)
+		case ledger.CreditTransfer:
+			row.Provider, row.PaymentMethod, row.Origin = text(creditProvider), text(methodTransfer), &p.sender
+		}
+		rows[i] = row
+	}
+	return rows
+}
+
+// transferRows returns the movements of a transfer out of lots, from which it takes what it moves: of each entry what the
+// recipient gets, by date of expiry, then what the sender gives.
+func (p *creditPost) transferRows(lots []store.CreditLot) []store.CreditRow {
+	var rows []store.CreditRow
+	add := func(address, origin string, amount int64, expiration *message.Time) {
+		rows = append(rows, store.CreditRow{
+			Ref: p.at.hash, Index: int64(len(rows)), ContentTime: p.at.time, Address: address, Amount: amount, Expiration: expiration,
+			Provider: text(creditProvider), PaymentMethod: text(methodTransfer), Origin: text(origin),
+		})
+	}
+	for _, e := range p.entries {
+		for _, slice := range ledger.Transferred(ledger.Drain(lots, e.Amount, p.at.clock()), e.Expiration) {
+			add(e.Address, p.sender, slice.Amount, slice.Expiration)
+		}
+		add(p.sender, e.Address, -e.Amount, nil)
+	}
+	return rows
+}
+
+// insert stores movements. Those that are the newest of their address are applied to what is left of its grants; the
+// grants of other addresses are to be folded again.
+func (f *creditFold) insert(rows []store.CreditRow, at place) error {
+	newest := map[string]bool{}
+	for i := range rows {
+		row := &rows[i]
+		row.LastUpdate = f.now
+		if _, known := newest[row.Address]; !known {
+			last, err := lastCredit(f.tx.Reader, row.Address)
+			if err != nil {
+				return err
+			}
+			newest[row.Address] = last.before(at)
+			f.moved[row.Address] = true
+		}
+	}
+	for i := range rows {
+		row := &rows[i]
+		if err := f.tx.InsertCredit(row); err != nil {
+			return err
+		}
+		if !newest[row.Address] {
+			f.dirty[row.Address] = true
+			continue
+		}
+		if err := f.apply(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply applies the newest movement of an address.
+func (f *creditFold) apply(row *store.CreditRow) error {
+	if row.Amount > 0 {
+		return f.tx.PutCreditLot(row.Address, &store.CreditLot{
+			Ref: row.Ref, Index: row.Index, Remaining: row.Amount, Expiration: row.Expiration, ContentTime: row.ContentTime,
+		})
+	}
+	lots, err := f.tx.CreditLots(row.Address)
+	if err != nil {
+		return err
+	}
+	before := slices.Clone(lots)
+	ledger.Drain(lots, -row.Amount, message.TimeFromSeconds(row.ContentTime))
+	for i := range lots {
+		if lots[i].Remaining != before[i].Remaining {
+			if err := f.tx.PutCreditLot(row.Address, &lots[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refoldFrom folds the grants of the dirty addresses again, and with them every transfer out of them that comes after a
+// place, one after the other in the order of the fold. A transfer that its sender can no longer cover moves nothing.
+func (f *creditFold) refoldFrom(after place) error {
+	for {
+		next, err := f.nextTransfer(after)
+		if err != nil {
+			return err
+		}
+		if next == nil {
+			break
+		}
+		after = next.at
+		covered, err := f.transferAgain(next)
+		if err != nil {
+			return err
+		}
+		if !covered {
+			f.judgeAgain(next.at.hash)
+		}
+	}
+	for address := range f.dirty {
+		history, err := f.tx.CreditHistory(address)
+		if err != nil {
+			return err
+		}
+		if err := f.tx.DeleteCreditLots(address); err != nil {
+			return err
+		}
+		for _, lot := range ledger.FoldCredits(history) {
+			if err := f.tx.PutCreditLot(address, &lot); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nextTransfer returns the first transfer after a place whose sender is dirty, nil when there is none.
+func (f *creditFold) nextTransfer(after place) (*creditPost, error) {
+	var next *creditPost
+	for sender := range f.dirty {
+		entries, err := f.tx.CreditTransfersFrom(sender, after.time, after.hash)
+		if err != nil {
+			return nil, err
+		}
+		entries = slices.DeleteFunc(entries, func(e store.CreditTransfer) bool { return e.Ref == after.hash && e.ContentTime == after.time })
+		if len(entries) == 0 {
+			continue
+		}
+		at := place{entries[0].ContentTime, entries[0].Ref}
+		if next != nil && !at.before(next.at) {
+			continue
+		}
+		next = &creditPost{kind: ledger.CreditTransfer, sender: sender, at: at}
+		for _, e := range entries {
+			if e.Ref == at.hash {
+				next.entries = append(next.entries, ledger.CreditEntry{Address: e.Recipient, Amount: e.Amount, Expiration: e.Expiration})
+			}
+		}
+	}
+	return next, nil
+}
+
+// transferAgain replaces the movements of a transfer by those that follow from what its sender has at its place.
+func (f *creditFold) transferAgain(p *creditPost) (covered bool, err error) {
+	lots, err := foldedAt(f.tx.Reader, p.sender, p.at)
+	if err != nil {
+		return false, err
+	}
+	var sum int64
+	for _, e := range p.entries {
+		sum += e.Amount
+	}
+	var rows []store.CreditRow
+	if covered = ledger.Spendable(lots, p.at.clock()) >= sum; covered {
+		rows = p.transferRows(lots)
+	}
+	old, err := f.tx.CreditRows(p.at.hash)
+	if err != nil {
+		return false, err
+	}
+	if slices.EqualFunc(old, rows, sameMovement) {
+		return covered, nil
+	}
+	if err := f.tx.DeleteCredits(p.at.hash); err != nil {
+		return false, err
+	}
+	for _, row := range slices.Concat(old, rows) {
+		f.dirty[row.Address], f.moved[row.Address] = true, true
+	}
+	for i := range rows {
+		rows[i].LastUpdate = f.now
+		if err := f.tx.InsertCredit(&rows[i]); err != nil {
+			return false, fmt.Errorf("fold transfer %s again: %w", p.at.hash, err)
+		}
+	}
+	return covered, nil
+}
+
+func sameMovement(a, b store.CreditRow) bool {
+	sameExpiry := a.Expiration == b.Expiration || a.Expiration != nil && b.Expiration != nil && *a.Expiration == *b.Expiration
+	return a.Address == b.Address && a.Amount == b.Amount && a.Index == b.Index && sameExpiry
+}

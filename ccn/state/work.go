@@ -1,0 +1,196 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// work is what one message, or one look at an account, brings about: its own effects, and what follows from them for
+// messages that were applied before.
+type work struct {
+	state  *State
+	tx     *store.Tx
+	effect *Effect
+
+	again []message.Hash        // applied messages to be judged again
+	stale map[aggregateKey]bool // aggregates to be folded again
+}
+
+type aggregateKey struct{ owner, key string }
+
+// apply writes a message that was accepted.
+func (w *work) apply(it *Item, c *change) error {
+	m, base := it.Message, it.Content.Base()
+	row := &store.MessageRow{
+		Message: *m, Content: it.Raw, Size: it.Size, Status: message.StatusProcessed, ReceptionTime: it.ReceptionTime,
+		Owner: base.Address, ContentTime: base.Time,
+	}
+	if c.payment != nil {
+		row.PaymentType = (*string)(&c.payment.Type)
+	}
+	if err := w.tx.InsertMessage(row, &c.columns); err != nil {
+		return err
+	}
+	if m.ItemType != message.ItemInline {
+		if _, err := w.tx.PutFile(&store.FileRow{Hash: m.ItemHash, Size: it.Size, Type: store.FileTypeFile}); err != nil {
+			return err
+		}
+		pin := &store.PinRow{File: m.ItemHash, Type: store.PinContent, Owner: m.Sender, Message: m.ItemHash, Created: base.Time}
+		if err := w.tx.InsertPin(pin); err != nil {
+			return err
+		}
+	}
+	if c.charge != nil {
+		if err := w.open(it, c.charge); err != nil {
+			return err
+		}
+	}
+	if err := c.write(w); err != nil {
+		return err
+	}
+	for i := range c.forgottenBy {
+		if err := w.forget(m.ItemHash, &c.forgottenBy[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) wake(keys ...message.WaitKey) { w.effect.Wakes = append(w.effect.Wakes, keys...) }
+
+// judgeAgain asks for messages to be judged again.
+func (w *work) judgeAgain(hashes ...message.Hash) { w.again = append(w.again, hashes...) }
+
+// settle follows what was done until nothing more follows from it.
+func (w *work) settle() error {
+	for {
+		if err := w.refold(); err != nil {
+			return err
+		}
+		if len(w.again) == 0 {
+			return nil
+		}
+		h := w.again[0]
+		w.again = w.again[1:]
+		if err := w.judge(h); err != nil {
+			return err
+		}
+	}
+}
+
+// judge decides again on a message that was applied, and undoes it when it would be refused now.
+func (w *work) judge(h message.Hash) error {
+	m, err := w.tx.Message(h)
+	if err != nil || m == nil {
+		return err
+	}
+	content, err := message.ParseContent(m.Message.Type, m.Content)
+	if err != nil {
+		return nil // accepted under other rules: it stays
+	}
+	it := &Item{Message: &m.Message, Content: content, Raw: m.Content, Size: m.Size, ReceptionTime: m.ReceptionTime}
+	c, err := w.state.decide(w.tx.Reader, it)
+	if refusal := refusalOf(err); refusal != nil {
+		return w.undo(m, content, refusal)
+	}
+	if err != nil || c.charge == nil {
+		return err
+	}
+	return w.reprice(it, c.charge)
+}
+
+// undo takes back a message that was accepted before something older came that speaks against it. It is rejected, as on
+// the nodes that had that before, and what needs it is judged again.
+func (w *work) undo(m *store.MessageRow, content message.Content, refusal *message.Error) error {
+	h := m.Message.ItemHash
+	if m.Message.Type == message.TypeForget {
+		return nil // what is forgotten is gone
+	}
+	if err := w.judgeDependants(h); err != nil {
+		return err
+	}
+	if err := w.erase(m); err != nil {
+		return err
+	}
+	if err := w.close(h, nil); err != nil {
+		return err
+	}
+	if p, ok := content.(*message.Post); ok && p.PostType == ledger.CreditTransfer {
+		if err := w.takeBack(h, placeAt(m)); err != nil {
+			return err
+		}
+	}
+	if a, ok := content.(*message.Aggregate); ok && a.Key == securityKey {
+		delegated, err := w.tx.DelegatedSince(a.Address, 0)
+		if err != nil {
+			return err
+		}
+		w.judgeAgain(delegated...)
+	}
+	envelope, err := m.Message.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("encode message %s: %w", h, err)
+	}
+	row := &store.RejectedRow{
+		Hash: h, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime, Verified: true,
+		WaitsFor: refusal.WaitsFor,
+	}
+	if m.Message.ItemType != message.ItemInline {
+		row.Content = m.Content
+	}
+	w.effect.Undone = append(w.effect.Undone, h)
+	w.wake(message.WaitRefused(h))
+	return w.tx.PutRejected(row)
+}
+
+// judgeDependants asks for everything that refers to a message to be judged again: amendments, new versions, VMs.
+func (w *work) judgeDependants(h message.Hash) error {
+	for _, list := range []func() ([]message.Hash, error){
+		func() ([]message.Hash, error) { return w.tx.Amendments(h) },
+		func() ([]message.Hash, error) { return w.tx.Versions(string(h)) },
+		func() ([]message.Hash, error) { return w.tx.VMsOf(string(h)) },
+		func() ([]message.Hash, error) { return w.tx.Replacements(h) },
+	} {
+		hashes, err := list()
+		if err != nil {
+			return err
+		}
+		for _, d := range hashes {
+			if d != h {
+				w.judgeAgain(d)
+			}
+		}
+	}
+	return nil
+}
+
+// erase deletes a message with everything that it changed, except what it costs its owner, which close ends.
+func (w *work) erase(m *store.MessageRow) error {
+	h := m.Message.ItemHash
+	var err error
+	switch m.Message.Type {
+	case message.TypePost:
+		err = w.erasePost(h)
+	case message.TypeAggregate:
+		err = w.eraseElement(h)
+	case message.TypeStore:
+		err = w.eraseVersion(h)
+	case message.TypeProgram, message.TypeInstance, message.TypeVProgram:
+		err = w.eraseVM(h)
+	}
+	if err == nil {
+		err = w.unpin(h, store.PinContent, m.ContentTime)
+	}
+	if err == nil {
+		err = w.tx.DeleteCosts(h)
+	}
+	if err == nil {
+		err = w.tx.DeleteMessage(h)
+	}
+	return err
+}
+
+func placeAt(m *store.MessageRow) place { return place{m.ContentTime, m.Message.ItemHash} }
