@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/aleph-im/aleph-go/ccn"
+	"github.com/aleph-im/aleph-go/ccn/backup"
 	"github.com/aleph-im/aleph-go/internal/config"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature"
@@ -81,6 +82,9 @@ func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	if cfg.Authority, err = readAccount(o.AuthorityKey); err != nil {
 		return fmt.Errorf("authority-key-file: %w", err)
+	}
+	if err := backup.Unfinished(o.DataDir); err != nil {
+		return err
 	}
 	stop, err := servePprof(o.PprofListen, log)
 	if err != nil {

@@ -22,11 +22,15 @@ const usage = `alephd runs nodes of the Aleph network.
 
   alephd ccn [options]         run a core node
   alephd ccn config [options]  print the options in force and where each comes from
+  alephd ccn check [options]   verify the data of a core node, which may be running
+  alephd ccn backup DEST       copy the data of a core node, which may be running
+  alephd ccn restore SRC       fill an empty data folder from a backup
+  alephd ccn import            take in the messages of another core node or of a file
   alephd crn [options]         run a compute node
   alephd crn config [options]  the same for a compute node
   alephd version               print the version
 
-alephd ccn --help and alephd crn --help list the options.
+Each command lists its options with --help.
 `
 
 func main() {
@@ -39,6 +43,14 @@ func main() {
 	}
 }
 
+// ccnCommands are the commands below alephd ccn.
+var ccnCommands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) error{
+	"check":   runCheck,
+	"backup":  runBackup,
+	"restore": runRestore,
+	"import":  runImport,
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(stdout, usage)
@@ -46,6 +58,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	switch args[0] {
 	case "ccn":
+		if len(args) > 1 {
+			if command := ccnCommands[args[1]]; command != nil {
+				return command(ctx, args[2:], stdout, stderr)
+			}
+		}
 		return runCCN(ctx, args[1:], stdout, stderr)
 	case "crn":
 		return runCRN(ctx, args[1:], stdout, stderr)
