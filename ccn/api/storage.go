@@ -2,210 +2,153 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	"mime"
-	"mime/multipart"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
-	"github.com/aleph-im/aleph-go/ccn/ledger"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
-	"github.com/aleph-im/aleph-go/signature"
 )
 
-// metadata is the part of an upload that pays for it: a signed STORE message.
-type metadata struct {
-	Message json.RawMessage `json:"message"`
-	Sync    *bool           `json:"sync"`
+func (a *API) storageRoutes() routes {
+	return routes{
+		"POST /api/v0/storage/add_file":              a.addFile,
+		"POST /api/v0/storage/add_json":              a.addJSON,
+		"GET /api/v0/storage/raw/{hash}":             a.rawFile,
+		"GET /api/v0/storage/{hash}":                 a.encodedFile,
+		"GET /api/v0/storage/limits.json":            a.getLimits,
+		"GET /api/v0/storage/by-message-hash/{hash}": a.fileOfMessage,
+		"GET /api/v0/storage/by-ref/{ref}":           a.fileOfRef,
+		"GET /api/v0/storage/by-ref/{address}/{ref}": a.fileOfRef,
+		"GET /api/v0/storage/metadata/{hash}":        a.fileMetadata,
+		"GET /api/v0/storage/count/{hash}":           a.countPins,
+	}
+}
+
+// accepted is the answer to an upload.
+type accepted struct {
+	Status string       `json:"status"`
+	Hash   message.Hash `json:"hash"`
 }
 
 // addFile stores a file, streamed to disk while it is hashed (ccn-api §8.1).
 func (a *API) addFile(w http.ResponseWriter, r *http.Request) error {
-	kind, fields, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if kind != "multipart/form-data" {
-		limit := a.cfg.Params.MaxUnauthenticated
-		hash, size, err := a.cfg.Files.Put(r.Context(), http.MaxBytesReader(w, r.Body, limit), limit)
-		if err != nil {
-			return a.uploadFault(err, limit)
-		}
-		return a.keepUnpaid(w, r.Context(), hash, size)
+	if err := plainBody(r); err != nil {
+		return err
 	}
-	var meta *metadata
-	var hash message.Hash
-	var size int64
-	found := false
-	parts := multipart.NewReader(r.Body, fields["boundary"])
-	for {
-		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	boundary, isForm := multipartFields(r)
+	free := a.cfg.Params.MaxUnauthenticated
+	if !isForm {
+		hash, size, err := a.cfg.Files.Put(r.Context(), http.MaxBytesReader(w, r.Body, free), free)
 		if err != nil {
-			return refuse(http.StatusBadRequest, "400: upload ended early or is malformed: %v", err)
+			return uploadFault(err, free)
 		}
-		switch part.FormName() {
-		case "file":
-			if hash, size, err = a.cfg.Files.Put(r.Context(), part, a.cfg.Params.MaxFile); err != nil {
-				return a.uploadFault(err, a.cfg.Params.MaxFile)
-			}
-			found = true
-		case "metadata":
-			raw, err := io.ReadAll(io.LimitReader(part, maxBody))
-			if err != nil {
-				return refuse(http.StatusBadRequest, "400: upload ended early: %v", err)
-			}
-			meta = &metadata{}
-			if err := json.Unmarshal(raw, meta); err != nil || len(meta.Message) == 0 || meta.Sync == nil {
-				return refuse(http.StatusUnprocessableEntity, "422: Could not decode metadata: want {\"message\": <STORE message>, \"sync\": <bool>}")
-			}
-		}
+		return a.replyUnpaid(w, r, &upload{hash: hash, size: size})
 	}
+	var u upload
+	f, err := readForm(w, r, boundary, a.cfg.Params.MaxFile, func(part io.Reader) (err error) {
+		u.hash, u.size, err = a.cfg.Files.Put(r.Context(), part, a.cfg.Params.MaxFile)
+		return err
+	})
 	switch {
-	case !found:
+	case err != nil:
+		return err
+	case !f.found:
 		return refuse(http.StatusBadRequest, "400: File should be sent as FormData or Raw Upload")
-	case meta == nil && size > a.cfg.Params.MaxUnauthenticated:
-		return a.uploadFault(files.ErrTooLarge, a.cfg.Params.MaxUnauthenticated)
-	case meta == nil:
-		return a.keepUnpaid(w, r.Context(), hash, size)
+	case f.metadata == nil && u.size > free:
+		return tooLarge(free)
+	case f.metadata == nil:
+		return a.replyUnpaid(w, r, &u)
 	}
-	return a.keepPaid(w, r.Context(), meta, hash, size)
+	p, err := readPayment(f.metadata)
+	if err != nil {
+		return err
+	}
+	if p.content.FileHash != u.hash {
+		return refuse(http.StatusUnprocessableEntity, "422: File hash does not match (%s != %s)", u.hash, p.content.FileHash)
+	}
+	status, err := a.pay(r.Context(), p, &u, u.size)
+	if err != nil {
+		return err
+	}
+	return reply(w, status, accepted{"success", u.hash})
 }
 
-func (a *API) uploadFault(err error, limit int64) error {
-	var tooLarge *http.MaxBytesError
-	if errors.Is(err, files.ErrTooLarge) || errors.As(err, &tooLarge) {
-		return refuse(http.StatusRequestEntityTooLarge, "Maximum request body size %d exceeded.", limit)
+func (a *API) replyUnpaid(w http.ResponseWriter, r *http.Request, u *upload) error {
+	if err := a.keep(r.Context(), u); err != nil {
+		return err
 	}
-	if errors.Is(err, files.ErrFull) {
-		return refuse(http.StatusInsufficientStorage, "507: the node's disk is full, the file was not stored: %v", err)
-	}
-	return err
+	return reply(w, http.StatusOK, accepted{"success", u.hash})
 }
 
-// keepUnpaid pins a file for the grace period.
-func (a *API) keepUnpaid(w http.ResponseWriter, ctx context.Context, hash message.Hash, size int64) error {
-	now := time.Now()
-	deleteBy := message.TimeFrom(now.Add(time.Duration(a.cfg.Params.FileGracePeriod) * time.Second))
-	err := a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		if _, err := tx.PutFile(&store.FileRow{Hash: hash, Size: size, Type: store.FileTypeFile}); err != nil {
-			return err
-		}
-		return tx.InsertPin(&store.PinRow{File: hash, Type: store.PinGrace, Created: message.TimeFrom(now).Seconds(), DeleteBy: &deleteBy})
-	})
-	if err != nil {
-		return err
-	}
-	if err := a.cfg.Intake.FileArrived(ctx, hash); err != nil {
-		return err
-	}
-	return reply(w, http.StatusOK, map[string]any{"status": "success", "hash": hash})
-}
-
-// keepPaid checks that the signed STORE message is for this file and can be paid, records the file and takes the message.
-func (a *API) keepPaid(w http.ResponseWriter, ctx context.Context, meta *metadata, hash message.Hash, size int64) error {
-	m, content, err := message.Parse(meta.Message)
-	if err != nil {
-		return refuse(http.StatusUnprocessableEntity, "422: Invalid store message content: %v", err)
-	}
-	if err := signature.Default().Verify(m); err != nil {
-		return &fault{status: http.StatusForbidden}
-	}
-	file, ok := content.(*message.Store)
-	if !ok {
-		return refuse(http.StatusUnprocessableEntity, "422: Invalid store message content: want an inline STORE message, got %s", m.Type)
-	}
-	if file.FileHash != hash {
-		return refuse(http.StatusUnprocessableEntity, "422: File hash does not match (%s != %s)", hash, file.FileHash)
-	}
-	affordable := true
-	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		if _, err := tx.PutFile(&store.FileRow{Hash: hash, Size: size, Type: store.FileTypeFile}); err != nil {
-			return err
-		}
-		affordable, err = a.affordable(tx.Reader, m.ItemHash, file, size)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if !affordable {
-		return &fault{status: http.StatusPaymentRequired}
-	}
-	if err := a.cfg.Intake.FileArrived(ctx, hash); err != nil {
-		return err
-	}
-	_, status, err := a.submit(ctx, meta.Message, *meta.Sync)
-	if err != nil {
-		return err
-	}
-	return reply(w, status, map[string]any{"status": "success", "hash": hash})
-}
-
-// affordable tells whether the tokens that the owner holds cover the file beside all that they cover already. Small files
-// are free to who holds, and credits are checked when the message is applied.
-func (a *API) affordable(r *store.Reader, hash message.Hash, file *message.Store, size int64) (bool, error) {
-	if ledger.PaymentType(file) != message.PaymentHold || size <= a.cfg.Params.MaxUnauthenticated {
-		return true, nil
-	}
-	costs, err := a.costs(r, hash, file)
-	if err != nil {
-		return false, err
-	}
-	total, err := costs.Total()
-	if err != nil {
-		return false, err
-	}
-	held, locked, err := holdings(r, file.Address)
-	if err != nil {
-		return false, err
-	}
-	cost, ok := new(big.Rat).SetString(ledger.Text(total))
-	if !ok {
-		return false, fmt.Errorf("cost of %s is not a number: %s", hash, total)
-	}
-	return held.Cmp(cost.Add(cost, locked)) >= 0, nil
-}
-
-// addJSON stores a JSON value in canonical form: compact, members sorted (ccn-api §8.3).
+// addJSON stores a JSON value in canonical form (ccn-api §8.3).
 func (a *API) addJSON(w http.ResponseWriter, r *http.Request) error {
+	return a.putJSON(w, r, a.cfg.Files)
+}
+
+func (a *API) putJSON(w http.ResponseWriter, r *http.Request, to files.Store) error {
+	if err := plainBody(r); err != nil {
+		return err
+	}
+	// A value takes many times its text in memory.
+	select {
+	case a.parsing <- struct{}{}:
+		defer func() { <-a.parsing }()
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
 	limit := a.cfg.Params.MaxUnauthenticated
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
-		return err
+		return uploadFault(err, limit)
 	}
 	canonical, err := canonicalJSON(body)
 	if err != nil {
 		return refuse(http.StatusUnprocessableEntity, "422: the body is not JSON: %v", err)
 	}
-	hash, size, err := a.cfg.Files.Put(r.Context(), bytes.NewReader(canonical), int64(len(canonical)))
+	hash, size, err := to.Put(r.Context(), bytes.NewReader(canonical), 0)
 	if err != nil {
-		return a.uploadFault(err, limit)
+		return uploadFault(err, limit)
 	}
-	return a.keepUnpaid(w, r.Context(), hash, size)
+	return a.replyUnpaid(w, r, &upload{hash: hash, size: size})
 }
 
-// file finds a stored file by the hash in the path.
+// hashForm reports whether text has the length and the beginning of a hash. Its other characters do not matter here: what
+// is no hash names no known file.
+func hashForm(text string) bool {
+	switch n := utf8.RuneCountInString(text); {
+	case n == 64:
+		return true
+	case n >= 44 && n <= 46:
+		return strings.HasPrefix(text, "Qm")
+	case n == 59:
+		return strings.HasPrefix(text, "bafy")
+	}
+	return false
+}
+
+// file finds a known file by the hash in the path.
 func (a *API) file(r *http.Request, refusal string) (*store.FileRow, error) {
-	hash, err := message.ParseHash(r.PathValue("hash"))
-	if err != nil {
+	hash := r.PathValue("hash")
+	if !hashForm(hash) {
 		return nil, refuse(http.StatusBadRequest, "%s", refusal)
 	}
 	var row *store.FileRow
-	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		row, err = rd.File(hash)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	if message.Hash(hash).Kind() != "" {
+		err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+			row, err = rd.File(message.Hash(hash))
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	if row == nil {
 		return nil, refuse(http.StatusNotFound, "Not found")
@@ -213,29 +156,78 @@ func (a *API) file(r *http.Request, refusal string) (*store.FileRow, error) {
 	return row, nil
 }
 
-// rawFile serves the bytes of a file (ccn-api §8.4).
+// storeOf returns the store that holds files with such a name; nil when the node has none.
+func (a *API) storeOf(h message.Hash) files.Store {
+	if h.Kind() != message.ItemIPFS {
+		return a.cfg.Files
+	}
+	if a.cfg.IPFS == nil {
+		return nil
+	}
+	return a.cfg.IPFS
+}
+
+// rawFile serves the bytes of a file, or a folder as an archive (ccn-api §8.4). Of files it also serves ranges.
 func (a *API) rawFile(w http.ResponseWriter, r *http.Request) error {
 	row, err := a.file(r, "Invalid hash")
 	if err != nil {
 		return err
 	}
+	if row.Type == store.FileTypeDir {
+		return a.rawFolder(w, r, row.Hash)
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Length", strconv.FormatInt(row.Size, 10))
-	h.Set("Accept-Ranges", "none")
+	h.Set("Accept-Ranges", "bytes")
 	if r.Method == http.MethodHead {
+		h.Set("Content-Length", strconv.FormatInt(row.Size, 10))
 		return nil
 	}
-	f, _, err := a.cfg.Files.Open(r.Context(), row.Hash)
-	if errors.Is(err, files.ErrNotFound) {
-		h.Del("Content-Length")
-		return refuse(http.StatusNotFound, "Not found")
-	}
+	f, err := a.open(r, row.Hash, "Not found")
 	if err != nil {
+		h.Del("Accept-Ranges")
 		return err
 	}
 	defer f.Close()
-	_, _ = io.Copy(w, f) // too late for another answer; the client sees a short body
+	http.ServeContent(w, r, "", time.Time{}, f)
+	return nil
+}
+
+// open opens a known file. That its bytes are missing is a 404 with the text.
+func (a *API) open(r *http.Request, hash message.Hash, missing string) (io.ReadSeekCloser, error) {
+	from := a.storeOf(hash)
+	if from == nil {
+		return nil, refuse(http.StatusNotFound, "%s", missing)
+	}
+	f, _, err := from.Open(r.Context(), hash)
+	if errors.Is(err, files.ErrNotFound) {
+		return nil, refuse(http.StatusNotFound, "%s", missing)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open file %s: %w", hash, err)
+	}
+	return f, nil
+}
+
+// rawFolder serves a folder as a tar archive.
+func (a *API) rawFolder(w http.ResponseWriter, r *http.Request, hash message.Hash) error {
+	if a.cfg.IPFS == nil {
+		return refuse(http.StatusNotFound, "Not found")
+	}
+	if _, err := a.cfg.IPFS.Stat(r.Context(), hash); errors.Is(err, files.ErrNotFound) {
+		return refuse(http.StatusNotFound, "Not found")
+	} else if err != nil {
+		return fmt.Errorf("look for folder %s: %w", hash, err)
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if err := a.cfg.IPFS.WriteTar(r.Context(), hash, w); err != nil {
+		// The client must not take half an archive for a whole one.
+		a.cfg.Logger.Warn("folder not served to its end", "file", hash, "error", err)
+		panic(http.ErrAbortHandler)
+	}
 	return nil
 }
 
@@ -246,21 +238,161 @@ func (a *API) encodedFile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if row.Size > a.cfg.Params.MaxFile {
-		return refuse(http.StatusRequestEntityTooLarge, "Maximum request body size %d exceeded.", a.cfg.Params.MaxFile)
+		return tooLarge(a.cfg.Params.MaxFile)
 	}
-	f, _, err := a.cfg.Files.Open(r.Context(), row.Hash)
-	if errors.Is(err, files.ErrNotFound) {
-		return refuse(http.StatusNotFound, "No file found for hash %s", row.Hash)
+	missing := "No file found for hash " + string(row.Hash)
+	if row.Type == store.FileTypeDir {
+		return refuse(http.StatusNotFound, "%s", missing)
 	}
+	f, err := a.open(r, row.Hash, missing)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	fmt.Fprintf(w, `{"status":"success","hash":"%s","engine":"%s","content":"`, row.Hash, row.Hash.Kind())
-	encoder := base64.NewEncoder(base64.StdEncoding, w)
-	_, _ = io.Copy(encoder, f) // too late for another answer; the client sees a short body
-	encoder.Close()
-	_, _ = io.WriteString(w, `"}`)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if err := writeEncoded(w, row.Hash, f); err != nil {
+		a.cfg.Logger.Warn("file not served to its end", "file", row.Hash, "error", err)
+		panic(http.ErrAbortHandler)
+	}
 	return nil
+}
+
+// writeEncoded writes the answer with lines of 76 characters, as the reference's base64 has them.
+func writeEncoded(w io.Writer, hash message.Hash, f io.Reader) error {
+	if _, err := fmt.Fprintf(w, `{"status": "success", "hash": "%s", "engine": "%s", "content": "`, hash, hash.Kind()); err != nil {
+		return err
+	}
+	var raw [57 * 512]byte
+	out := make([]byte, 0, 78*512)
+	for {
+		n, err := io.ReadFull(f, raw[:])
+		out = out[:0]
+		for rest := raw[:n]; len(rest) > 0; {
+			line := rest[:min(57, len(rest))]
+			rest = rest[len(line):]
+			out = append(base64.StdEncoding.AppendEncode(out, line), `\n`...)
+		}
+		if _, err := w.Write(out); err != nil {
+			return err
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			_, err := io.WriteString(w, `"}`)
+			return err
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// getLimits tells how large uploads may be (ccn-api §8.7).
+func (a *API) getLimits(w http.ResponseWriter, _ *http.Request) error {
+	p := a.cfg.Params
+	return reply(w, http.StatusOK, map[string]any{
+		"storage": map[string]int64{"max_file_size": p.MaxFile, "max_unauthenticated_upload_file_size": p.MaxUnauthenticated},
+		"ipfs": map[string]int64{
+			"max_upload_file_size": p.MaxIPFSFile, "max_upload_car_size": p.MaxCAR, "max_unauthenticated_upload_file_size": p.MaxUnauthenticated,
+		},
+	})
+}
+
+// version is a file as a STORE message or a ref names it (ccn-api §8.6).
+type version struct {
+	Ref         string       `json:"ref"`
+	Owner       string       `json:"owner"`
+	FileHash    message.Hash `json:"file_hash"`
+	DownloadURL string       `json:"download_url"`
+	Size        int64        `json:"size"`
+}
+
+func downloadURL(h message.Hash) string { return "/api/v0/storage/raw/" + string(h) }
+
+// fileOfMessage finds the file that a STORE message keeps.
+func (a *API) fileOfMessage(w http.ResponseWriter, r *http.Request) error {
+	hash, err := message.ParseHash(r.PathValue("hash"))
+	if err != nil {
+		return refuse(http.StatusBadRequest, "Invalid hash provided")
+	}
+	var v *version
+	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
+		pin, err := rd.Pin(hash, store.PinMessage)
+		if err != nil || pin == nil {
+			return err
+		}
+		v = &version{Ref: string(hash), Owner: pin.Owner, FileHash: pin.File, DownloadURL: downloadURL(pin.File)}
+		if pin.Ref != nil {
+			v.Ref = *pin.Ref
+		}
+		v.Size, _, err = rd.FileSize(pin.File)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		return refuse(http.StatusNotFound, "No file found for message %s", hash)
+	}
+	return reply(w, http.StatusOK, v)
+}
+
+// fileOfRef finds the newest version of a file. What its owner named himself is found by both.
+func (a *API) fileOfRef(w http.ResponseWriter, r *http.Request) error {
+	ref, address := r.PathValue("ref"), r.PathValue("address")
+	tag := ref
+	if message.Hash(ref).Kind() == "" {
+		if address == "" {
+			return refuse(http.StatusBadRequest, "address is required for user-defined ref")
+		}
+		tag = address + "/" + ref
+	}
+	var v *version
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) error {
+		row, err := rd.Tag(tag)
+		if err != nil || row == nil {
+			return err
+		}
+		v = &version{Ref: ref, Owner: row.Owner, FileHash: row.File, DownloadURL: downloadURL(row.File)}
+		v.Size, _, err = rd.FileSize(row.File)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		return refuse(http.StatusNotFound, "No file found for tag %s", tag)
+	}
+	return reply(w, http.StatusOK, v)
+}
+
+// fileMetadata describes a known file.
+func (a *API) fileMetadata(w http.ResponseWriter, r *http.Request) error {
+	hash := message.Hash(r.PathValue("hash"))
+	var row *store.FileRow
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		row, err = rd.File(hash)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		return refuse(http.StatusNotFound, "No file found for hash %s", hash)
+	}
+	return reply(w, http.StatusOK, map[string]any{"file_hash": row.Hash, "type": row.Type, "size": row.Size, "download_url": downloadURL(row.Hash)})
+}
+
+// countPins tells how many reasons there are to keep a file.
+func (a *API) countPins(w http.ResponseWriter, r *http.Request) error {
+	var n int64
+	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
+		n, err = rd.CountPins(r.PathValue("hash"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, n)
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -16,8 +18,8 @@ var creditSorts = map[string]creditSort{
 	"expiration_date": {"expiration_date", true}, "origin": {"origin", true}, "tx_hash": {"tx_hash", true}, "provider": {"provider", true},
 }
 
-// IsCreditSort reports whether movements of credits can be sorted by that name.
-func IsCreditSort(name string) bool { _, ok := creditSorts[name]; return ok }
+// CreditSorts lists the names that movements of credits are sorted by.
+func CreditSorts() []string { return slices.Sorted(maps.Keys(creditSorts)) }
 
 // CreditFilter chooses movements of credits of an address.
 type CreditFilter struct {

@@ -1,0 +1,283 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature"
+)
+
+const (
+	maxMetadata = 1 << 20 // bytes of the part "metadata"
+	maxParts    = 64      // parts of a form
+)
+
+// form is a multipart upload. Its parts may come in any order, and only when all were read it is known who pays.
+type form struct {
+	found    bool   // there is a part "file"
+	name     string // its filename
+	size     int64  // bytes that were read of it
+	metadata []byte // nil when there is none
+}
+
+// multipartFields returns the boundary when the request is a multipart form.
+func multipartFields(r *http.Request) (boundary string, ok bool) {
+	kind, fields, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return fields["boundary"], err == nil && kind == "multipart/form-data"
+}
+
+// plainBody refuses bodies that would have to be unpacked: what they become has no bound.
+func plainBody(r *http.Request) error {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return refuse(http.StatusBadRequest, "400: a body with Content-Encoding %q is not accepted: send it as it is", coding)
+	}
+	return nil
+}
+
+// readForm reads the parts of a form whose file has at most limit bytes. take gets each part "file" to stream it where it
+// belongs; the last one counts.
+func readForm(w http.ResponseWriter, r *http.Request, boundary string, limit int64, take func(io.Reader) error) (*form, error) {
+	body := http.MaxBytesReader(w, r.Body, limit+maxMetadata+maxParts<<10)
+	parts := multipart.NewReader(body, boundary)
+	f := &form{}
+	for range maxParts {
+		part, err := parts.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			return f, nil
+		}
+		if err != nil {
+			return nil, formFault(err, limit)
+		}
+		switch part.FormName() {
+		case "file":
+			counted := &counter{from: part}
+			err := take(counted)
+			if counted.err != nil {
+				return nil, formFault(counted.err, limit)
+			}
+			if err != nil {
+				return nil, uploadFault(err, limit)
+			}
+			f.found, f.name, f.size = true, part.FileName(), counted.n
+		case "metadata":
+			if f.metadata, err = io.ReadAll(io.LimitReader(part, maxMetadata+1)); err != nil {
+				return nil, formFault(err, limit)
+			}
+			if len(f.metadata) > maxMetadata {
+				return nil, tooLarge(maxMetadata)
+			}
+		}
+	}
+	return nil, refuse(http.StatusBadRequest, "400: the form has more than %d parts", maxParts)
+}
+
+func tooLarge(limit int64) error {
+	return refuse(http.StatusRequestEntityTooLarge, "Maximum request body size %d exceeded.", limit)
+}
+
+// formFault turns what stopped the reading of a form into an answer.
+func formFault(err error, limit int64) error {
+	var tooMuch *http.MaxBytesError
+	if errors.As(err, &tooMuch) {
+		return tooLarge(limit)
+	}
+	return refuse(http.StatusBadRequest, "400: the form is malformed or ends early: %v", err)
+}
+
+// uploadFault turns the failure to store an upload into an answer.
+func uploadFault(err error, limit int64) error {
+	var tooMuch *http.MaxBytesError
+	switch {
+	case errors.Is(err, files.ErrTooLarge), errors.As(err, &tooMuch):
+		return tooLarge(limit)
+	case errors.Is(err, files.ErrFull):
+		return refuse(http.StatusInsufficientStorage, "507: the node's disk is full, the file was not stored")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return refuse(http.StatusBadRequest, "400: the upload ends early")
+	}
+	return err
+}
+
+// counter counts what is read and remembers why the reading failed.
+type counter struct {
+	from io.Reader
+	n    int64
+	err  error // other than the end
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.err = err
+	}
+	return n, err
+}
+
+// payment is the signed STORE message that pays for an upload, checked as far as it can be without the file.
+type payment struct {
+	envelope json.RawMessage
+	sync     bool
+	message  *message.Message
+	content  *message.Store
+}
+
+// readPayment checks the part "metadata" of a form (ccn-api §8.1, rows 4 to 6).
+func readPayment(raw []byte) (*payment, error) {
+	var fields struct {
+		Message json.RawMessage `json:"message"`
+		Sync    *bool           `json:"sync"`
+	}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, undecodable("json_invalid", "", "Invalid JSON: "+err.Error())
+	}
+	switch {
+	case len(fields.Message) == 0 || fields.Message[0] != '{':
+		return nil, undecodable("missing", "message", "Field required")
+	case fields.Sync == nil:
+		return nil, undecodable("missing", "sync", "Field required")
+	}
+	m, content, err := message.Parse(fields.Message)
+	if err != nil {
+		return nil, refuse(http.StatusUnprocessableEntity, "422: Invalid store message content: %v", err)
+	}
+	if err := signature.Default().Verify(m); err != nil {
+		return nil, &fault{status: http.StatusForbidden}
+	}
+	file, ok := content.(*message.Store)
+	if !ok {
+		return nil, refuse(http.StatusUnprocessableEntity, "422: Invalid store message content: want an inline STORE message, got %s", m.Type)
+	}
+	return &payment{fields.Message, *fields.Sync, m, file}, nil
+}
+
+func undecodable(kind, where, problem string) error {
+	loc := []string{}
+	if where != "" {
+		loc = append(loc, where)
+	}
+	text, err := json.Marshal([]map[string]any{{"type": kind, "loc": loc, "msg": problem, "input": nil}})
+	if err != nil {
+		return err
+	}
+	return refuse(http.StatusUnprocessableEntity, "422: Could not decode metadata: %s", text)
+}
+
+// upload is a file that is in a store and not yet in the database.
+type upload struct {
+	hash message.Hash
+	size int64
+	dir  bool
+}
+
+func (u *upload) row() *store.FileRow {
+	row := &store.FileRow{Hash: u.hash, Size: u.size, Type: store.FileTypeFile}
+	if u.dir {
+		row.Type = store.FileTypeDir
+	}
+	return row
+}
+
+// keep pins an upload that nobody pays for, until the grace period is over.
+func (a *API) keep(ctx context.Context, u *upload) error {
+	now := a.cfg.Now()
+	until := message.TimeFrom(now.Add(time.Duration(a.cfg.Params.FileGracePeriod) * time.Second))
+	err := a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if _, err := tx.PutFile(u.row()); err != nil {
+			return err
+		}
+		return tx.KeepUntil(u.hash, message.TimeFrom(now), until)
+	})
+	if err != nil {
+		return err
+	}
+	return a.cfg.Intake.FileArrived(ctx, u.hash)
+}
+
+// pay records an upload that a signed message pays for and takes the message in. bytes is the size that is paid for. It
+// returns the status of the answer (ccn-api §8.1, rows 8 to 10).
+func (a *API) pay(ctx context.Context, p *payment, u *upload, bytes int64) (int, error) {
+	affordable := false
+	err := a.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		affordable, err = a.affordable(r, p, bytes)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if !affordable {
+		return 0, &fault{status: http.StatusPaymentRequired}
+	}
+	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		_, err := tx.PutFile(u.row())
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := a.cfg.Intake.FileArrived(ctx, u.hash); err != nil {
+		return 0, err
+	}
+	_, status, err := a.submit(ctx, p.envelope, p.sync)
+	return status, err
+}
+
+// affordable tells whether the owner can pay for a file of a size beside all that is paid for already. Small files are
+// free to who holds.
+func (a *API) affordable(r *store.Reader, p *payment, size int64) (bool, error) {
+	paid := ledger.PaymentType(p.content)
+	if paid == message.PaymentHold && size <= a.cfg.Params.MaxUnauthenticated {
+		return true, nil
+	}
+	costs, err := a.costs(r, snapshot(size), p.message.ItemHash, p.content)
+	if err != nil {
+		return false, err
+	}
+	total, err := costs.Total()
+	if err != nil {
+		return false, err
+	}
+	cost, err := amount(ledger.Text(total))
+	if err != nil {
+		return false, fmt.Errorf("cost of %s: %w", p.message.ItemHash, err)
+	}
+	switch paid {
+	case message.PaymentHold:
+		_, held, locked, err := holdings(r, p.content.Address)
+		if err != nil {
+			return false, err
+		}
+		return held.Cmp(cost.Add(cost, locked)) >= 0, nil
+	case message.PaymentCredit:
+		credits, err := r.Credits(p.content.Address, message.TimeFrom(a.cfg.Now()))
+		if err != nil {
+			return false, err
+		}
+		running, err := r.AccountCosts(p.content.Address, message.PaymentCredit)
+		if err != nil {
+			return false, err
+		}
+		for _, row := range running {
+			v, err := amount(row.Credit)
+			if err != nil {
+				return false, fmt.Errorf("cost of %s: %w", row.Hash, err)
+			}
+			cost.Add(cost, v)
+		}
+		need := cost.Mul(cost, new(big.Rat).SetInt64(a.cfg.Params.MinCreditRuntime))
+		return new(big.Rat).SetInt64(credits).Cmp(need) >= 0, nil
+	}
+	return true, nil
+}
