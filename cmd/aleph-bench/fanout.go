@@ -62,8 +62,8 @@ func fanout(ctx context.Context, o options) ([]Result, error) {
 	}
 	defer node.Stop()
 	url := "ws" + strings.TrimPrefix(node.URL, "http") + "/api/ws0/messages?history=0"
-	publishing, published := context.WithCancel(ctx)
-	defer published()
+	publishing, endPublishing := context.WithCancel(ctx)
+	defer endPublishing()
 	dropped := make(chan error, fanoutSlow)
 	for range fanoutSlow {
 		conn, err := dialSlow(ctx, url)
@@ -96,7 +96,7 @@ func fanout(ctx context.Context, o options) ([]Result, error) {
 	if err := publishSteadily(ctx, node.URL, messages); err != nil {
 		return nil, err
 	}
-	published()
+	endPublishing()
 	settled := time.AfterFunc(fanoutSettle, stop)
 	wg.Wait()
 	settled.Stop()
