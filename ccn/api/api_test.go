@@ -31,13 +31,14 @@ import (
 
 // rig is the API on a real store, state and intake.
 type rig struct {
-	t         *testing.T
+	t         testing.TB
 	url       string
+	handler   http.Handler
 	account   *ethereum.Account
 	published [][]byte
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	p := params.Devnet()
 	dir := t.TempDir()
@@ -63,13 +64,14 @@ func newRig(t *testing.T) *rig {
 	ended := make(chan error, 1)
 	go func() { ended <- pipeline.Run(ctx) }()
 	r := &rig{t: t}
-	server := httptest.NewServer(New(Config{
+	r.handler = New(Config{
 		Params: p, Store: db, Files: disk, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
 		Publish: func(_ context.Context, envelope []byte) error {
 			r.published = append(r.published, envelope)
 			return nil
 		},
-	}))
+	})
+	server := httptest.NewServer(r.handler)
 	t.Cleanup(func() {
 		server.Close()
 		cancel()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -147,6 +148,9 @@ func (f *liveFilter) passes(e intake.Event) bool {
 		!pass(f.Owners, e.Content.Base().Address) || len(f.Channels) > 0 && (m.Channel == nil || !slices.Contains(f.Channels, *m.Channel)) {
 		return false
 	}
+	if len(f.Tags) > 0 && !slices.ContainsFunc(tagsOf(m.Type, e.Raw), func(tag string) bool { return slices.Contains(f.Tags, tag) }) {
+		return false
+	}
 	if len(f.Refs)+len(f.ContentTypes)+len(f.ContentHashes)+len(f.ContentKeys) == 0 {
 		return true
 	}
@@ -162,6 +166,38 @@ func (f *liveFilter) passes(e intake.Event) bool {
 		contentType = c.ProgramType
 	}
 	return pass(f.Refs, ref) && pass(f.ContentTypes, contentType) && pass(f.ContentHashes, contentHash) && pass(f.ContentKeys, key)
+}
+
+// tagsOf returns the tags of a content; where they are depends on the type.
+func tagsOf(t message.Type, content []byte) []string {
+	var c struct {
+		Tags     json.RawMessage `json:"tags"`
+		Content  json.RawMessage `json:"content"`
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	if json.Unmarshal(content, &c) != nil {
+		return nil
+	}
+	var inside struct {
+		Tags json.RawMessage `json:"tags"`
+	}
+	switch t {
+	case message.TypePost, message.TypeAggregate:
+		_ = json.Unmarshal(c.Content, &inside) // what is no object has no tags
+		c.Tags = inside.Tags
+	case message.TypeProgram, message.TypeInstance, message.TypeVProgram:
+		_ = json.Unmarshal(c.Metadata, &inside)
+		c.Tags = inside.Tags
+	}
+	var values []any
+	_ = json.Unmarshal(c.Tags, &values)
+	var tags []string
+	for _, v := range values {
+		if tag, ok := v.(string); ok {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
 // watchMessages sends the newest messages and then each that is processed (ccn-api §14.1).
