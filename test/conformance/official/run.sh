@@ -30,7 +30,7 @@ install_python cli
 
 : "${ALEPH_API:?set ALEPH_API to the base URL of a node}"
 failed=0
-(cd "$build" && timeout 120 node official.mjs) || failed=1
-timeout 120 "$build/venv-sdk/bin/python" official.py || failed=1
-timeout 120 "$build/venv-cli/bin/python" cli.py || failed=1
+(cd "$build" && timeout 300 node official.mjs) || failed=1
+timeout 300 "$build/venv-sdk/bin/python" official.py || failed=1
+timeout 300 "$build/venv-cli/bin/python" cli.py || failed=1
 exit $failed
