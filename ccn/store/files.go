@@ -77,6 +77,24 @@ func (r *Reader) ReferencedFile(ref message.Hash, latest bool) (file message.Has
 	return file, size, ok, wrap(err, "read file named by %s", ref)
 }
 
+// VersionAt returns the file that a tag meant at the place (t, h): its newest version before it, or the oldest when there
+// was none yet. The size is in bytes.
+func (r *Reader) VersionAt(tag string, t float64, h message.Hash) (file message.Hash, size int64, ok bool, err error) {
+	const version = `SELECT f.hash, f.size FROM file_pins p JOIN files f ON f.hash = p.file_hash WHERE p.tag = ? AND p.type = 'message' `
+	ok, err = found(r.row(version+`AND (p.created < ? OR p.created = ? AND p.item_hash < ?) ORDER BY p.created DESC, p.item_hash DESC LIMIT 1`,
+		tag, t, t, string(h)), &file, &size)
+	if err == nil && !ok {
+		ok, err = found(r.row(version+`ORDER BY p.created, p.item_hash LIMIT 1`, tag), &file, &size)
+	}
+	return file, size, ok, wrap(err, "read version of %s", tag)
+}
+
+// Versions lists the STORE messages whose files compete for a tag.
+func (r *Reader) Versions(tag string) ([]message.Hash, error) {
+	list, err := r.hashes(`SELECT item_hash FROM file_pins WHERE tag = ? AND type = 'message' ORDER BY item_hash`, tag)
+	return list, wrap(err, "list versions of %s", tag)
+}
+
 // PutFile records a file; what is known of it stays. It reports whether the file is new.
 func (tx *Tx) PutFile(f *FileRow) (bool, error) {
 	n, err := tx.affected(`INSERT INTO files (hash, size, type) VALUES (?,?,?) ON CONFLICT DO NOTHING`, string(f.Hash), f.Size, f.Type)

@@ -30,6 +30,7 @@ CREATE TABLE messages (            -- valid and applied: status processed or rem
 CREATE INDEX messages_time ON messages (time, item_hash);
 CREATE INDEX messages_sender ON messages (sender, time);
 CREATE INDEX messages_owner ON messages (owner, time);
+CREATE INDEX messages_delegated ON messages (owner, content_time) WHERE sender <> owner;
 CREATE INDEX messages_type ON messages (type, time);
 CREATE INDEX messages_channel ON messages (channel, time);
 CREATE INDEX messages_reception ON messages (reception_time, item_hash);
@@ -142,6 +143,8 @@ CREATE TABLE forgotten_messages (
   content_key TEXT,                -- content.key,
   content_ref TEXT                 -- content.ref
 );
+CREATE INDEX forgotten_key ON forgotten_messages (owner, content_key, content_time) WHERE content_key IS NOT NULL;
+CREATE INDEX forgotten_ref ON forgotten_messages (content_ref) WHERE content_ref IS NOT NULL;
 
 CREATE TABLE forgets (             -- who forgot what; also elements of an aggregate that come later
   target TEXT NOT NULL,            -- a message
@@ -281,16 +284,17 @@ CREATE TABLE account_costs (
 ){{rowless}};
 CREATE INDEX account_costs_owner ON account_costs (owner, payment_type);
 
-CREATE TABLE claims (              -- what resources ask of their owner's funds; also those that were refused for want of funds
+CREATE TABLE claims (              -- what resources ask of their owner's funds
   item_hash TEXT PRIMARY KEY,
   owner TEXT NOT NULL,
   payment_type TEXT NOT NULL,      -- hold or credit; streams are watched by the compute node
   content_time DOUBLE PRECISION NOT NULL,
   need TEXT NOT NULL,              -- decimal text: ALEPH to hold, or credits for the least time that they must last
   must_pay BIGINT NOT NULL,        -- 0: accepted without funds, although it counts
-  removable BIGINT NOT NULL,       -- 0: kept when funds are short
-  status TEXT NOT NULL,            -- refused, processed, removing, removed, forgotten
-  ended DOUBLE PRECISION,          -- place of the FORGET that ended it
+  exempt BIGINT NOT NULL,          -- 1: kept when funds are short
+  time BIGINT NOT NULL,            -- envelope time
+  status TEXT NOT NULL,            -- processed, removing, removed, forgotten
+  ended DOUBLE PRECISION,          -- content time of the FORGET that ended it, or when it was removed
   ended_by TEXT
 ){{rowless}};
 CREATE INDEX claims_owner ON claims (owner, payment_type, content_time, item_hash);
@@ -314,7 +318,7 @@ CREATE TABLE balance_history (     -- what was published of the tokens that an a
   item_hash TEXT NOT NULL,
   eth_height BIGINT NOT NULL,
   balance TEXT NOT NULL,           -- decimal text in ALEPH
-  PRIMARY KEY (address, chain, content_time, item_hash)
+  PRIMARY KEY (address, content_time, item_hash, chain)
 ){{rowless}};
 
 CREATE TABLE balances (
