@@ -46,8 +46,26 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if stopping && len(group) == 0 && len(arrived) == 0 {
 			return
 		}
-		p.commit(context.WithoutCancel(ctx), group, arrived)
+		if p.cfg.EnqueueOnly {
+			p.enqueueGroup(context.WithoutCancel(ctx), group, arrived)
+		} else {
+			p.commit(context.WithoutCancel(ctx), group, arrived)
+		}
 	}
+}
+
+// maxInterruptions bounds how often a transaction is tried that the database cuts off.
+const maxInterruptions = 5
+
+// write runs a transaction, again when the database cut it off. What it wrote may then be there already: to apply a
+// message twice is to apply it once.
+func (p *Pipeline) write(ctx context.Context, write func(tx *store.Tx) error) (err error) {
+	for range maxInterruptions {
+		if err = p.cfg.Store.Write(ctx, write); !errors.Is(err, store.ErrInterrupted) {
+			return err
+		}
+	}
+	return err
 }
 
 // result is what a transaction did with one entry; it holds once the transaction is committed.
@@ -66,7 +84,8 @@ func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message
 	})
 	results := make([]result, len(group))
 	due := false
-	err := p.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+	err := p.write(ctx, func(tx *store.Tx) error {
+		due = false
 		now := message.TimeFrom(p.cfg.Now())
 		if len(arrived) > 0 {
 			keys := make([]message.WaitKey, len(arrived))
@@ -85,7 +104,7 @@ func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message
 				return err
 			}
 		}
-		return nil
+		return p.tellOthers(tx, group, results, due)
 	})
 	if err != nil {
 		p.stats.failures.Add(1)
@@ -122,9 +141,12 @@ func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []mes
 	e := group[0]
 	p.cfg.Logger.Error("message not applied, set to wait", "message", hashOf(e), "error", cause)
 	var r result
-	err := p.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+	err := p.write(ctx, func(tx *store.Tx) (err error) {
 		r, err = p.refuse(tx, e, message.Errorf(message.ErrInternal, "the node failed to apply the message"), message.TimeFrom(p.cfg.Now()))
-		return err
+		if err != nil {
+			return err
+		}
+		return p.tellOthers(tx, []*entry{e}, []result{r}, false)
 	})
 	if err != nil {
 		p.settle(e, Outcome{}, fmt.Errorf("store message %s: %w", hashOf(e), errors.Join(cause, err)))
@@ -211,8 +233,11 @@ func (p *Pipeline) refuse(tx *store.Tx, e *entry, refusal *message.Error, now me
 	m := e.item.Message
 	out := Outcome{Hash: hashOf(e), Status: message.StatusRejected, Err: refusal, Message: m, Content: e.item.Content}
 	if m != nil && refusal.Retryable() {
-		row := e.pending
-		if row == nil {
+		var row *store.PendingRow
+		if e.pending != nil {
+			again := *e.pending // the transaction may be tried again
+			row = &again
+		} else {
 			waiting, err := tx.Pending(m.ItemHash)
 			if err != nil {
 				return result{}, err
@@ -230,7 +255,7 @@ func (p *Pipeline) refuse(tx *store.Tx, e *entry, refusal *message.Error, now me
 		if row.Retries < p.cfg.Params.MaxRetries || row.ErrorCode != refusal.Code {
 			out.Status = message.StatusPending
 			due := p.retry(row, e, refusal, now)
-			return result{out: out, event: e.pending == nil, due: due}, tx.PutPending(row, refusal.WaitsFor)
+			return result{out: out, event: e.pending == nil || e.first, due: due}, tx.PutPending(row, refusal.WaitsFor)
 		}
 	}
 	return result{out: out, event: true}, p.reject(tx, e, refusal, now)
@@ -290,7 +315,7 @@ func (p *Pipeline) announce(e *entry, r result) {
 	default:
 		p.stats.rejected.Add(1)
 	}
-	if !r.event {
+	if !r.event || p.shared && r.out.Status == message.StatusProcessed { // share tells of it
 		return
 	}
 	p.events.publish(Event{

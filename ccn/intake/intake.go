@@ -48,6 +48,10 @@ type Config struct {
 	// Verify checks a signature. The error of a wrong one is a *message.Error.
 	Verify func(*message.Message) error
 
+	// EnqueueOnly leaves applying to other processes on the same database. What is submitted is verified and made durable
+	// here, and its outcome is theirs.
+	EnqueueOnly bool
+
 	Now    func() time.Time // time.Now if nil
 	Logger *slog.Logger     // discarded if nil
 }
@@ -98,6 +102,11 @@ type Pipeline struct {
 	flying map[copyKey]*entry // guarded by mu; submitted and not settled
 	due    map[int64]struct{} // guarded by mu; pending rows taken up and not settled
 	room   chan struct{}      // signalled when due shrinks
+
+	// Of processes that share a database.
+	shared  bool
+	waiting map[int64][]waiter // guarded by mu; enqueued messages by row
+	over    map[int64]struct{} // guarded by mu; rows of late whose first attempt is over, whether or not they are waited for
 }
 
 // copyKey identifies one copy of a message: copies with another signature are different, so that a bad one keeps no good
@@ -124,6 +133,8 @@ type entry struct {
 	missing  message.Hash      // file that it cannot be applied without
 	refused  *message.Error    // settled before it came to be applied
 	tried    bool              // a fetch was tried in this round
+	first    bool              // another process enqueued it and it was never tried
+	durable  chan struct{}     // closed when it is enqueued for others; nil where all is applied here
 
 	out  Outcome // valid, like err, when done is closed
 	err  error
@@ -141,8 +152,15 @@ func New(cfg Config) (*Pipeline, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	shared := cfg.Store.Shared()
+	if cfg.EnqueueOnly && !shared {
+		return nil, errors.New("intake: only a database that several processes share can leave the work to others")
+	}
 	return &Pipeline{
 		cfg:     cfg,
+		shared:  shared,
+		waiting: make(map[int64][]waiter),
+		over:    make(map[int64]struct{}),
 		cores:   make(chan struct{}, runtime.GOMAXPROCS(0)),
 		queue:   make(chan *entry, maxQueue),
 		arrived: make(chan message.Hash, maxQueue),
@@ -160,10 +178,23 @@ func New(cfg Config) (*Pipeline, error) {
 func (p *Pipeline) Run(ctx context.Context) error {
 	defer p.events.close()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.takeUp(ctx) })
+	defer wg.Wait()
+	defer close(p.stopped)
+	if p.shared {
+		var last int64
+		err := p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+			last, err = r.LastMessage()
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("follow applied messages: %w", err)
+		}
+		wg.Go(func() { p.share(ctx, last) })
+	}
+	if !p.cfg.EnqueueOnly {
+		wg.Go(func() { p.takeUp(ctx) })
+	}
 	p.applyAll(ctx)
-	close(p.stopped)
-	wg.Wait()
 	return nil
 }
 
@@ -173,9 +204,19 @@ func (p *Pipeline) Submit(ctx context.Context, raw []byte, origin Origin) (Outco
 	return p.SubmitAny(ctx, [][]byte{raw}, origin)
 }
 
+// Accept is Submit for those who do not need the outcome. Where others apply it returns as soon as the message is
+// durable, as pending; elsewhere the outcome is known by then.
+func (p *Pipeline) Accept(ctx context.Context, raw []byte, origin Origin) (Outcome, error) {
+	return p.submitAny(ctx, [][]byte{raw}, origin, false)
+}
+
 // SubmitAny takes the first of several readings of the same bytes that is a valid envelope, or the first reading when
 // none is. Gossip needs it: see p2p.DecodeMessage.
 func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Origin) (Outcome, error) {
+	return p.submitAny(ctx, readings, origin, true)
+}
+
+func (p *Pipeline) submitAny(ctx context.Context, readings [][]byte, origin Origin, wait bool) (Outcome, error) {
 	if len(readings) == 0 {
 		return p.refuseBytes(ctx, nil, message.Errorf(message.ErrInvalidFormat, "the bytes are not UTF-8 text"))
 	}
@@ -203,7 +244,7 @@ func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Orig
 		}
 		return p.refuseBytes(ctx, readings[0], refusal)
 	}
-	return p.submit(ctx, m, content, raw, origin)
+	return p.submit(ctx, m, content, raw, origin, wait)
 }
 
 // SubmitMessage takes a message that the node made itself. With OriginChain it needs no signature.
@@ -217,12 +258,15 @@ func (p *Pipeline) SubmitMessage(ctx context.Context, m *message.Message, origin
 		return Outcome{}, fmt.Errorf("encode own message %s: %w", m.ItemHash, err)
 	}
 	p.stats.received.Add(1)
-	return p.submit(ctx, m, content, raw, origin)
+	return p.submit(ctx, m, content, raw, origin, true)
 }
 
 // submit joins the copy that is already on its way, or sends a new entry.
-func (p *Pipeline) submit(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin) (Outcome, error) {
+func (p *Pipeline) submit(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin, wait bool) (Outcome, error) {
 	e := &entry{envelope: raw, origin: origin, done: make(chan struct{})}
+	if p.cfg.EnqueueOnly {
+		e.durable = make(chan struct{})
+	}
 	e.item.Message, e.item.Content = m, content
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
 	key := keyOf(m)
@@ -230,7 +274,7 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 	if other := p.flying[key]; other != nil {
 		p.mu.Unlock()
 		p.stats.duplicates.Add(1)
-		return p.await(ctx, other)
+		return p.await(ctx, other, wait)
 	}
 	p.flying[key] = e
 	p.mu.Unlock()
@@ -240,7 +284,7 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 		p.settle(e, e.out, err)
 		return e.out, err
 	}
-	return p.enqueue(ctx, e)
+	return p.enqueue(ctx, e, wait)
 }
 
 // check verifies the signature, once for each copy, and makes the entry ready to be applied. It reports whether the
@@ -303,13 +347,13 @@ func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message
 	e := &entry{envelope: raw, refused: refusal, done: make(chan struct{})}
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
 	e.out.Hash = h
-	return p.enqueue(ctx, e)
+	return p.enqueue(ctx, e, true)
 }
 
-func (p *Pipeline) enqueue(ctx context.Context, e *entry) (Outcome, error) {
+func (p *Pipeline) enqueue(ctx context.Context, e *entry, wait bool) (Outcome, error) {
 	select {
 	case p.queue <- e:
-		return p.await(ctx, e)
+		return p.await(ctx, e, wait)
 	case <-ctx.Done():
 		p.settle(e, Outcome{}, ctx.Err())
 	case <-p.stopped:
@@ -318,20 +362,31 @@ func (p *Pipeline) enqueue(ctx context.Context, e *entry) (Outcome, error) {
 	return e.out, e.err
 }
 
-func (p *Pipeline) await(ctx context.Context, e *entry) (Outcome, error) {
+// await waits for the outcome of e, or only until it is durable.
+func (p *Pipeline) await(ctx context.Context, e *entry, wait bool) (Outcome, error) {
+	durable := e.durable
+	if wait {
+		durable = nil
+	}
+	var err error
 	select {
 	case <-e.done:
-		return e.out, e.err
+	case <-durable:
 	case <-ctx.Done():
-		return Outcome{}, ctx.Err()
+		err = ctx.Err()
 	case <-p.stopped:
-		// What the last commit settled is told all the same.
-		select {
-		case <-e.done:
-			return e.out, e.err
-		default:
-			return Outcome{}, ErrStopped
-		}
+		err = ErrStopped
+	}
+	select {
+	case <-e.done: // what the last commit settled is told all the same
+		return e.out, e.err
+	default:
+	}
+	select {
+	case <-e.durable: // and what others will apply is on disk
+		return Outcome{Hash: hashOf(e), Status: message.StatusPending, Message: e.item.Message, Content: e.item.Content}, nil
+	default:
+		return Outcome{}, err
 	}
 }
 

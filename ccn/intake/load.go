@@ -118,19 +118,10 @@ func (p *Pipeline) takeDue(ctx context.Context, fetches *transfers) (pause time.
 		}
 	}
 	now := message.TimeFrom(p.cfg.Now())
-	var rows []store.PendingRow
-	var next message.Time
-	err = p.cfg.Store.Read(ctx, func(r *store.Reader) error {
-		p.mu.Lock()
-		limit := len(p.due) + maxGroup // those already taken up are due as well
-		p.mu.Unlock()
-		var err error
-		if rows, err = r.PendingDue(now, limit); err != nil {
-			return err
-		}
-		next, err = r.NextPending()
-		return err
-	})
+	p.mu.Lock()
+	limit := len(p.due) + maxGroup // those already taken up may be due as well
+	p.mu.Unlock()
+	rows, next, err := p.cfg.Store.TakeDue(ctx, now, lease, limit)
 	if err != nil {
 		return failurePause, fmt.Errorf("list due messages: %w", err)
 	}
@@ -163,6 +154,7 @@ func (p *Pipeline) takeDue(ctx context.Context, fetches *transfers) (pause time.
 // takeRow sends on one pending message, after a fetch when a file is what it lacks.
 func (p *Pipeline) takeRow(ctx context.Context, row *store.PendingRow, fetches *transfers) {
 	e := &entry{envelope: row.Envelope, origin: Origin(row.Origin), pending: row, done: make(chan struct{})}
+	e.first = p.shared && row.ErrorCode == 0
 	e.item.ReceptionTime = row.ReceptionTime
 	m, content, err := message.Parse(row.Envelope)
 	if err != nil {

@@ -24,7 +24,7 @@ type conn struct {
 	*sql.Conn
 	db         *sql.DB
 	engine     engine
-	writes     bool
+	use        use
 	lost       bool // of no use any more
 	statements map[string]*sql.Stmt
 }
@@ -39,7 +39,7 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if err := c.engine.session(ctx, n, c.writes); err != nil {
+	if err := c.engine.session(ctx, n, c.use); err != nil {
 		return errors.Join(fmt.Errorf("set up connection: %w", err), n.Close())
 	}
 	c.Conn, c.lost, c.statements = n, false, map[string]*sql.Stmt{}
@@ -67,7 +67,7 @@ func (c *conn) transaction(ctx context.Context, body func(ctx context.Context) e
 	if err := c.begin(ctx); err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
-	if c.writes {
+	if c.use == writes {
 		ctx = context.WithoutCancel(ctx)
 	}
 	inside, cancel := c.engine.within(ctx)
@@ -101,7 +101,7 @@ func (c *conn) begin(ctx context.Context) error {
 	for began := time.Now(); ; {
 		err := c.connect(ctx)
 		if err == nil {
-			if err = c.engine.begin(ctx, c.Conn, c.writes); err == nil {
+			if err = c.engine.begin(ctx, c.Conn, c.use); err == nil {
 				return nil
 			}
 			if c.lost = !c.engine.alive(c.Conn); !c.lost {

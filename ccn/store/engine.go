@@ -13,9 +13,8 @@ type engine interface {
 	// open returns the pool that connections are taken from. It connects to nothing.
 	open() (*sql.DB, error)
 	// session prepares a new connection for its work.
-	session(ctx context.Context, c *sql.Conn, writes bool) error
-	// begin starts a transaction: a snapshot that cannot be written, or the only one that may write, of all processes.
-	begin(ctx context.Context, c *sql.Conn, writes bool) error
+	session(ctx context.Context, c *sql.Conn, use use) error
+	begin(ctx context.Context, c *sql.Conn, use use) error
 	// commit ends the transaction. Its error says that nothing was written, unless the connection was lost.
 	commit(ctx context.Context, c *sql.Conn) error
 	// within bounds how long a transaction may take.
@@ -30,9 +29,24 @@ type engine interface {
 	version(ctx context.Context, c *sql.Conn) (int, error)
 	setVersion(ctx context.Context, c *sql.Conn, version int) error
 
+	// shared reports whether several processes may use a database at once. Only then connections enqueue and listen.
+	shared() bool
+	// listen calls heard with what other transactions notify of, until the connection is lost or ctx ends. The first call
+	// comes once nothing can be missed any more.
+	listen(ctx context.Context, heard func(Notice)) error
+
 	// bind turns a query with '?' placeholders into the engine's own form.
 	bind(query string) string
 }
+
+// use is what the transactions of a connection are for.
+type use int
+
+const (
+	reads  use = iota // a snapshot that cannot be written
+	writes            // the only transaction that may write, of all processes
+	queues            // adds pending messages and takes them up, beside the one that writes
+)
 
 // engineOf returns the engine that dsn names.
 func engineOf(dsn string) (engine, error) {

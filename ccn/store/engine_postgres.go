@@ -47,7 +47,7 @@ func newPostgres(dsn string) (engine, error) {
 
 func (e *postgres) open() (*sql.DB, error) { return stdlib.OpenDB(*e.cfg), nil }
 
-func (e *postgres) session(ctx context.Context, c *sql.Conn, writes bool) error {
+func (e *postgres) session(ctx context.Context, c *sql.Conn, use use) error {
 	ctx, cancel := context.WithTimeout(ctx, dialBudget)
 	defer cancel()
 	var encoding, durable string
@@ -59,7 +59,7 @@ func (e *postgres) session(ctx context.Context, c *sql.Conn, writes bool) error 
 		return fmt.Errorf("the database has the encoding %s: create it with ENCODING 'UTF8'", encoding)
 	}
 	settings := `SET jit = off` // queries are short
-	if writes {
+	if use != reads {
 		// A writer that hangs must not keep the lock from the other processes.
 		settings += `; SET idle_in_transaction_session_timeout = '60s'`
 		if durable == "off" || durable == "local" {
@@ -70,11 +70,16 @@ func (e *postgres) session(ctx context.Context, c *sql.Conn, writes bool) error 
 	return err
 }
 
-func (e *postgres) begin(ctx context.Context, c *sql.Conn, writes bool) error {
-	query := `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
-	if writes {
+func (e *postgres) begin(ctx context.Context, c *sql.Conn, use use) error {
+	var query string
+	switch use {
+	case reads:
+		query = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	case writes:
 		// Each statement after the lock sees what the last holder committed.
 		query = `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(` + strconv.Itoa(writerLock) + `)`
+	case queues:
+		query = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	}
 	if _, err := c.ExecContext(ctx, query); err != nil {
 		if e.alive(c) {
@@ -144,6 +149,31 @@ func (e *postgres) version(ctx context.Context, c *sql.Conn) (version int, err e
 func (e *postgres) setVersion(ctx context.Context, c *sql.Conn, version int) error {
 	_, err := c.ExecContext(ctx, fmt.Sprintf(`DELETE FROM schema_version; INSERT INTO schema_version (version) VALUES (%d)`, version))
 	return err
+}
+
+func (e *postgres) shared() bool { return true }
+
+func (e *postgres) listen(ctx context.Context, heard func(Notice)) error {
+	c, err := pgx.ConnectConfig(ctx, e.cfg)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialBudget)
+		defer cancel()
+		_ = c.Close(ctx) // it is gone whatever it says
+	}()
+	if _, err := c.Exec(ctx, "LISTEN "+noticeChannel); err != nil {
+		return err
+	}
+	heard(Notice{Kind: NoticeAny})
+	for {
+		n, err := c.WaitForNotification(ctx)
+		if err != nil {
+			return err
+		}
+		heard(parseNotice(n.Payload))
+	}
 }
 
 // bind numbers the placeholders. A question mark inside quotes is text.

@@ -24,9 +24,9 @@ func (e *sqlite) open() (*sql.DB, error) {
 	return sql.Open(sqliteDriver, "file:"+(&url.URL{Path: e.path}).EscapedPath())
 }
 
-func (e *sqlite) session(ctx context.Context, c *sql.Conn, writes bool) error {
+func (e *sqlite) session(ctx context.Context, c *sql.Conn, use use) error {
 	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY", "mmap_size = 268435456"}
-	if writes {
+	if use == writes {
 		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 4000",
 			"journal_size_limit = 67108864")
 	} else {
@@ -41,9 +41,9 @@ func (e *sqlite) session(ctx context.Context, c *sql.Conn, writes bool) error {
 }
 
 // begin cannot be cut short: whether the connection is inside a transaction must always be known.
-func (e *sqlite) begin(ctx context.Context, c *sql.Conn, writes bool) error {
+func (e *sqlite) begin(ctx context.Context, c *sql.Conn, use use) error {
 	query := "BEGIN"
-	if writes {
+	if use == writes {
 		query = "BEGIN IMMEDIATE"
 	}
 	_, err := c.ExecContext(context.WithoutCancel(ctx), query)
@@ -74,6 +74,13 @@ func (e *sqlite) version(ctx context.Context, c *sql.Conn) (version int, err err
 func (e *sqlite) setVersion(ctx context.Context, c *sql.Conn, version int) error {
 	_, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version))
 	return err
+}
+
+func (e *sqlite) shared() bool { return false }
+
+func (e *sqlite) listen(ctx context.Context, heard func(Notice)) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (e *sqlite) bind(query string) string { return query }

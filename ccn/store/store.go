@@ -15,8 +15,10 @@ import (
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
+	engine  engine
 	db      *sql.DB
 	writer  chan *conn // holds the only connection of this process that writes
+	queue   chan *conn // of a shared database: holds the connection that adds and takes up pending messages
 	readers chan *conn
 	closing sync.Once
 	closed  chan struct{}
@@ -38,19 +40,19 @@ func Open(ctx context.Context, dsn string) (_ *Store, err error) {
 		return nil, err
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
-	db.SetMaxOpenConns(readers + 1)
-	db.SetMaxIdleConns(readers + 1)
-	s := &Store{db: db, writer: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
-	if err := s.connect(ctx, engine, readers); err != nil {
+	db.SetMaxOpenConns(readers + 2)
+	db.SetMaxIdleConns(readers + 2)
+	s := &Store{engine: engine, db: db, writer: make(chan *conn, 1), queue: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
+	if err := s.connect(ctx, readers); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
 
 // connect opens the writer first: it creates and migrates the schema that the readers then find.
-func (s *Store) connect(ctx context.Context, engine engine, readers int) error {
-	w := &conn{db: s.db, engine: engine, writes: true}
-	if err := w.connect(ctx); err != nil {
+func (s *Store) connect(ctx context.Context, readers int) error {
+	w, err := s.dial(ctx, writes)
+	if err != nil {
 		return err
 	}
 	if err := migrate(ctx, w, migrations); err != nil {
@@ -58,13 +60,25 @@ func (s *Store) connect(ctx context.Context, engine engine, readers int) error {
 	}
 	s.writer <- w
 	for range readers {
-		r := &conn{db: s.db, engine: engine}
-		if err := r.connect(ctx); err != nil {
+		r, err := s.dial(ctx, reads)
+		if err != nil {
 			return err
 		}
 		s.readers <- r
 	}
+	if s.engine.shared() {
+		q, err := s.dial(ctx, queues)
+		if err != nil {
+			return err
+		}
+		s.queue <- q
+	}
 	return nil
+}
+
+func (s *Store) dial(ctx context.Context, use use) (*conn, error) {
+	c := &conn{db: s.db, engine: s.engine, use: use}
+	return c, c.connect(ctx)
 }
 
 // redact leaves of the URL of a database what is no secret.
@@ -84,6 +98,9 @@ func (s *Store) Close() (err error) {
 		var errs []error
 		for range cap(s.readers) {
 			errs = append(errs, (<-s.readers).close())
+		}
+		if s.engine.shared() {
+			errs = append(errs, (<-s.queue).close())
 		}
 		errs = append(errs, (<-s.writer).close(), s.db.Close())
 		err = wrap(errors.Join(errs...), "close database")
