@@ -65,6 +65,12 @@ func corpusFile(i int) []byte {
 	return fmt.Appendf(nil, `{"file":%d,"of":"the corpus of the benchmarks"}`, i)
 }
 
+// busy returns a function that names senders, of those who have sent messages of every kind among the first so many.
+func (c *corpus) busy(messages int) func(i int) string {
+	n := min(corpusSenders, max(1, messages/1000))
+	return func(i int) string { return c.accounts[i*7%n].Address() }
+}
+
 // unsigned builds message i. It depends on i alone, and of other messages only plain posts are named.
 func (c *corpus) unsigned(i int) (*message.Message, signature.Account, error) {
 	r := rand.New(rand.NewPCG(2026, uint64(i)))

@@ -48,7 +48,7 @@ func messageQueries(c *corpus, messages int) ([]query, error) {
 		}
 		posts = append(posts, string(m.ItemHash))
 	}
-	address := func(i int) string { return c.accounts[i*7%corpusSenders].Address() }
+	address := c.busy(messages)
 	day := func(i int) string {
 		return fmt.Sprint(corpusTime(i * messages / querySamples).Unix())
 	}
@@ -105,7 +105,7 @@ func messageQueries(c *corpus, messages int) ([]query, error) {
 
 // postQueries are what applications ask about posts, aggregates and addresses.
 func postQueries(c *corpus, messages int) ([]query, error) {
-	address := func(i int) string { return c.accounts[i*7%corpusSenders].Address() }
+	address := c.busy(messages)
 	ask := func(name, format string, value func(i int) string) query {
 		return query{name, func(i int) string { return fmt.Sprintf(format, value(i)) }}
 	}
