@@ -109,6 +109,10 @@ func postQueries(c *corpus, messages int) ([]query, error) {
 	ask := func(name, format string, value func(i int) string) query {
 		return query{name, func(i int) string { return fmt.Sprintf(format, value(i)) }}
 	}
+	keys := make([]string, corpusKeys) // of which every busy sender has some
+	for i := range keys {
+		keys[i] = fmt.Sprintf("key-%d", i)
+	}
 	number := func(n int) func(i int) string { return func(i int) string { return fmt.Sprint(i % n) } }
 	return []query{
 		ask("posts", "/api/v0/posts.json?pagination=200&sortOrder=%s", func(i int) string { return []string{"1", "-1"}[i%2] }),
@@ -119,7 +123,7 @@ func postQueries(c *corpus, messages int) ([]query, error) {
 		ask("posts, channels", "/api/v0/posts.json?pagination=200&channels=BENCH-%s", number(corpusChannels)),
 		ask("posts v1", "/api/v1/posts.json?pagination=200&types=type-%s", number(corpusTypes)),
 		ask("aggregates of an address", "/api/v0/aggregates/%s.json", address),
-		ask("aggregate by key", "/api/v0/aggregates/%s.json?keys=key-1", address),
+		ask("aggregates by key", "/api/v0/aggregates/%s.json?keys="+strings.Join(keys, ","), address),
 		ask("stats of an address", "/api/v0/addresses/stats.json?addresses[]=%s", address),
 		ask("stats of all", "/api/v1/addresses/stats.json?pagination=%s", func(int) string { return "200" }),
 		ask("balance", "/api/v0/addresses/%s/balance", address),
