@@ -11,13 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // canonicalJSON writes a JSON value in the form whose hash names it on every node: members sorted, compact, texts not
-// escaped where they need not be, numbers in their shortest form. With an integer beyond 64 bits the reference falls back
-// on another writer, with spaces and in ASCII (ccn-api §8.3).
+// escaped where they need not be, numbers in their shortest form, integers beyond 64 bits as the doubles nearest to them
+// (ccn-api §8.3).
 func canonicalJSON(raw []byte) ([]byte, error) {
 	if !utf8.Valid(raw) {
 		return nil, errors.New("it is not UTF-8")
@@ -31,167 +30,105 @@ func canonicalJSON(raw []byte) ([]byte, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("text follows the value")
 	}
-	c := canonical{}
-	if err := c.value(v); errors.Is(err, errBeyond64) {
-		c = canonical{ascii: true}
-		if err := c.value(v); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, err
-	}
-	return c.b, nil
+	return appendCanonical(make([]byte, 0, len(raw)), v)
 }
 
-var errBeyond64 = errors.New("an integer beyond 64 bits")
-
-// canonical is a value being written.
-type canonical struct {
-	b     []byte
-	ascii bool // the writer for integers beyond 64 bits
-}
-
-func (c *canonical) add(s string) { c.b = append(c.b, s...) }
-
-func (c *canonical) separate(compact string) {
-	c.add(compact)
-	if c.ascii {
-		c.add(" ")
-	}
-}
-
-func (c *canonical) value(v any) error {
+func appendCanonical(b []byte, v any) (_ []byte, err error) {
 	switch v := v.(type) {
 	case nil:
-		c.add("null")
+		return append(b, "null"...), nil
 	case bool:
-		c.b = strconv.AppendBool(c.b, v)
+		return strconv.AppendBool(b, v), nil
 	case json.Number:
-		return c.number(string(v))
+		return appendNumber(b, string(v))
 	case string:
-		c.text(v)
+		return appendCanonicalText(b, v), nil
 	case []any:
-		c.add("[")
+		b = append(b, '[')
 		for i, item := range v {
 			if i > 0 {
-				c.separate(",")
+				b = append(b, ',')
 			}
-			if err := c.value(item); err != nil {
-				return err
+			if b, err = appendCanonical(b, item); err != nil {
+				return nil, err
 			}
 		}
-		c.add("]")
+		return append(b, ']'), nil
 	case map[string]any:
-		c.add("{")
+		b = append(b, '{')
 		for i, name := range slices.Sorted(maps.Keys(v)) {
 			if i > 0 {
-				c.separate(",")
+				b = append(b, ',')
 			}
-			c.text(name)
-			c.separate(":")
-			if err := c.value(v[name]); err != nil {
-				return err
+			b = append(appendCanonicalText(b, name), ':')
+			if b, err = appendCanonical(b, v[name]); err != nil {
+				return nil, err
 			}
 		}
-		c.add("}")
+		return append(b, '}'), nil
 	}
-	return nil
+	return nil, fmt.Errorf("a JSON value of type %T", v)
 }
 
-// number writes integers digit for digit and everything else as the double that it is.
-func (c *canonical) number(text string) error {
+func appendNumber(b []byte, text string) ([]byte, error) {
 	if !strings.ContainsAny(text, ".eE") {
 		if text == "-0" {
 			text = "0"
 		}
 		_, signed := strconv.ParseInt(text, 10, 64)
 		_, unsigned := strconv.ParseUint(text, 10, 64)
-		if signed != nil && unsigned != nil && !c.ascii {
-			return errBeyond64
+		if signed == nil || unsigned == nil {
+			return append(b, text...), nil
 		}
-		c.add(text)
-		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return fmt.Errorf("number %.40s is beyond a double", text)
+		return nil, fmt.Errorf("number %.40s is beyond a double", text)
 	}
-	c.add(shortest(f, c.ascii))
-	return nil
+	return append(b, double(f)...), nil
 }
 
-// shortest writes the shortest text that reads back equal, always as a float: 1.0, 1e16, 1.5e-7. The writer in ASCII puts
-// the sign and two digits into exponents and begins with them earlier.
-func shortest(f float64, ascii bool) string {
-	text := strconv.FormatFloat(f, 'e', -1, 64)
-	mantissa, exponent, _ := strings.Cut(text, "e")
-	n, _ := strconv.Atoi(exponent) // as FormatFloat writes it
-	least := -5
-	if ascii {
-		least = -4
-	}
-	switch {
-	case f == 0 || n >= least && n < 16:
-		text = strconv.FormatFloat(f, 'f', -1, 64)
-		if !strings.Contains(text, ".") {
-			text += ".0"
-		}
-		return text
-	case ascii:
-		return text
-	}
-	return mantissa + "e" + strconv.Itoa(n)
-}
-
-// double is a number as the reference writes floats.
+// double is a number as the reference writes floats: the shortest text that reads back equal, always one of a float, such
+// as 1.0, 1e16 or 1.5e-7.
 func double(f float64) json.Number {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return "null"
 	}
-	return json.Number(shortest(f, false))
+	text := strconv.FormatFloat(f, 'e', -1, 64)
+	mantissa, exponent, _ := strings.Cut(text, "e")
+	n, _ := strconv.Atoi(exponent) // as FormatFloat writes it
+	if f != 0 && (n < -5 || n >= 16) {
+		return json.Number(mantissa + "e" + strconv.Itoa(n))
+	}
+	text = strconv.FormatFloat(f, 'f', -1, 64)
+	if !strings.Contains(text, ".") {
+		text += ".0"
+	}
+	return json.Number(text)
 }
 
-const hexDigits = "0123456789abcdef"
-
-func (c *canonical) text(s string) {
-	c.add(`"`)
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			c.b = append(c.b, '\\', byte(r))
-		case r < 0x20:
-			c.control(byte(r))
-		case c.ascii && r >= 0x10000:
-			high, low := utf16.EncodeRune(r)
-			c.unit(high)
-			c.unit(low)
-		case c.ascii && r >= 0x7f:
-			c.unit(r)
+// appendCanonicalText escapes what JSON demands and nothing else.
+func appendCanonicalText(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c >= 0x20:
+			b = append(b, c)
+		case c == '\b':
+			b = append(b, `\b`...)
+		case c == '\t':
+			b = append(b, `\t`...)
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c == '\f':
+			b = append(b, `\f`...)
+		case c == '\r':
+			b = append(b, `\r`...)
 		default:
-			c.b = utf8.AppendRune(c.b, r)
+			b = fmt.Appendf(b, `\u%04x`, c)
 		}
 	}
-	c.add(`"`)
-}
-
-func (c *canonical) control(b byte) {
-	switch b {
-	case '\b':
-		c.add(`\b`)
-	case '\t':
-		c.add(`\t`)
-	case '\n':
-		c.add(`\n`)
-	case '\f':
-		c.add(`\f`)
-	case '\r':
-		c.add(`\r`)
-	default:
-		c.unit(rune(b))
-	}
-}
-
-// unit writes a UTF-16 code unit.
-func (c *canonical) unit(r rune) {
-	c.b = append(c.b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+	return append(b, '"')
 }
