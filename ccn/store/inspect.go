@@ -31,8 +31,10 @@ func OpenReader(ctx context.Context, dsn string) (_ *Store, err error) {
 	}
 	readers := max(2, runtime.GOMAXPROCS(0))
 	db.SetMaxOpenConns(readers + 1)
-	s := &Store{db: db, writer: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
-	s.writer <- &conn{db: db, engine: engine} // what is asked to write fails in the engine
+	s := &Store{engine: engine, db: db, writer: make(chan *conn, 1), queue: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
+	// What is asked to write fails in the engine.
+	s.writer <- &conn{db: db, engine: engine}
+	s.queue <- &conn{db: db, engine: engine}
 	for range readers {
 		s.readers <- &conn{db: db, engine: engine}
 	}
