@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/authority"
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
@@ -34,6 +35,10 @@ type rig struct {
 	t         testing.TB
 	url       string
 	handler   http.Handler
+	params    *params.Network
+	db        *store.Store
+	ipfs      *ipfs.Node
+	stopping  chan struct{}
 	account   *ethereum.Account
 	published [][]byte
 }
@@ -63,9 +68,16 @@ func newRig(t testing.TB) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- pipeline.Run(ctx) }()
-	r := &rig{t: t}
+	blocks, err := files.OpenDisk(filepath.Join(dir, "blocks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, params: p, db: db, stopping: make(chan struct{})}
+	if r.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(dir, "ipfs"), Blocks: blocks}); err != nil {
+		t.Fatal(err)
+	}
 	r.handler = New(Config{
-		Params: p, Store: db, Files: disk, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
+		Params: p, Store: db, Files: disk, IPFS: r.ipfs, Stopping: r.stopping, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
 		Publish: func(_ context.Context, envelope []byte) error {
 			r.published = append(r.published, envelope)
 			return nil
@@ -78,7 +90,7 @@ func newRig(t testing.TB) *rig {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if err := db.Close(); err != nil {
+		if err := errors.Join(r.ipfs.Close(), blocks.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -303,101 +315,10 @@ func TestAggregateIsMergedAndMissingOnesAre404(t *testing.T) {
 	}
 }
 
-// upload sends a form with the parts in the given order.
-func (r *rig) upload(file []byte, metadata string, metadataFirst bool) answer {
-	r.t.Helper()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	parts := []string{"file", "metadata"}
-	if metadataFirst {
-		slices.Reverse(parts)
-	}
-	for _, part := range parts {
-		text := file
-		if part == "metadata" {
-			if metadata == "" {
-				continue
-			}
-			text = []byte(metadata)
-		}
-		w, err := form.CreateFormField(part)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if _, err := w.Write(text); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	if err := form.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	return r.do(http.MethodPost, "/api/v0/storage/add_file", &body, "Content-Type", form.FormDataContentType())
-}
-
-func (r *rig) storeMessage(file []byte) []byte {
-	content := map[string]any{
-		"address": r.account.Address(), "time": 1700000000.5, "item_type": "storage", "item_hash": message.HashBytes(file),
-	}
-	m, _, err := message.Build(r.account.Address(), r.account.Chain(), message.TypeStore, content, nil, time.Now())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := signature.Sign(r.t.Context(), r.account, m); err != nil {
-		r.t.Fatal(err)
-	}
-	return m.AppendJSON(nil)
-}
-
-func TestUploadedFileIsServedAgain(t *testing.T) {
-	r := newRig(t)
-	for i, first := range []bool{true, false} {
-		file := fmt.Appendf(nil, "content %d", i)
-		a := r.upload(file, fmt.Sprintf(`{"message":%s,"sync":true}`, r.storeMessage(file)), first)
-		if a.status != 200 || a.object(t)["hash"] != string(message.HashBytes(file)) {
-			t.Fatalf("metadata first %t: %d %s", first, a.status, a.body)
-		}
-		path := "/api/v0/storage/raw/" + string(message.HashBytes(file))
-		if got := r.get(path); !bytes.Equal(got.body, file) {
-			t.Errorf("raw: %d %q", got.status, got.body)
-		}
-		if head := r.do(http.MethodHead, path, nil); head.header.Get("Content-Length") != fmt.Sprint(len(file)) {
-			t.Errorf("HEAD: %v", head.header)
-		}
-		if encoded := r.get("/api/v0/storage/" + string(message.HashBytes(file))).object(t); encoded["status"] != "success" || encoded["engine"] != "storage" {
-			t.Errorf("encoded: %v", encoded)
-		}
-	}
-}
-
-func TestUploadsThatDoNotAddUpAreRefused(t *testing.T) {
-	r := newRig(t)
-	file := []byte("content")
-	meta := fmt.Sprintf(`{"message":%s,"sync":true}`, r.storeMessage(file))
-	forged := strings.Replace(meta, `"signature":"0x`, `"signature":"0x00`, 1)
-	for _, c := range []struct {
-		name   string
-		answer answer
-		status int
-		body   string
-	}{
-		{"other bytes", r.upload([]byte("others"), meta, true), 422, "422: File hash does not match"},
-		{"forged", r.upload(file, forged, true), 403, "403: Forbidden"},
-		{"no sync", r.upload(file, `{"message":{}}`, true), 422, "422: Could not decode metadata"},
-		{"no file", r.do(http.MethodPost, "/api/v0/storage/add_file", strings.NewReader("--x--\r\n"), "Content-Type", "multipart/form-data; boundary=x"), 400, "400: File should be sent"},
-		{"raw body", r.do(http.MethodPost, "/api/v0/storage/add_file", bytes.NewReader(file), "Content-Type", "application/octet-stream"), 200, string(message.HashBytes(file))},
-		{"bad hash", r.get("/api/v0/storage/raw/xyz"), 400, "Invalid hash"},
-		{"unknown hash", r.get("/api/v0/storage/raw/" + strings.Repeat("0", 64)), 404, "Not found"},
-	} {
-		if c.answer.status != c.status || !strings.Contains(string(c.answer.body), c.body) {
-			t.Errorf("%s: %d %s, want %d %s", c.name, c.answer.status, c.answer.body, c.status, c.body)
-		}
-	}
-}
-
 func TestBalanceOfAnUnknownAddressIsZero(t *testing.T) {
 	r := newRig(t)
 	a := r.get("/api/v0/addresses/0xnobody/balance")
-	want := `{"address":"0xnobody","balance":0,"credit_balance":0,"credit_balance_details":null,"details":{},"locked_amount":0}`
+	want := `{"address":"0xnobody","balance":0.0,"credit_balance":0,"credit_balance_details":null,"details":{},"locked_amount":0.0}`
 	if a.status != 200 || string(a.body) != want {
 		t.Errorf("%d %s", a.status, a.body)
 	}
