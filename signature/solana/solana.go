@@ -42,8 +42,8 @@ func (Verifier) Verify(m *message.Message) error {
 	if err != nil {
 		return err
 	}
-	if keyText != m.Sender {
-		return fmt.Errorf("public key %.80q is not the sender %.80q", keyText, m.Sender)
+	if keyText != m.Sender { // the text is not repeated: it may be a secret key
+		return fmt.Errorf("the public key is not the sender %.80q", m.Sender)
 	}
 	key, err := base58.Decode(keyText)
 	if err != nil || len(key) != ed25519.PublicKeySize {

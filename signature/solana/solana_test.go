@@ -82,6 +82,23 @@ func TestWrongSecretsAreRefused(t *testing.T) {
 	}
 }
 
+func TestSecretKeysAreRefusedAndNotShown(t *testing.T) {
+	a, err := Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &message.Message{Sender: a.Address(), Chain: message.ChainSOL}
+	good, err := a.Sign(t.Context(), m.SigningPayload())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := base58.Encode(a.Secret())
+	m.Signature = strings.Replace(good, a.Address(), secret, 1)
+	if err := (Verifier{}).Verify(m); err == nil || strings.Contains(err.Error(), secret[:8]) {
+		t.Errorf("accepted a secret key, or showed it: %v", err)
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	var file struct {
 		Own []struct {
