@@ -38,6 +38,7 @@ CREATE INDEX messages_ref ON messages (content_ref, time) WHERE content_ref IS N
 CREATE INDEX messages_content_type ON messages (content_type, time) WHERE content_type IS NOT NULL;
 CREATE INDEX messages_key ON messages (content_key, time) WHERE content_key IS NOT NULL;
 CREATE INDEX messages_content_hash ON messages (content_item_hash, time) WHERE content_item_hash IS NOT NULL;
+CREATE INDEX messages_payment ON messages (payment_type, time) WHERE payment_type IS NOT NULL;
 
 CREATE TABLE address_stats (       -- how many processed messages each sender has, in all and by type
   address TEXT PRIMARY KEY,
@@ -217,6 +218,8 @@ CREATE TABLE aggregates (          -- the elements of a key folded in the order 
   last_revision_hash TEXT NOT NULL,
   PRIMARY KEY (owner, key)
 ){{rowless}};
+CREATE INDEX aggregates_updated ON aggregates (last_updated, key, owner);
+CREATE INDEX aggregates_key ON aggregates (key, owner);
 
 CREATE TABLE files (
   hash TEXT PRIMARY KEY,
