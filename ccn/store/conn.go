@@ -54,10 +54,11 @@ func (c *conn) close() error {
 	for _, statement := range c.statements {
 		errs = append(errs, statement.Close())
 	}
+	c.lost = c.lost || !c.engine.alive(c.Conn)
 	errs = append(errs, c.Conn.Close())
 	c.Conn, c.statements = nil, nil
 	if c.lost {
-		return nil
+		return nil // there was nothing left to close
 	}
 	return errors.Join(errs...)
 }

@@ -37,7 +37,13 @@ type engine interface {
 
 	// bind turns a query with '?' placeholders into the engine's own form.
 	bind(query string) string
+	// values turns arguments into what the engine keeps as every other does.
+	values(args []any) []any
 }
+
+// MaxIndexed is how many bytes a text may have that is part of an index. PostgreSQL takes about 2,700 bytes an index row,
+// which may hold two such texts.
+const MaxIndexed = 1024
 
 // use is what the transactions of a connection are for.
 type use int

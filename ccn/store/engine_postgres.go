@@ -201,3 +201,20 @@ func (e *postgres) bind(query string) string {
 	}
 	return b.String()
 }
+
+// values makes zero of a negative zero, as SQLite does.
+func (e *postgres) values(args []any) []any {
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case float64:
+			if v == 0 {
+				args[i] = 0.0
+			}
+		case *float64:
+			if v != nil && *v == 0 {
+				args[i] = 0.0
+			}
+		}
+	}
+	return args
+}

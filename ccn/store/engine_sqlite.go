@@ -84,3 +84,5 @@ func (e *sqlite) listen(ctx context.Context, heard func(Notice)) error {
 }
 
 func (e *sqlite) bind(query string) string { return query }
+
+func (e *sqlite) values(args []any) []any { return args }

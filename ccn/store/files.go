@@ -133,6 +133,12 @@ func (tx *Tx) DeletePin(h message.Hash, kind string) error {
 	return wrap(tx.exec(`DELETE FROM file_pins WHERE item_hash = ? AND type = ?`, string(h), kind), "delete pin of %s", h)
 }
 
+// DeleteGracePins deletes the pins that keep a file for a while on nobody's behalf.
+func (tx *Tx) DeleteGracePins(file message.Hash) error {
+	return wrap(tx.exec(`DELETE FROM file_pins WHERE file_hash = ? AND type = 'grace_period' AND item_hash IS NULL`, string(file)),
+		"delete grace pins of file %s", file)
+}
+
 // Tag returns a file tag, nil when there is none.
 func (r *Reader) Tag(tag string) (*TagRow, error) {
 	t := &TagRow{Tag: tag}

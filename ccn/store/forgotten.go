@@ -124,9 +124,10 @@ func (r *Reader) ForgottenElements(owner, key string, t float64, h message.Hash)
 	return list, wrap(err, "list forgotten elements of aggregate %s of %s", key, owner)
 }
 
-// ForgottenAmendments lists the forgotten amendments of a post.
+// ForgottenAmendments lists the forgotten amendments of a forgotten post by its owner.
 func (r *Reader) ForgottenAmendments(original message.Hash) ([]message.Hash, error) {
-	list, err := r.hashes(`SELECT item_hash FROM forgotten_messages WHERE content_ref = ? AND content_type = 'amend' ORDER BY item_hash`, string(original))
+	list, err := r.hashes(`SELECT a.item_hash FROM forgotten_messages a JOIN forgotten_messages o ON o.item_hash = a.content_ref AND o.owner = a.owner
+		WHERE a.content_ref = ? AND a.content_type = 'amend' ORDER BY a.item_hash`, string(original))
 	return list, wrap(err, "list forgotten amendments of %s", original)
 }
 

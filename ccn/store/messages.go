@@ -112,6 +112,9 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}
 	for _, tag := range c.Tags {
+		if len(tag) > MaxIndexed {
+			continue // nobody searches for it
+		}
 		if err := tx.exec(`INSERT INTO message_tags (tag, message_id) VALUES (?,?) ON CONFLICT DO NOTHING`, tag, m.ID); err != nil {
 			return fmt.Errorf("store tag of message %s: %w", e.ItemHash, err)
 		}

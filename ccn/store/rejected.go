@@ -15,16 +15,17 @@ type RejectedRow struct {
 	ErrorCode     message.ErrorCode
 	Details       json.RawMessage // null or {"errors": […]}
 	ReceptionTime message.Time
+	JudgedAt      message.Time
 	Verified      bool              // signature and content are right: only the state of the node spoke against it
 	Content       []byte            // of a verified message that is not inline: the fetched JSON
 	WaitsFor      []message.WaitKey // what would let it come back; not read back
 }
 
-const rejectedColumns = `SELECT r.item_hash, r.message, r.error_code, r.details, r.reception_time, r.verified, r.content FROM rejected_messages r `
+const rejectedColumns = `SELECT r.item_hash, r.message, r.error_code, r.details, r.reception_time, r.judged_at, r.verified, r.content FROM rejected_messages r `
 
 func scanRejected(rows *sql.Rows, row *RejectedRow) error {
 	var verified int64
-	err := rows.Scan(&row.Hash, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &verified, &row.Content)
+	err := rows.Scan(&row.Hash, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &row.JudgedAt, &verified, &row.Content)
 	row.Verified = verified != 0
 	return err
 }
@@ -42,12 +43,12 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 // PutRejected records a refusal. Of several copies of a message those with the right signature count before others, then
 // the one whose envelope is the smaller text, so that the record does not tell which came first.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
-	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, verified, content)
-		VALUES (?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
-		details = excluded.details, reception_time = excluded.reception_time, verified = excluded.verified, content = excluded.content
+	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, judged_at, verified, content)
+		VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
+		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, content = excluded.content
 		WHERE excluded.verified > rejected_messages.verified
 		OR (excluded.verified = rejected_messages.verified AND excluded.message <= rejected_messages.message)`,
-		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime),
+		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime), int64(row.JudgedAt),
 		integer(row.Verified), optional(string(row.Content)))
 	if err != nil || n == 0 {
 		return wrap(err, "store rejected message %s", row.Hash)
@@ -74,6 +75,10 @@ const (
 	noRetries     = math.MaxInt32
 )
 
+// maxRevived bounds what one event lets come back for one key, so that no message costs the work of thousands. The others
+// have their turn with the next event.
+const maxRevived = 100
+
 // WaitedFor returns the keys with a prefix that rejected messages wait for.
 func (r *Reader) WaitedFor(prefix message.WaitKey) (map[message.WaitKey]bool, error) {
 	rows, err := r.rows(`SELECT DISTINCT wait_key FROM rejected_waits WHERE wait_key >= ? AND wait_key < ?`,
@@ -86,12 +91,13 @@ func (r *Reader) WaitedFor(prefix message.WaitKey) (map[message.WaitKey]bool, er
 	return keys, wrap(err, "list what rejected messages wait for")
 }
 
-// revive lets the rejected messages that wait for any of keys come back, as pending messages that are due now. It
-// returns how many.
+// revive lets the rejected messages that wait for any of keys come back, as pending messages that are due now,
+// those first that were judged the longest ago. It returns how many.
 func (tx *Tx) revive(keys []message.WaitKey, now message.Time) (int64, error) {
 	var revived int64
 	for _, key := range keys {
-		rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ? ORDER BY r.item_hash`, string(key))
+		rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ?
+			ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), maxRevived)
 		list, err := collect(rows, err, scanRejected)
 		if err != nil {
 			return 0, wrap(err, "list rejected messages that wait for %s", key)

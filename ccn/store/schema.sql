@@ -113,6 +113,7 @@ CREATE TABLE rejected_messages (
   error_code BIGINT NOT NULL,
   details TEXT,
   reception_time BIGINT NOT NULL,
+  judged_at BIGINT NOT NULL,       -- by this node's clock
   verified BIGINT NOT NULL,        -- 1: signature and content are right, only the state of the node spoke against it
   content TEXT                     -- of a verified message that is not inline: the fetched JSON
 ){{rowless}};

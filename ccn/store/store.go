@@ -165,6 +165,7 @@ type Tx struct {
 
 // rows runs a query with '?' placeholders. The rows must be closed before the transaction ends.
 func (r *Reader) rows(query string, args ...any) (*sql.Rows, error) {
+	args = r.conn.engine.values(args)
 	s, err := r.conn.prepare(r.ctx, query)
 	if err != nil {
 		return nil, err
@@ -177,6 +178,7 @@ func (r *Reader) rows(query string, args ...any) (*sql.Rows, error) {
 
 // row runs a query that returns at most one row.
 func (r *Reader) row(query string, args ...any) row {
+	args = r.conn.engine.values(args)
 	s, err := r.conn.prepare(r.ctx, query)
 	if err != nil {
 		return row{err: err}
@@ -208,6 +210,7 @@ func (tx *Tx) exec(query string, args ...any) error {
 
 // affected runs a statement and returns how many rows it changed.
 func (tx *Tx) affected(query string, args ...any) (int64, error) {
+	args = tx.conn.engine.values(args)
 	s, err := tx.conn.prepare(tx.ctx, query)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,213 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+func TestPendingMessagesWaitAndWake(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		row := &store.PendingRow{Hash: "h", Sender: "s", Signature: "x", Envelope: []byte(`{}`), Origin: "p2p", NextAttempt: 1000, ErrorCode: message.ErrStoreRefNotFound}
+		other := *row
+		other.Signature = "y"
+		key := message.WaitMessage("target")
+		write(t, s, func(tx *store.Tx) error {
+			return errors.Join(tx.PutPending(row, []message.WaitKey{key, key}), tx.PutPending(&other, nil))
+		})
+		due := func(now message.Time) (list []store.PendingRow) {
+			read(t, s, func(r *store.Reader) (err error) {
+				list, err = r.PendingDue(now, 10)
+				return err
+			})
+			return list
+		}
+		if n := len(due(500)); n != 0 {
+			t.Errorf("%d are due before their time", n)
+		}
+		write(t, s, func(tx *store.Tx) error {
+			n, err := tx.WakePending([]message.WaitKey{key}, 500)
+			if n != 1 {
+				t.Errorf("woke %d", n)
+			}
+			return err
+		})
+		if list := due(500); len(list) != 1 || list[0].Signature != "x" || list[0].ErrorCode != message.ErrStoreRefNotFound {
+			t.Errorf("got %+v", list)
+		}
+		row.Retries = 3
+		write(t, s, func(tx *store.Tx) error { return tx.PutPending(row, nil) })
+		write(t, s, func(tx *store.Tx) error { return tx.DeletePending("h", "s", "y") })
+		read(t, s, func(r *store.Reader) error {
+			list, err := r.Pending("h")
+			if len(list) != 1 || list[0].Retries != 3 {
+				t.Errorf("got %+v", list)
+			}
+			if waiters, err := r.Waiters(key); err != nil || len(waiters) != 0 {
+				t.Errorf("still waiting: %v, %v", waiters, err)
+			}
+			return err
+		})
+	})
+}
+
+func TestStatusTellsTheFurthestState(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		envelope := []byte(`{}`)
+		m := message.Message{ItemHash: "h", Type: message.TypePost, ItemType: message.ItemInline, ItemContent: "{}", Signature: "x"}
+		for _, step := range []struct {
+			want message.Status
+			do   func(tx *store.Tx) error
+		}{
+			{"", func(*store.Tx) error { return nil }},
+			{message.StatusRejected, func(tx *store.Tx) error { return tx.PutRejected(&store.RejectedRow{Hash: "h", Envelope: envelope}) }},
+			{message.StatusPending, func(tx *store.Tx) error { return tx.PutPending(&store.PendingRow{Hash: "h", Envelope: envelope}, nil) }},
+			{message.StatusProcessed, func(tx *store.Tx) error {
+				return tx.InsertMessage(&store.MessageRow{Message: m, Status: message.StatusProcessed}, &store.ContentColumns{})
+			}},
+			{message.StatusForgotten, func(tx *store.Tx) error {
+				return errors.Join(tx.DeleteMessage("h"), tx.InsertForgotten(&store.ForgottenRow{Message: m, ForgottenBy: []message.Hash{"f"}}))
+			}},
+		} {
+			write(t, s, step.do)
+			read(t, s, func(r *store.Reader) error {
+				got, _, err := r.Status("h")
+				if got != step.want {
+					t.Errorf("got %q, want %q", got, step.want)
+				}
+				return err
+			})
+		}
+		read(t, s, func(r *store.Reader) error {
+			f, err := r.Forgotten("h")
+			if err != nil || f == nil || len(f.ForgottenBy) != 1 || f.Message.Signature != "x" {
+				t.Errorf("got %+v, %v", f, err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestBalanceOfTheGreatestHeightStays(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		put := func(amount string, height int64, by message.Hash, now message.Time) {
+			write(t, s, func(tx *store.Tx) error {
+				return tx.PutBalance(&store.BalanceRow{Address: "a", Chain: message.ChainETH, Balance: amount, Height: height, Message: by, LastUpdate: now})
+			})
+		}
+		for _, step := range []struct {
+			amount  string
+			height  int64
+			by      message.Hash
+			now     message.Time
+			want    string
+			updated message.Time
+		}{
+			{"5", 10, "m", 1, "5", 1},
+			{"6", 9, "z", 2, "5", 1},
+			{"7", 10, "a", 3, "5", 1},
+			{"8", 10, "n", 4, "8", 4},
+			{"8", 11, "a", 5, "8", 4},
+		} {
+			put(step.amount, step.height, step.by, step.now)
+			read(t, s, func(r *store.Reader) error {
+				list, err := r.Balances("a")
+				if len(list) != 1 || list[0].Balance != step.want || list[0].LastUpdate != step.updated {
+					t.Errorf("after %+v: %+v", step, list)
+				}
+				return err
+			})
+		}
+	})
+}
+
+// Lists may be as long as clients make them, and a snapshot does not move under the pages that are read from it.
+func TestLongListsAndPagesInOneSnapshot(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		const n = 500
+		insert := func(from, to int) {
+			write(t, s, func(tx *store.Tx) error {
+				for i := from; i < to; i++ {
+					m := &store.MessageRow{Status: message.StatusProcessed, Message: message.Message{
+						ItemHash: hash(i), Type: message.TypePost, ItemType: message.ItemInline, ItemContent: "{}", Time: message.Time(i / 7), Signature: "x",
+					}}
+					if err := tx.InsertMessage(m, &store.ContentColumns{}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		insert(0, n)
+		hashes := make([]string, 20_000)
+		for i := range hashes {
+			hashes[i] = string(hash(i))
+		}
+		read(t, s, func(r *store.Reader) error {
+			if list, err := r.ListMessages(store.MessageFilter{Hashes: hashes}); err != nil || len(list) != n {
+				t.Errorf("%d of %d messages, %v", len(list), n, err)
+			}
+			seen := map[message.Hash]bool{}
+			f := store.MessageFilter{Descending: true, Limit: 33}
+			for page := 0; ; page++ {
+				list, err := r.ListMessages(f)
+				if err != nil {
+					return err
+				}
+				if len(list) == 0 {
+					break
+				}
+				for i := range list {
+					seen[list[i].Message.ItemHash] = true
+				}
+				last := list[len(list)-1].Message
+				f.AfterTime, f.AfterHash = last.Time, last.ItemHash
+				if page == 3 {
+					insert(n, n+50)
+				}
+			}
+			if len(seen) != n {
+				t.Errorf("pages hold %d of %d messages", len(seen), n)
+			}
+			return nil
+		})
+	})
+}
+
+// Texts of the greatest length that is let in fit into all indexes, also where two share one.
+func TestLongestTextsFitIntoIndexes(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		long := func(of string) *string {
+			text := of
+			for i := range store.MaxIndexed / 64 {
+				text += string(hash(i + len(of)))
+			}
+			text = text[:store.MaxIndexed]
+			return &text
+		}
+		write(t, s, func(tx *store.Tx) error {
+			h := hash(1)
+			m := &store.MessageRow{Status: message.StatusProcessed, Owner: *long("owner"), Message: message.Message{
+				ItemHash: h, Type: message.TypePost, ItemType: message.ItemInline, ItemContent: "{}", Sender: *long("sender"), Channel: long("channel"),
+			}}
+			key := message.WaitAggregate(*long("owner"), *long("key"))
+			return errors.Join(
+				tx.InsertMessage(m, &store.ContentColumns{Type: long("type"), Ref: long("ref"), Key: long("key"), Tags: []string{*long("tag"), *long("tag") + "longer"}}),
+				tx.InsertElement(&store.Element{Hash: h, Owner: *long("owner"), Key: *long("key"), Content: []byte("{}")}),
+				tx.PutAggregate(&store.AggregateRow{Owner: *long("owner"), Key: *long("key"), Content: []byte("{}")}),
+				tx.InsertAggregateForgetting(*long("owner"), *long("key"), &store.AggregateForgetting{Forgetting: store.Forgetting{By: h}}),
+				tx.PutPending(&store.PendingRow{Hash: h, Sender: *long("sender"), Signature: *long("signature"), Envelope: []byte("{}")}, []message.WaitKey{key}),
+				tx.PutTag(&store.TagRow{Tag: *long("owner") + "/" + *long("ref"), Owner: *long("owner")}),
+				tx.PutCost(&store.CostRow{Owner: *long("owner"), Hash: h, Name: "#1:" + *long("mount")}),
+				tx.InsertPost(&store.PostRow{Hash: h, Owner: *long("owner"), Type: *long("type"), Ref: long("ref")}),
+			)
+		})
+	})
+}
