@@ -118,10 +118,11 @@ type WaitKey string
 func WaitMessage(h Hash) WaitKey { return WaitKey("message/" + h) } // the message h is processed
 func WaitRefused(h Hash) WaitKey { return WaitKey("refused/" + h) } // the message h is right and was refused for the node's state
 func WaitFile(h Hash) WaitKey    { return WaitKey("file/" + h) }    // the bytes of file h are on disk
-func WaitTag(tag string) WaitKey { return WaitKey("tag/" + tag) }   // the file tag exists
+func WaitTag(tag string) WaitKey { return WaitKey("tag/" + tag) }   // the file tag names other versions
 func WaitAggregate(owner, key string) WaitKey {
 	return WaitKey("aggregate/" + owner + "/" + key)
 }
+func WaitGone(h Hash) WaitKey        { return WaitKey("gone/" + h) }      // the message h is not applied any more
 func WaitGrant(owner string) WaitKey { return WaitKey("grant/" + owner) } // owner granted something
 func WaitFunds(owner string) WaitKey { return WaitKey("funds/" + owner) } // owner has more to spend, or spends less
 func WaitUnused(h Hash) WaitKey      { return WaitKey("unused/" + h) }    // a VM that used the file of STORE message h is gone

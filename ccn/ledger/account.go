@@ -36,6 +36,9 @@ type Funds struct {
 type Verdict struct {
 	Status string       // one of store.ClaimRefused, …Processed, …Removing, …Removed, …Forgotten
 	Since  message.Time // when it was removed, or when funds became short for it
+	// Required and Has are what a refused claim failed on the last time it was tried: at its own place, or when funds changed
+	// or became free after it.
+	Required, Has *apd.Decimal
 }
 
 // Replay is the account of one owner, for one way to pay, as it comes out of everything that is known.
@@ -129,9 +132,9 @@ func (r *replay) event(e event) {
 		c := &claim{e.begin, Verdict{Status: store.ClaimRefused}}
 		r.claims = append(r.claims, c)
 		r.wait++
-		if !c.MustPay {
-			r.accept(c)
-		}
+		r.try(c)
+		r.serve(t)
+		return
 	case e.end != "":
 		for _, c := range r.claims {
 			if c.Hash == e.end && c.Status != store.ClaimRemoved {
@@ -142,12 +145,31 @@ func (r *replay) event(e event) {
 		r.has = e.funds
 	}
 	r.serve(t)
+	r.tryAll()
 }
 
-func (r *replay) accept(c *claim) {
+// try accepts a claim that the funds cover.
+func (r *replay) try(c *claim) {
+	required := r.calc.add(r.used, c.Need)
+	if c.MustPay && r.has.Cmp(required) < 0 {
+		c.Required, c.Has = required, r.has
+		return
+	}
 	r.wait--
 	c.Verdict = Verdict{Status: store.ClaimProcessed}
-	r.used = r.calc.add(r.used, c.Need)
+	r.used = required
+}
+
+// tryAll tries again what was refused, in the order of places.
+func (r *replay) tryAll() {
+	if r.wait == 0 {
+		return
+	}
+	for _, c := range r.claims {
+		if c.Status == store.ClaimRefused {
+			r.try(c)
+		}
+	}
 }
 
 // leave takes a claim out of the account.
@@ -164,34 +186,27 @@ func (r *replay) leave(c *claim, v Verdict) {
 	c.Verdict = v
 }
 
-// serve hands out the funds: to the claims in force, then to those that are refused, each in the order of their places.
+// serve hands out the funds to the claims in force, in the order of their places.
 func (r *replay) serve(t message.Time) {
-	if covered := r.has.Cmp(r.used) >= 0; !covered || r.short > 0 {
-		rest := r.has
-		for _, c := range r.claims {
-			if !c.inForce() {
-				continue
-			}
-			served := rest.Cmp(c.Need) >= 0
-			if rest = r.calc.sub(rest, c.Need); rest.Negative {
-				rest = new(apd.Decimal)
-			}
-			switch {
-			case served && c.Status == store.ClaimRemoving:
-				c.Verdict = Verdict{Status: store.ClaimProcessed}
-				r.short--
-			case !served && c.Status == store.ClaimProcessed && c.Removable:
-				c.Verdict = Verdict{store.ClaimRemoving, t}
-				r.short++
-			}
-		}
-	}
-	if r.wait == 0 {
+	if r.has.Cmp(r.used) >= 0 && r.short == 0 {
 		return
 	}
+	rest := r.has
 	for _, c := range r.claims {
-		if c.Status == store.ClaimRefused && r.has.Cmp(r.calc.add(r.used, c.Need)) >= 0 {
-			r.accept(c)
+		if !c.inForce() {
+			continue
+		}
+		served := rest.Cmp(c.Need) >= 0
+		if rest = r.calc.sub(rest, c.Need); rest.Negative {
+			rest = new(apd.Decimal)
+		}
+		switch {
+		case served && c.Status == store.ClaimRemoving:
+			c.Verdict = Verdict{Status: store.ClaimProcessed}
+			r.short--
+		case !served && c.Status == store.ClaimProcessed && c.Removable:
+			c.Verdict = Verdict{Status: store.ClaimRemoving, Since: t}
+			r.short++
 		}
 	}
 }
@@ -209,8 +224,9 @@ func (r *replay) until(t message.Time) {
 		if end >= t {
 			return
 		}
-		r.leave(first, Verdict{store.ClaimRemoved, end})
+		r.leave(first, Verdict{Status: store.ClaimRemoved, Since: end})
 		r.serve(end)
+		r.tryAll()
 	}
 }
 

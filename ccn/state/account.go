@@ -66,12 +66,8 @@ func (s *State) checkFunds(r *store.Reader, ch *charge) error {
 	if err != nil {
 		return err
 	}
-	if replay.Verdicts[claim.Hash].Status == store.ClaimRefused {
-		required, err := ledger.Sum(replay.Used.Text('f'), claim.Need)
-		if err != nil {
-			return err
-		}
-		return s.short(claim, required, replay.Has)
+	if v := replay.Verdicts[claim.Hash]; v.Status == store.ClaimRefused {
+		return s.short(claim, v.Required, v.Has)
 	}
 	for _, c := range claims {
 		if c.Hash != claim.Hash && replay.Verdicts[c.Hash].Status == store.ClaimRefused {
@@ -181,35 +177,49 @@ func (w *work) reprice(it *Item, ch *charge) error {
 	if err := w.tx.PutClaim(&claim); err != nil {
 		return err
 	}
-	w.wake(message.WaitFunds(claim.Owner))
 	w.judgeAgain(ch.evicted...)
 	return w.use(&claim, claim.Need, old.Need, true)
 }
 
-// close ends the claim of a message: at the place of a FORGET, or as if it had never been when by is nil.
-func (w *work) close(h message.Hash, by *store.Forgetting) error {
+// close ends the claim of a message as if it had never been.
+func (w *work) close(h message.Hash) error {
 	claim, err := w.tx.Claim(h)
 	if err != nil || claim == nil || claim.Ended != nil {
 		return err
 	}
-	if by == nil {
-		err = w.tx.DeleteClaim(h)
-	} else {
-		claim.Status, claim.Ended, claim.EndedBy = store.ClaimForgotten, &by.ContentTime, by.By
-		err = w.tx.PutClaim(claim)
-	}
-	if err != nil {
+	if err := w.tx.DeleteClaim(h); err != nil {
 		return err
 	}
-	w.wake(message.WaitFunds(claim.Owner))
-	if err := w.use(claim, "0", claim.Need, true); err != nil || by == nil {
-		return err
-	}
-	return w.tx.TouchAccount(claim.Owner, claim.PaymentType, by.ContentTime, by.By)
+	return w.use(claim, "0", claim.Need, true)
 }
 
-// use changes what an account uses. check says that its funds are to be looked at.
-func (w *work) use(claim *store.ClaimRow, more, less string, check bool) error {
+// end ends the claim of a message at the place of the first of the FORGETs that took it.
+func (w *work) end(h message.Hash, by *store.Forgetting) error {
+	claim, err := w.tx.Claim(h)
+	if err != nil || claim == nil {
+		return err
+	}
+	at := place{by.ContentTime, by.By}
+	if claim.Ended != nil && (claim.Status == store.ClaimRemoved || !at.before(place{*claim.Ended, claim.EndedBy})) {
+		return nil
+	}
+	used := claim.Need
+	if claim.Ended != nil {
+		used = "0"
+	}
+	claim.Status, claim.Ended, claim.EndedBy = store.ClaimForgotten, &by.ContentTime, by.By
+	if err := w.tx.PutClaim(claim); err != nil {
+		return err
+	}
+	if err := w.use(claim, "0", used, true); err != nil {
+		return err
+	}
+	return w.tx.TouchAccount(claim.Owner, claim.PaymentType, at.time, at.hash)
+}
+
+// use changes what an account uses. late says that something of it is known that comes after: it is to be looked at, and
+// what was refused tried again.
+func (w *work) use(claim *store.ClaimRow, more, less string, late bool) error {
 	a, err := accountOf(w.tx.Reader, claim.Owner, claim.PaymentType)
 	if err != nil {
 		return err
@@ -221,8 +231,15 @@ func (w *work) use(claim *store.ClaimRow, more, less string, check bool) error {
 		a.last = at
 	}
 	a.row.LastTime, a.row.LastHash = a.last.time, a.last.hash
-	if check {
+	if late {
 		a.row.CheckAt = new(message.Time)
+		w.wake(message.WaitFunds(claim.Owner))
+	} else if claim.PaymentType == message.PaymentCredit {
+		next, err := nextExpiry(w.tx.Reader, claim.Owner, message.TimeFromSeconds(claim.ContentTime))
+		if err != nil {
+			return err
+		}
+		a.row.CheckAt = sooner(a.row.CheckAt, next)
 	}
 	return w.tx.PutAccount(&a.row)
 }
@@ -257,7 +274,7 @@ func (s *State) SettleAccount(tx *store.Tx, owner string, payment message.Paymen
 	}
 	row.CheckAt = replay.Next
 	if payment == message.PaymentCredit {
-		next, err := s.nextExpiry(tx.Reader, owner)
+		next, err := nextExpiry(tx.Reader, owner, message.TimeFrom(s.now()))
 		if err != nil {
 			return nil, err
 		}
@@ -277,13 +294,12 @@ func sooner(a, b *message.Time) *message.Time {
 	return a
 }
 
-// nextExpiry returns when the next of the credits of an owner expire.
-func (s *State) nextExpiry(r *store.Reader, owner string) (*message.Time, error) {
+// nextExpiry returns when the next credits of an owner expire after t; nil when none do.
+func nextExpiry(r *store.Reader, owner string, t message.Time) (*message.Time, error) {
 	lots, err := r.CreditLots(owner)
-	now := message.TimeFrom(s.now())
 	var next *message.Time
 	for i := range lots {
-		if e := lots[i].Expiration; e != nil && *e > now {
+		if e := lots[i].Expiration; e != nil && *e > t {
 			next = sooner(next, e)
 		}
 	}

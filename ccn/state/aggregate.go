@@ -19,7 +19,7 @@ func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*cha
 	if err != nil {
 		return nil, message.Errorf(message.ErrInvalidFormat, "the content of an aggregate must be an object: %v", err)
 	}
-	forgottenBy, err := s.keyForgottenBy(r, it, c)
+	forgottenBy, err := s.keyForgottenBy(r, c.Address, scopeOf(it.Message, c), placeOf(it))
 	if err != nil {
 		return nil, err
 	}
@@ -60,19 +60,18 @@ func (w *work) follow(c *message.Aggregate) error {
 	return nil
 }
 
-// keyForgottenBy lists the FORGETs of the key that come after an element. Only keys that look like hashes can be forgotten.
-func (s *State) keyForgottenBy(r *store.Reader, it *Item, c *message.Aggregate) ([]store.Forgetting, error) {
-	if message.Hash(c.Key).Kind() == "" {
+// keyForgottenBy lists the FORGETs of its key that come after an element. Only keys that look like hashes can be forgotten.
+func (s *State) keyForgottenBy(r *store.Reader, owner string, sc scope, at place) ([]store.Forgetting, error) {
+	if message.Hash(sc.key).Kind() == "" {
 		return nil, nil
 	}
-	at := placeOf(it)
-	list, err := r.AggregateForgettings(c.Address, c.Key, at.time, at.hash)
+	list, err := r.AggregateForgettings(owner, sc.key, at.time, at.hash)
 	if err != nil {
 		return nil, err
 	}
 	var by []store.Forgetting
 	for _, f := range list {
-		ok, err := s.allowed(r, f.Sender, c.Address, scopeOf(it.Message, c), place{f.ContentTime, f.By})
+		ok, err := s.allowed(r, f.Sender, owner, sc, place{f.ContentTime, f.By})
 		if err != nil {
 			return nil, err
 		}

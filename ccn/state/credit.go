@@ -28,6 +28,33 @@ type creditPost struct {
 // credits reads a POST that moves credits; nil when it is none, or by somebody who may not. A transfer of what the sender
 // does not have at its place is refused; it comes back when that changes.
 func (s *State) credits(r *store.Reader, it *Item, c *message.Post) (*creditPost, error) {
+	p, err := s.readCredits(it, c)
+	if err != nil || p == nil || !p.debits() {
+		return p, err
+	}
+	lots, err := lotsAt(r, p.sender, p.at)
+	if err != nil {
+		return nil, err
+	}
+	if sum, has := p.sum(), ledger.Spendable(lots, p.at.clock()); has < sum {
+		return nil, waitingFor(message.Errorf(message.ErrInvalidFormat, "the transfer needs %d credits, %s has %d", sum, p.sender, has),
+			message.WaitFunds(p.sender))
+	}
+	return p, nil
+}
+
+// debits reports whether the post takes from its sender what it gives to others.
+func (p *creditPost) debits() bool { return p.kind == ledger.CreditTransfer && !p.minted }
+
+func (p *creditPost) sum() (sum int64) {
+	for _, e := range p.entries {
+		sum += e.Amount
+	}
+	return sum
+}
+
+// readCredits reads a POST that moves credits, without regard to what there is to move.
+func (s *State) readCredits(it *Item, c *message.Post) (*creditPost, error) {
 	trusted := s.params.Credits
 	if !slices.Contains(trusted.PostTypes, c.PostType) || emptyJSON(c.Content) {
 		return nil, nil
@@ -53,44 +80,23 @@ func (s *State) credits(r *store.Reader, it *Item, c *message.Post) (*creditPost
 	if p.entries, err = ledger.ParseCredits(p.kind, c.Content, scale); err != nil {
 		return nil, message.Errorf(message.ErrInvalidFormat, "%v", err)
 	}
-	if p.kind == ledger.CreditTransfer {
-		return p, p.checkTransfer(r)
+	if p.kind != ledger.CreditTransfer {
+		return p, nil
 	}
-	return p, nil
-}
-
-func (p *creditPost) checkTransfer(r *store.Reader) error {
 	recipients := map[string]bool{}
-	var sum int64
 	for _, e := range p.entries {
 		switch {
 		case e.Address == p.sender:
-			return message.Errorf(message.ErrInvalidFormat, "credits cannot be transferred to their sender")
+			return nil, message.Errorf(message.ErrInvalidFormat, "credits cannot be transferred to their sender")
 		case recipients[e.Address]:
-			return message.Errorf(message.ErrInvalidFormat, "%s is named twice", e.Address)
+			return nil, message.Errorf(message.ErrInvalidFormat, "%s is named twice", e.Address)
 		}
 		recipients[e.Address] = true
-		if sum += e.Amount; sum < 0 {
-			return message.Errorf(message.ErrInvalidFormat, "the amounts are too large")
-		}
 	}
-	if p.minted {
-		return nil
+	if p.sum() < 0 {
+		return nil, message.Errorf(message.ErrInvalidFormat, "the amounts are too large")
 	}
-	lots, err := lotsAt(r, p.sender, p.at)
-	if err != nil {
-		return err
-	}
-	if has := ledger.Spendable(lots, p.at.clock()); has < sum {
-		return creditsMissing(p.sender, sum, has)
-	}
-	return nil
-}
-
-func creditsMissing(sender string, sum, has int64) *message.Error {
-	refusal := message.Errorf(message.ErrInvalidFormat, "the transfer needs %d credits, %s has %d", sum, sender, has)
-	refusal.WaitsFor = []message.WaitKey{message.WaitFunds(sender)}
-	return refusal
+	return p, nil
 }
 
 // lotsAt returns what is left of the grants of an address just before a place.
@@ -127,14 +133,9 @@ func lastCredit(r *store.Reader, address string) (place, error) {
 func (w *work) move(p *creditPost) error {
 	f := w.creditFold()
 	rows := p.rows
-	if p.kind == ledger.CreditTransfer && !p.minted {
-		for i, e := range p.entries {
-			err := w.tx.InsertCreditTransfer(&store.CreditTransfer{
-				Ref: p.at.hash, Entry: int64(i), Sender: p.sender, Recipient: e.Address, Amount: e.Amount, Expiration: e.Expiration, ContentTime: p.at.time,
-			})
-			if err != nil {
-				return err
-			}
+	if p.debits() {
+		if err := w.ask(p); err != nil {
+			return err
 		}
 		lots, err := lotsAt(w.tx.Reader, p.sender, p.at)
 		if err != nil {
@@ -146,6 +147,33 @@ func (w *work) move(p *creditPost) error {
 		return err
 	}
 	return f.finish(p.at)
+}
+
+// ask notes what is to be transferred.
+func (w *work) ask(p *creditPost) error {
+	for i, e := range p.entries {
+		err := w.tx.InsertCreditTransfer(&store.CreditTransfer{
+			Ref: p.at.hash, Entry: int64(i), Sender: p.sender, Recipient: e.Address, Amount: e.Amount, Expiration: e.Expiration, ContentTime: p.at.time,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askForgotten keeps a refused transfer that is forgotten: should it turn out that its sender had the credits at its place,
+// it is as if it had been forgotten afterwards.
+func (w *work) askForgotten(it *Item) error {
+	c, ok := it.Content.(*message.Post)
+	if !ok {
+		return nil
+	}
+	p, err := w.state.readCredits(it, c)
+	if err != nil || p == nil || !p.debits() {
+		return nil // it would have been refused for ever
+	}
+	return w.ask(p)
 }
 
 // takeBack undoes a transfer.
@@ -252,7 +280,11 @@ func (f *creditFold) insert(rows []store.CreditRow, at place) error {
 			if err != nil {
 				return err
 			}
-			newest[row.Address] = last.before(at)
+			later, err := f.transfersAfter(row.Address, at)
+			if err != nil {
+				return err
+			}
+			newest[row.Address] = last.before(at) && len(later) == 0
 			f.moved[row.Address] = true
 		}
 	}
@@ -332,15 +364,20 @@ func (f *creditFold) refoldFrom(after place) error {
 	return nil
 }
 
+// transfersAfter lists what an address asked to transfer after a place.
+func (f *creditFold) transfersAfter(sender string, after place) ([]store.CreditTransfer, error) {
+	entries, err := f.tx.CreditTransfersFrom(sender, after.time, after.hash)
+	return slices.DeleteFunc(entries, func(e store.CreditTransfer) bool { return e.Ref == after.hash && e.ContentTime == after.time }), err
+}
+
 // nextTransfer returns the first transfer after a place whose sender is dirty, nil when there is none.
 func (f *creditFold) nextTransfer(after place) (*creditPost, error) {
 	var next *creditPost
 	for sender := range f.dirty {
-		entries, err := f.tx.CreditTransfersFrom(sender, after.time, after.hash)
+		entries, err := f.transfersAfter(sender, after)
 		if err != nil {
 			return nil, err
 		}
-		entries = slices.DeleteFunc(entries, func(e store.CreditTransfer) bool { return e.Ref == after.hash && e.ContentTime == after.time })
 		if len(entries) == 0 {
 			continue
 		}
@@ -364,12 +401,8 @@ func (f *creditFold) transferAgain(p *creditPost) (covered bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var sum int64
-	for _, e := range p.entries {
-		sum += e.Amount
-	}
 	var rows []store.CreditRow
-	if covered = ledger.Spendable(lots, p.at.clock()) >= sum; covered {
+	if covered = ledger.Spendable(lots, p.at.clock()) >= p.sum(); covered {
 		rows = p.transferRows(lots)
 	}
 	old, err := f.tx.CreditRows(p.at.hash)

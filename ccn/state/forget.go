@@ -71,25 +71,25 @@ func findTarget(r *store.Reader, h message.Hash) (*target, error) {
 	if removed != nil {
 		return &target{h, removed.Owner, scopeOf(&removed.Message, nil), false}, nil
 	}
-	m, content, err := refused(r, h)
+	m, content, _, err := refused(r, h)
 	if err != nil || m == nil {
 		return nil, err
 	}
 	return &target{h, m.Owner, scopeOf(&m.Message, content), false}, nil
 }
 
-// refused returns a message that was refused although its signature and content are right; nil when there is none.
-func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Content, error) {
+// refused returns a message that was refused although its signature and content are right, and why; nil when there is none.
+func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Content, message.ErrorCode, error) {
 	row, err := r.Rejected(h)
 	if err != nil || row == nil || !row.Verified {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
 	m, content, err := message.Parse(row.Envelope)
 	if err == nil && m.ItemType != message.ItemInline {
 		content, err = message.ParseContent(m.Type, row.Content)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read rejected message %s: %w", h, err)
+		return nil, nil, 0, fmt.Errorf("read rejected message %s: %w", h, err)
 	}
 	base := content.Base()
 	text := row.Content
@@ -98,7 +98,7 @@ func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Conten
 	}
 	return &store.MessageRow{
 		Message: *m, Content: text, ReceptionTime: row.ReceptionTime, Owner: base.Address, ContentTime: base.Time,
-	}, content, nil
+	}, content, row.ErrorCode, nil
 }
 
 // checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
@@ -159,9 +159,7 @@ func (s *State) checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]me
 			return nil, err
 		}
 		if vm != "" {
-			refusal := message.Errorf(message.ErrForgetNotAllowed, "File %s used on vm %s", h, vm)
-			refusal.WaitsFor = []message.WaitKey{message.WaitUnused(h)}
-			return nil, refusal
+			return nil, waitingFor(message.Errorf(message.ErrForgetNotAllowed, "File %s used on vm %s", h, vm), message.WaitUnused(h))
 		}
 	}
 	return targets, nil
@@ -198,6 +196,9 @@ func (w *work) forget(h message.Hash, by *store.Forgetting) error {
 	if err := w.tx.RefreshForgotten(h); err != nil {
 		return err
 	}
+	if err := w.end(h, by); err != nil {
+		return err
+	}
 	return w.forgetAmendments(h, by)
 }
 
@@ -232,9 +233,6 @@ func (w *work) bury(m *store.MessageRow, by *store.Forgetting) error {
 	if err := w.tx.DeleteConfirmations(h); err != nil {
 		return err
 	}
-	if err := w.close(h, by); err != nil {
-		return err
-	}
 	w.effect.Forgotten = append(w.effect.Forgotten, h)
 	return w.erase(m)
 }
@@ -257,12 +255,20 @@ func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
 		}
 		err = w.tx.DeleteRemoved(h)
 	} else {
-		var m *store.MessageRow
-		if m, _, err = refused(w.tx.Reader, h); err != nil || m == nil {
+		m, content, code, err := refused(w.tx.Reader, h)
+		if err != nil || m == nil {
 			return err
 		}
-		if row, err = w.remains(m); err == nil {
-			err = w.tx.DeleteRejected(h)
+		if row, err = w.remains(m); err != nil {
+			return err
+		}
+		if code == message.ErrInvalidFormat { // a transfer that its sender could not cover
+			if err := w.askForgotten(&Item{Message: &m.Message, Content: content}); err != nil {
+				return err
+			}
+		}
+		if err := w.tx.DeleteRejected(h); err != nil {
+			return err
 		}
 	}
 	if err != nil {
@@ -270,11 +276,43 @@ func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
 	}
 	// What waits for the message learns that it is gone.
 	w.wake(message.WaitMessage(h))
+	if row.ContentKey != nil {
+		w.wake(message.WaitAggregate(row.Owner, *row.ContentKey))
+	}
 	w.effect.Forgotten = append(w.effect.Forgotten, h)
 	if err := w.tx.DeleteConfirmations(h); err != nil {
 		return err
 	}
-	return w.tx.InsertForgotten(row)
+	if err := w.tx.InsertForgotten(row); err != nil {
+		return err
+	}
+	return w.inherit(row)
+}
+
+// inherit notes who forgot what a forgotten message was a part of: its key, or the post of the same owner that it amends.
+func (w *work) inherit(row *store.ForgottenRow) error {
+	at := place{row.ContentTime, row.Message.ItemHash}
+	list, err := w.state.keyForgottenBy(w.tx.Reader, row.Owner, forgottenScope(row), at)
+	if err != nil {
+		return err
+	}
+	if deref(row.ContentType) == message.PostTypeAmend && row.ContentRef != nil {
+		o, err := w.tx.Forgotten(message.Hash(*row.ContentRef))
+		if err != nil {
+			return err
+		}
+		if o != nil && o.Owner == row.Owner {
+			if list, err = w.tx.Forgettings(o.Message.ItemHash); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range list {
+		if err == nil {
+			err = w.tx.InsertForgetting(row.Message.ItemHash, &list[i])
+		}
+	}
+	return err
 }
 
 // remains returns what is kept of a message that is forgotten.

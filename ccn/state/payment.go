@@ -52,10 +52,17 @@ func (s *State) charge(r *store.Reader, it *Item, free, kept bool) (*charge, err
 // noPrice refuses what cannot be priced. It comes back when prices change.
 func (s *State) noPrice(err error) error {
 	refusal := message.Errorf(message.ErrInternal, "%v", err)
-	for _, owner := range s.params.Pricing.Addresses[:min(1, len(s.params.Pricing.Addresses))] {
-		refusal.WaitsFor = append(refusal.WaitsFor, message.WaitAggregate(owner, pricingKey), message.WaitAggregate(owner, settingsKey))
-	}
+	refusal.WaitsFor = s.waitPrices()
 	return refusal
+}
+
+// waitPrices returns what comes to be when prices change.
+func (s *State) waitPrices() []message.WaitKey {
+	if len(s.params.Pricing.Addresses) == 0 {
+		return nil
+	}
+	owner := s.params.Pricing.Addresses[0]
+	return []message.WaitKey{message.WaitAggregate(owner, pricingKey), message.WaitAggregate(owner, settingsKey)}
 }
 
 // mustPay reports whether what the owner has must cover the message. It refuses ways to pay that are no longer allowed.
@@ -113,11 +120,11 @@ type creditShort struct {
 	Days     int64  `json:"min_runtime_days"`
 }
 
-// short refuses what funds do not cover. It comes back when they grow.
+// short refuses what funds do not cover. It comes back when they grow or prices change.
 func (s *State) short(claim *store.ClaimRow, required, has *apd.Decimal) *message.Error {
 	refusal := &message.Error{
 		Code: message.ErrBalanceInsufficient, Errors: []any{holdShort{required.Text('f'), has.Text('f')}},
-		WaitsFor: []message.WaitKey{message.WaitFunds(claim.Owner)},
+		WaitsFor: append(s.waitPrices(), message.WaitFunds(claim.Owner)),
 	}
 	if claim.PaymentType == message.PaymentCredit {
 		refusal.Code = message.ErrCreditInsufficient

@@ -125,6 +125,5 @@ func (s *State) permitAs(r *store.Reader, it *Item, owner string, sc scope) erro
 	}
 	refusal := message.Errorf(message.ErrPermissionDenied, "%s is not allowed to act for %s: the owner must grant it in the aggregate %q",
 		it.Message.Sender, owner, securityKey)
-	refusal.WaitsFor = []message.WaitKey{message.WaitGrant(owner)}
-	return refusal
+	return waitingFor(refusal, message.WaitGrant(owner))
 }

@@ -81,27 +81,28 @@ func (s *State) amended(r *store.Reader, it *Item, c *message.Post) (*original, 
 	case err != nil:
 		return nil, err
 	case o == nil:
+		wait := message.WaitMessage(message.Hash(c.Ref))
 		if err := s.permit(r, it); err != nil {
-			return nil, err
+			return nil, waitingFor(err, wait)
 		}
-		return nil, &message.Error{Code: message.ErrAmendTargetNotFound, WaitsFor: []message.WaitKey{message.WaitMessage(message.Hash(c.Ref))}}
+		return nil, waitingFor(&message.Error{Code: message.ErrAmendTargetNotFound}, wait)
 	case !sameAddress(c.Address, o.owner):
 		return nil, onlyOwnerAmends(o)
 	}
 	if err := s.permitAs(r, it, o.owner, o.scope); err != nil {
-		return nil, err
+		return nil, waitingFor(err, message.WaitGone(o.hash))
 	}
 	switch {
 	case o.amendment:
-		return nil, &message.Error{Code: message.ErrAmendAmend}
+		return nil, waitingFor(&message.Error{Code: message.ErrAmendAmend}, message.WaitGone(o.hash))
 	case c.Address != o.owner:
 		return nil, onlyOwnerAmends(o)
 	}
 	return o, nil
 }
 
-func onlyOwnerAmends(o *original) *message.Error {
-	return message.Errorf(message.ErrPermissionDenied, "only %s can amend post %s", o.owner, o.hash)
+func onlyOwnerAmends(o *original) error {
+	return waitingFor(message.Errorf(message.ErrPermissionDenied, "only %s can amend post %s", o.owner, o.hash), message.WaitGone(o.hash))
 }
 
 // findPost returns a post that is applied or was forgotten; nil when there is none.

@@ -63,6 +63,14 @@ func (it *Item) waive(err error) error {
 	return err
 }
 
+// waitingFor adds to a refusal what would lift it.
+func waitingFor(err error, keys ...message.WaitKey) error {
+	if refusal := refusalOf(err); refusal != nil {
+		refusal.WaitsFor = append(refusal.WaitsFor, keys...)
+	}
+	return err
+}
+
 // refusalOf returns the refusal that an error is, nil when it is another error or none.
 func refusalOf(err error) *message.Error {
 	var refusal *message.Error
@@ -175,6 +183,14 @@ func anotherSignature() *message.Error {
 
 // decide checks everything that can refuse the message, as if it were not applied yet.
 func (s *State) decide(r *store.Reader, it *Item) (*change, error) {
+	c, err := s.decideContent(r, it)
+	if owner := it.Content.Base().Address; err != nil && !sameAddress(it.Message.Sender, owner) {
+		err = waitingFor(err, message.WaitGrant(owner)) // grants come before everything else
+	}
+	return c, err
+}
+
+func (s *State) decideContent(r *store.Reader, it *Item) (*change, error) {
 	switch c := it.Content.(type) {
 	case *message.Post:
 		return s.post(r, it, c)

@@ -196,6 +196,19 @@ func (w *world) forgottenBy(name string) (by []message.Hash) {
 	return by
 }
 
+// kept reports whether anything keeps a file.
+func (w *world) kept(content string) (pinned bool) {
+	w.t.Helper()
+	err := w.db.Read(w.t.Context(), func(r *store.Reader) (err error) {
+		pinned, err = r.Pinned(hash(content))
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return pinned
+}
+
 func (w *world) document(owner, key string) string {
 	w.t.Helper()
 	text := ""
@@ -385,12 +398,12 @@ func TestForgottenFileIsKeptForTheGracePeriodOnly(t *testing.T) {
 	w := newWorld(t, params.Devnet())
 	w.have(10, "v")
 	w.must(item("s1", file(alice, 1, "v", "")), item("s2", file(bob, 2, "v", "")), item("f1", forget(alice, 3, "s1")))
-	if text := w.dump(); strings.Contains(text, store.PinGrace) {
-		t.Errorf("the file is still pinned by another message:\n%s", text)
+	if text := w.dump(); !strings.Contains(text, string(hash("s2"))+"\t"+store.PinMessage) {
+		t.Errorf("the other message lost its pin:\n%s", text)
 	}
 	w.must(item("f2", forget(bob, 4, "s2")))
-	if n := strings.Count(w.dump(), store.PinGrace); n != 1 {
-		t.Errorf("%d grace pins", n)
+	if text := w.dump(); strings.Contains(text, "\t"+store.PinMessage) || !w.kept("v") {
+		t.Errorf("want a grace period and no other pin:\n%s", text)
 	}
 	err := w.db.Read(t.Context(), func(r *store.Reader) error {
 		f, err := r.Forgotten(hash("s2"))
@@ -498,7 +511,11 @@ func TestBalancePosts(t *testing.T) {
 }
 
 func instance(owner string, t float64, parent string, payment message.PaymentType) *message.Instance {
-	c := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: hash(parent), UseLatest: true}, Persistence: "host", SizeMiB: 20480}}
+	return instanceOf(owner, t, hash(parent), payment)
+}
+
+func instanceOf(owner string, t float64, parent message.Hash, payment message.PaymentType) *message.Instance {
+	c := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: parent, UseLatest: true}, Persistence: "host", SizeMiB: 20480}}
 	c.BaseContent = base(owner, t)
 	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 1}
 	if payment != "" {
@@ -508,15 +525,21 @@ func instance(owner string, t float64, parent string, payment message.PaymentTyp
 }
 
 func program(owner string, t float64, code string, replaces string) *message.Program {
+	if replaces == "" {
+		return programOf(owner, t, hash(code), "")
+	}
+	return programOf(owner, t, hash(code), hash(replaces))
+}
+
+func programOf(owner string, t float64, code, replaces message.Hash) *message.Program {
 	c := &message.Program{
-		ProgramType: "vm-function", Code: message.Code{Ref: hash(code), Encoding: message.EncodingZip}, Runtime: message.Runtime{Ref: hash(code)},
+		ProgramType: "vm-function", Code: message.Code{Ref: code, Encoding: message.EncodingZip}, Runtime: message.Runtime{Ref: code},
 	}
 	c.BaseContent = base(owner, t)
 	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 128, Seconds: 1}
 	c.AllowAmend = true
 	if replaces != "" {
-		h := string(hash(replaces))
-		c.Replaces = &h
+		c.Replaces = (*string)(&replaces)
 	}
 	return c
 }
@@ -625,7 +648,7 @@ func TestContentThatTravelsAsAFileIsPinnedUntilForgotten(t *testing.T) {
 		t.Errorf("no pin:\n%s", text)
 	}
 	w.must(item("f", forget(alice, 2, "p")))
-	if text := w.dump(); strings.Contains(text, store.PinContent) || !strings.Contains(text, store.PinGrace) {
-		t.Errorf("still pinned:\n%s", text)
+	if text := w.dump(); strings.Contains(text, store.PinContent) || !w.kept("p") {
+		t.Errorf("want a grace period and no other pin:\n%s", text)
 	}
 }

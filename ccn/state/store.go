@@ -33,7 +33,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 		return nil, err
 	}
 	if current != nil && current.Owner != c.Address && !it.Accepted {
-		return nil, onlyOwnerStores(current.Owner, tag.Tag)
+		return nil, waitingFor(onlyOwnerStores(current.Owner, tag.Tag), message.WaitTag(tag.Tag))
 	}
 	small := file.Size <= s.params.MaxUnauthenticated
 	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
@@ -51,7 +51,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 		pin := &store.PinRow{
 			File: c.FileHash, Type: store.PinMessage, Owner: c.Address, Message: h, Ref: ch.columns.Ref, Tag: &tag.Tag, Created: c.Time,
 		}
-		if err := w.tx.InsertPin(pin); err != nil {
+		if err := w.pin(pin); err != nil {
 			return err
 		}
 		w.wake(message.WaitTag(tag.Tag))
@@ -88,9 +88,9 @@ func checkVersion(r *store.Reader, c *message.Store) error {
 			Code: message.ErrStoreRefNotFound, Errors: []any{c.Ref}, WaitsFor: []message.WaitKey{message.WaitMessage(target)},
 		}
 	case ref != nil:
-		return &message.Error{Code: message.ErrStoreUpdateUpdate}
+		return waitingFor(&message.Error{Code: message.ErrStoreUpdateUpdate}, message.WaitGone(target))
 	case owner != c.Address:
-		return onlyOwnerStores(owner, c.Ref)
+		return waitingFor(onlyOwnerStores(owner, c.Ref), message.WaitGone(target))
 	}
 	return nil
 }
@@ -153,12 +153,21 @@ func (w *work) eraseVersion(h message.Hash) error {
 		if pin.Tag == nil {
 			continue
 		}
+		w.wake(message.WaitTag(*pin.Tag))
 		// The oldest version stands for the time before it, so its end can concern every user.
 		if err := w.judgeUsers(*pin.Tag, 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pin keeps a file for a message. Nothing else needs to keep it for a while then.
+func (w *work) pin(p *store.PinRow) error {
+	if err := w.tx.DeleteGracePins(p.File); err != nil {
+		return err
+	}
+	return w.tx.InsertPin(p)
 }
 
 // unpin gives up the pin that a message holds. A file without another pin is kept for the grace period.

@@ -87,6 +87,11 @@ func (s *State) executable(r *store.Reader, it *Item, e *message.Executable, kin
 	}
 	charge, err := s.charge(r, it, false, false)
 	if err != nil {
+		for _, n := range needs { // other versions of its files have other sizes
+			if n.latest {
+				err = waitingFor(err, message.WaitTag(string(n.ref)))
+			}
+		}
 		return nil, err
 	}
 	return &change{payment: e.Payment, charge: charge, write: func(w *work) error { return w.tx.InsertVM(row) }}, nil
@@ -137,7 +142,10 @@ func checkSizes(r sizesAt, disks []child) error {
 			return err
 		}
 		if has := d.sizeMiB << 20; ok && has < size {
-			return &message.Error{Code: message.ErrVMVolumeTooSmall, Errors: []any{tooSmall{d.name, d.parent.ref, file, size, has}}}
+			return &message.Error{
+				Code: message.ErrVMVolumeTooSmall, Errors: []any{tooSmall{d.name, d.parent.ref, file, size, has}},
+				WaitsFor: []message.WaitKey{message.WaitTag(string(d.parent.ref))},
+			}
 		}
 	}
 	return nil
@@ -156,11 +164,11 @@ func checkReplaces(r *store.Reader, e *message.Executable) error {
 	case original == nil || original.Type != vmProgram:
 		return &message.Error{Code: message.ErrVMRefNotFound, Errors: []any{string(h)}, WaitsFor: []message.WaitKey{message.WaitMessage(h)}}
 	case original.Owner != e.Address:
-		return message.Errorf(message.ErrPermissionDenied, "only %s can replace program %s", original.Owner, h)
+		return waitingFor(message.Errorf(message.ErrPermissionDenied, "only %s can replace program %s", original.Owner, h), message.WaitGone(h))
 	case original.Replaces != nil:
-		return &message.Error{Code: message.ErrVMUpdateUpdate}
+		return waitingFor(&message.Error{Code: message.ErrVMUpdateUpdate}, message.WaitGone(h))
 	case !original.AllowAmend:
-		return &message.Error{Code: message.ErrVMAmendNotAllowed}
+		return waitingFor(&message.Error{Code: message.ErrVMAmendNotAllowed}, message.WaitGone(h))
 	}
 	return nil
 }

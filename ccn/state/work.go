@@ -39,7 +39,7 @@ func (w *work) apply(it *Item, c *change) error {
 			return err
 		}
 		pin := &store.PinRow{File: m.ItemHash, Type: store.PinContent, Owner: m.Sender, Message: m.ItemHash, Created: base.Time}
-		if err := w.tx.InsertPin(pin); err != nil {
+		if err := w.pin(pin); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 	if err := w.erase(m); err != nil {
 		return err
 	}
-	if err := w.close(h, nil); err != nil {
+	if err := w.close(h); err != nil {
 		return err
 	}
 	if p, ok := content.(*message.Post); ok && p.PostType == ledger.CreditTransfer {
@@ -135,7 +135,8 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		return fmt.Errorf("encode message %s: %w", h, err)
 	}
 	row := &store.RejectedRow{
-		Hash: h, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime, Verified: true,
+		Hash: h, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime,
+		JudgedAt: message.TimeFrom(w.state.now()), Verified: true,
 		WaitsFor: refusal.WaitsFor,
 	}
 	if m.Message.ItemType != message.ItemInline {
@@ -170,6 +171,7 @@ func (w *work) judgeDependants(h message.Hash) error {
 // erase deletes a message with everything that it changed, except what it costs its owner, which close ends.
 func (w *work) erase(m *store.MessageRow) error {
 	h := m.Message.ItemHash
+	w.wake(message.WaitGone(h))
 	var err error
 	switch m.Message.Type {
 	case message.TypePost:
