@@ -36,6 +36,12 @@ type Config struct {
 	// DataDir holds everything that the node keeps: the database, files/, ipfs/ and the key of its peer-to-peer identity.
 	DataDir string
 
+	// Store names the database as store.Open takes it. Empty: a SQLite database in DataDir.
+	Store string
+
+	// Role is this process's share of the work on a database that several share: RoleAll if empty.
+	Role Role
+
 	// Files says where files named by their sha256 are: "disk", the default, in DataDir, or a bucket as
 	// s3://bucket/prefix?endpoint=https://host.
 	Files string
@@ -66,6 +72,15 @@ type Config struct {
 	Version string       // of this software, for announcements and answers
 	Logger  *slog.Logger // slog.Default() if nil
 }
+
+// Role is what one of the processes on a database does.
+type Role string
+
+const (
+	RoleAll    Role = "all"    // everything
+	RoleAPI    Role = "api"    // answers users; what they send is verified, made durable and published, and applied by others
+	RoleWorker Role = "worker" // everything but the API: it serves metrics and its health only
+)
 
 // Node is a core channel node.
 type Node struct {
@@ -99,6 +114,16 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	switch cfg.Role {
+	case "":
+		cfg.Role = RoleAll
+	case RoleAll, RoleAPI, RoleWorker:
+	default:
+		return nil, fmt.Errorf("core node: there is no role %q: choose %s, %s or %s", cfg.Role, RoleAll, RoleAPI, RoleWorker)
+	}
+	if cfg.Store == "" {
+		cfg.Store = "sqlite:" + filepath.Join(cfg.DataDir, "aleph.db")
+	}
 	n := &Node{cfg: cfg, mux: http.NewServeMux(), outbox: make(chan []byte, outboxSize)}
 	defer func() {
 		if err != nil {
@@ -111,8 +136,11 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
-	if n.store, err = store.Open(ctx, "sqlite:"+filepath.Join(cfg.DataDir, "aleph.db")); err != nil {
+	if n.store, err = store.Open(ctx, cfg.Store); err != nil {
 		return nil, err
+	}
+	if cfg.Role != RoleAll && !n.store.Shared() {
+		return nil, fmt.Errorf("core node: the role %s is a share of the work on a PostgreSQL database: name it with --store, or leave --role out", cfg.Role)
 	}
 	if err := n.openFiles(ctx); err != nil {
 		return nil, err
@@ -124,6 +152,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Files:  n.files,
 		Fetch:  n.fetcher.Fetch,
 		Verify: signature.Default().Verify,
+
+		EnqueueOnly: cfg.Role == RoleAPI,
+
 		Logger: cfg.Logger.With("part", "intake"),
 	}); err != nil {
 		return nil, err
@@ -190,6 +221,9 @@ func (n *Node) alive() *p2p.Alive {
 
 // hear takes in what other nodes publish. A refusal is recorded by intake and nothing to answer.
 func (n *Node) hear(ctx context.Context, m p2p.Message) {
+	if n.cfg.Role == RoleAPI {
+		return // those that apply hear it as well
+	}
 	if _, err := n.intake.SubmitAny(ctx, p2p.DecodeMessage(m.Data), intake.OriginP2P); err != nil && ctx.Err() == nil {
 		n.cfg.Logger.Error("message from gossip not taken in", "author", m.Author, "error", err)
 	}

@@ -27,7 +27,7 @@ const devnetPoll = 500 * time.Millisecond
 // balances and the registry.
 func (n *Node) addServices() error {
 	cfg := schedule.Config{Params: n.cfg.Params, Store: n.store, Logger: n.cfg.Logger.With("part", "schedule")}
-	if n.cfg.Account != nil {
+	if n.cfg.Account != nil && n.cfg.Role != RoleAPI {
 		cfg.Signer = n.cfg.Account
 		cfg.Publish = n.author(n.cfg.Account).Aggregate
 	}
@@ -38,7 +38,7 @@ func (n *Node) addServices() error {
 	n.scheduler = scheduler
 	n.services = append(n.services, service{"schedule", scheduler.Run})
 	watchers := []watcher{{n.movesPlan, scheduler.Notify}}
-	if n.cfg.Authority != nil {
+	if n.cfg.Authority != nil && n.cfg.Role != RoleAPI {
 		author := n.author(n.cfg.Authority)
 		registry, err := authority.New(authority.Config{
 			Params: n.cfg.Params, Store: n.store, Author: author, Logger: n.cfg.Logger.With("part", "registry"),
@@ -54,7 +54,7 @@ func (n *Node) addServices() error {
 			}
 		}
 	}
-	if len(n.cfg.HTTPPeers) > 0 {
+	if len(n.cfg.HTTPPeers) > 0 && n.cfg.Role != RoleAPI {
 		n.services = append(n.services, service{"catchup", n.catchUp().Run})
 	}
 	n.services = append(n.services, service{"watchers", func(ctx context.Context) error { return n.tell(ctx, watchers) }})

@@ -117,7 +117,11 @@ func (a *API) submit(ctx context.Context, envelope []byte, sync bool) (published
 	// A client that leaves does not take its message back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 	defer cancel()
-	out, err := a.cfg.Intake.Submit(ctx, envelope, intake.OriginAPI)
+	take := a.cfg.Intake.Accept
+	if sync {
+		take = a.cfg.Intake.Submit
+	}
+	out, err := take(ctx, envelope, intake.OriginAPI)
 	if err != nil {
 		return published{}, 0, err
 	}

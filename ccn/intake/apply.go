@@ -291,7 +291,7 @@ func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error, now me
 	}
 	row := &store.RejectedRow{
 		Hash: hashOf(e), Envelope: e.envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: e.item.ReceptionTime,
-		Verified: e.refused == nil && e.missing == "", WaitsFor: refusal.WaitsFor,
+		JudgedAt: now, Verified: e.refused == nil && e.missing == "", WaitsFor: refusal.WaitsFor,
 	}
 	if m := e.item.Message; row.Verified && m.ItemType != message.ItemInline {
 		row.Content = e.item.Raw

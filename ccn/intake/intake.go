@@ -8,6 +8,7 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -186,7 +187,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			last, err = r.LastMessage()
 			return err
 		})
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow applied messages: %w", err)
 		}
 		wg.Go(func() { p.share(ctx, last) })
@@ -344,6 +345,7 @@ func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message
 	if err != nil {
 		return out, nil
 	}
+	raw = bytes.ToValidUTF8(raw, []byte("\ufffd")) // no database keeps other bytes as text
 	e := &entry{envelope: raw, refused: refusal, done: make(chan struct{})}
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
 	e.out.Hash = h

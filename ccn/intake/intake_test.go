@@ -15,6 +15,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/internal/postgrestest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -93,10 +94,22 @@ type rig struct {
 	stop  func()
 }
 
-// start runs a pipeline on dir until the test ends or stop is called.
-func start(t testing.TB, dir string, change ...func(*Config)) *rig {
+// place is where a pipeline keeps what it has; several can be at the same one.
+type place struct{ dsn, dir string }
+
+func onSQLite(dir string) place { return place{"sqlite:" + filepath.Join(dir, "aleph.db"), dir} }
+
+// each runs test once an engine.
+func each(t *testing.T, test func(t *testing.T, at place)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, onSQLite(t.TempDir())) })
+	t.Run("postgres", func(t *testing.T) { test(t, place{postgrestest.DSN(t), t.TempDir()}) })
+}
+
+// start runs a pipeline until the test ends or stop is called.
+func start(t testing.TB, at place, change ...func(*Config)) *rig {
 	t.Helper()
-	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "aleph.db"))
+	dir := at.dir
+	s, err := store.Open(t.Context(), at.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,139 +209,150 @@ func await(t *testing.T, events <-chan Event, h message.Hash, want message.Statu
 }
 
 func TestManySubmittersShareCommits(t *testing.T) {
-	r := start(t, t.TempDir())
-	const submitters, each = 64, 20
-	var wg sync.WaitGroup
-	for i := range submitters {
-		wg.Go(func() {
-			for j := range each {
-				h, raw := post(i*each+j, nil)
-				out, err := r.Submit(t.Context(), raw, OriginAPI)
-				if err != nil || out.Status != message.StatusProcessed || out.Hash != h || out.Content == nil {
-					t.Errorf("got %+v, %v", out, err)
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		const submitters, each = 64, 20
+		var wg sync.WaitGroup
+		for i := range submitters {
+			wg.Go(func() {
+				for j := range each {
+					h, raw := post(i*each+j, nil)
+					out, err := r.Submit(t.Context(), raw, OriginAPI)
+					if err != nil || out.Status != message.StatusProcessed || out.Hash != h || out.Content == nil {
+						t.Errorf("got %+v, %v", out, err)
+					}
 				}
-			}
-		})
-	}
-	wg.Wait()
-	stats := r.Stats()
-	if stats.Processed != submitters*each || stats.Commits >= stats.Processed/2 {
-		t.Fatalf("no groups: %+v", stats)
-	}
+			})
+		}
+		wg.Wait()
+		stats := r.Stats()
+		if stats.Processed != submitters*each || stats.Commits >= stats.Processed/2 {
+			t.Fatalf("no groups: %+v", stats)
+		}
+	})
 }
 
 func TestCopiesAreVerifiedAndAppliedOnce(t *testing.T) {
-	var verified atomic.Int32
-	r := start(t, t.TempDir(), func(c *Config) {
-		c.Verify = func(m *message.Message) error { verified.Add(1); return verify(m) }
-	})
-	events, cancel := r.Subscribe(100)
-	defer cancel()
-	h, raw := post(1, nil)
-	var wg sync.WaitGroup
-	for range 32 {
-		wg.Go(func() {
-			if out, err := r.Submit(t.Context(), raw, OriginP2P); err != nil || out.Status != message.StatusProcessed {
-				t.Errorf("got %+v, %v", out, err)
-			}
+	each(t, func(t *testing.T, at place) {
+		var verified atomic.Int32
+		r := start(t, at, func(c *Config) {
+			c.Verify = func(m *message.Message) error { verified.Add(1); return verify(m) }
 		})
-	}
-	wg.Wait()
-	if out := r.submit(raw); !out.Duplicate {
-		t.Fatalf("got %+v", out)
-	}
-	if n := verified.Load(); n != 1 {
-		t.Fatalf("%d verifications", n)
-	}
-	await(t, events, h, message.StatusProcessed)
-	if len(events) != 0 {
-		t.Fatalf("%d more events", len(events))
-	}
+		events, cancel := r.Subscribe(100)
+		defer cancel()
+		h, raw := post(1, nil)
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				if out, err := r.Submit(t.Context(), raw, OriginP2P); err != nil || out.Status != message.StatusProcessed {
+					t.Errorf("got %+v, %v", out, err)
+				}
+			})
+		}
+		wg.Wait()
+		if out := r.submit(raw); !out.Duplicate {
+			t.Fatalf("got %+v", out)
+		}
+		if n := verified.Load(); n != 1 {
+			t.Fatalf("%d verifications", n)
+		}
+		await(t, events, h, message.StatusProcessed)
+		if len(events) != 0 {
+			t.Fatalf("%d more events", len(events))
+		}
+	})
 }
 
 func TestDependentIsAppliedInEitherOrder(t *testing.T) {
 	for _, first := range []string{"dependency", "dependent"} {
 		t.Run(first, func(t *testing.T) {
-			r := start(t, t.TempDir())
-			events, cancel := r.Subscribe(100)
-			defer cancel()
-			target, targetRaw := post(1, nil)
-			h, raw := post(2, fields{"ref": string(target), "type": "amend"})
-			if first == "dependency" {
-				r.submit(targetRaw)
-				if out := r.submit(raw); out.Status != message.StatusProcessed {
+			each(t, func(t *testing.T, at place) {
+				r := start(t, at)
+				events, cancel := r.Subscribe(100)
+				defer cancel()
+				target, targetRaw := post(1, nil)
+				h, raw := post(2, fields{"ref": string(target), "type": "amend"})
+				if first == "dependency" {
+					r.submit(targetRaw)
+					if out := r.submit(raw); out.Status != message.StatusProcessed {
+						t.Fatalf("got %+v", out)
+					}
+					return
+				}
+				if out := r.submit(raw); out.Status != message.StatusPending || out.Err.Code != message.ErrAmendTargetNotFound {
 					t.Fatalf("got %+v", out)
 				}
-				return
-			}
-			if out := r.submit(raw); out.Status != message.StatusPending || out.Err.Code != message.ErrAmendTargetNotFound {
-				t.Fatalf("got %+v", out)
-			}
-			r.wantStatus(h, message.StatusPending)
-			r.submit(targetRaw)
-			await(t, events, h, message.StatusProcessed)
-			r.wantStatus(h, message.StatusProcessed)
+				r.wantStatus(h, message.StatusPending)
+				r.submit(targetRaw)
+				await(t, events, h, message.StatusProcessed)
+				r.wantStatus(h, message.StatusProcessed)
+			})
 		})
 	}
 }
 
 func TestPendingSurvivesRestart(t *testing.T) {
-	dir := t.TempDir()
-	target, targetRaw := post(1, nil)
-	h, raw := post(2, fields{"ref": string(target), "type": "amend"})
-	r := start(t, dir)
-	r.submit(raw)
-	r.stop()
-	if _, err := r.Submit(t.Context(), targetRaw, OriginAPI); !errors.Is(err, ErrStopped) {
-		t.Fatalf("after the stop: %v", err)
-	}
-	r = start(t, dir)
-	r.wantStatus(h, message.StatusPending)
-	events, cancel := r.Subscribe(100)
-	defer cancel()
-	r.submit(targetRaw)
-	await(t, events, h, message.StatusProcessed)
+	each(t, func(t *testing.T, at place) {
+		target, targetRaw := post(1, nil)
+		h, raw := post(2, fields{"ref": string(target), "type": "amend"})
+		r := start(t, at)
+		r.submit(raw)
+		r.stop()
+		if _, err := r.Submit(t.Context(), targetRaw, OriginAPI); !errors.Is(err, ErrStopped) {
+			t.Fatalf("after the stop: %v", err)
+		}
+		r = start(t, at)
+		r.wantStatus(h, message.StatusPending)
+		events, cancel := r.Subscribe(100)
+		defer cancel()
+		r.submit(targetRaw)
+		await(t, events, h, message.StatusProcessed)
+	})
 }
 
 func TestBadCopyDoesNotKeepTheGoodOneOut(t *testing.T) {
-	r := start(t, t.TempDir())
-	content := fields{"address": "0xA", "time": 5, "type": "note", "content": nil}
-	h, bad := envelope(message.TypePost, content, "bad")
-	_, good := envelope(message.TypePost, content, "good")
-	if out := r.submit(bad); out.Status != message.StatusRejected || out.Err.Code != message.ErrInvalidSignature {
-		t.Fatalf("got %+v", out)
-	}
-	r.wantStatus(h, message.StatusRejected)
-	if out := r.submit(good); out.Status != message.StatusProcessed {
-		t.Fatalf("got %+v", out)
-	}
-	if out := r.submit(bad); out.Status != message.StatusRejected {
-		t.Fatalf("got %+v", out)
-	}
-	r.wantStatus(h, message.StatusProcessed)
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		content := fields{"address": "0xA", "time": 5, "type": "note", "content": nil}
+		h, bad := envelope(message.TypePost, content, "bad")
+		_, good := envelope(message.TypePost, content, "good")
+		if out := r.submit(bad); out.Status != message.StatusRejected || out.Err.Code != message.ErrInvalidSignature {
+			t.Fatalf("got %+v", out)
+		}
+		r.wantStatus(h, message.StatusRejected)
+		if out := r.submit(good); out.Status != message.StatusProcessed {
+			t.Fatalf("got %+v", out)
+		}
+		if out := r.submit(bad); out.Status != message.StatusRejected {
+			t.Fatalf("got %+v", out)
+		}
+		r.wantStatus(h, message.StatusProcessed)
+	})
 }
 
 func TestRejectedComesBack(t *testing.T) {
-	var allowed atomic.Bool
-	r := start(t, t.TempDir(), func(c *Config) {
-		next := c.State
-		c.State = applier(func(tx *store.Tx, it *state.Item) (*state.Effect, error) {
-			if !allowed.Load() {
-				return nil, message.Errorf(message.ErrBalanceInsufficient, "pay")
-			}
-			return next.Apply(tx, it)
+	each(t, func(t *testing.T, at place) {
+		var allowed atomic.Bool
+		r := start(t, at, func(c *Config) {
+			next := c.State
+			c.State = applier(func(tx *store.Tx, it *state.Item) (*state.Effect, error) {
+				if !allowed.Load() {
+					return nil, message.Errorf(message.ErrBalanceInsufficient, "pay")
+				}
+				return next.Apply(tx, it)
+			})
 		})
+		h, raw := post(1, nil)
+		if out := r.submit(raw); out.Status != message.StatusRejected || out.Err.Code != message.ErrBalanceInsufficient {
+			t.Fatalf("got %+v", out)
+		}
+		r.wantStatus(h, message.StatusRejected)
+		allowed.Store(true)
+		if out := r.submit(raw); out.Status != message.StatusProcessed || out.Duplicate {
+			t.Fatalf("got %+v", out)
+		}
+		r.wantStatus(h, message.StatusProcessed)
 	})
-	h, raw := post(1, nil)
-	if out := r.submit(raw); out.Status != message.StatusRejected || out.Err.Code != message.ErrBalanceInsufficient {
-		t.Fatalf("got %+v", out)
-	}
-	r.wantStatus(h, message.StatusRejected)
-	allowed.Store(true)
-	if out := r.submit(raw); out.Status != message.StatusProcessed || out.Duplicate {
-		t.Fatalf("got %+v", out)
-	}
-	r.wantStatus(h, message.StatusProcessed)
 }
 
 type applier func(*store.Tx, *state.Item) (*state.Effect, error)
@@ -336,102 +360,126 @@ type applier func(*store.Tx, *state.Item) (*state.Effect, error)
 func (f applier) Apply(tx *store.Tx, it *state.Item) (*state.Effect, error) { return f(tx, it) }
 
 func TestPoisonedMessageBlocksNoOther(t *testing.T) {
-	r := start(t, t.TempDir())
-	var wg sync.WaitGroup
-	for i := range 100 {
-		kind := "note"
-		switch i {
-		case 50:
-			kind = "poison"
-		case 60:
-			kind = "panic"
-		}
-		wg.Go(func() {
-			_, raw := post(i, fields{"type": kind})
-			out, err := r.Submit(t.Context(), raw, OriginAPI)
-			switch {
-			case err != nil:
-				t.Error(err)
-			case kind == "note" && out.Status != message.StatusProcessed:
-				t.Errorf("message %d: %+v", i, out)
-			case kind != "note" && (out.Status != message.StatusPending || out.Err.Code != message.ErrInternal):
-				t.Errorf("%s: %+v", kind, out)
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			kind := "note"
+			switch i {
+			case 50:
+				kind = "poison"
+			case 60:
+				kind = "panic"
 			}
-		})
-	}
-	wg.Wait()
+			wg.Go(func() {
+				_, raw := post(i, fields{"type": kind})
+				out, err := r.Submit(t.Context(), raw, OriginAPI)
+				switch {
+				case err != nil:
+					t.Error(err)
+				case kind == "note" && out.Status != message.StatusProcessed:
+					t.Errorf("message %d: %+v", i, out)
+				case kind != "note" && (out.Status != message.StatusPending || out.Err.Code != message.ErrInternal):
+					t.Errorf("%s: %+v", kind, out)
+				}
+			})
+		}
+		wg.Wait()
+	})
 }
 
 func TestBytesThatAreNoMessageAreRefused(t *testing.T) {
-	r := start(t, t.TempDir())
-	h := message.HashBytes([]byte("x"))
-	for _, raw := range []string{"", "{", "null", "[]", "\xff", `{"item_hash":5}`, `{"item_hash":"` + string(h) + `"}`, strings.Repeat("[", 100_000)} {
-		out := r.submit([]byte(raw))
-		if out.Status != message.StatusRejected || out.Err == nil || out.Err.Code != message.ErrInvalidFormat {
-			t.Fatalf("%.20q: %+v", raw, out)
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		h := message.HashBytes([]byte("x"))
+		for _, raw := range []string{"", "{", "null", "[]", "\xff", `{"item_hash":5}`, `{"item_hash":"` + string(h) + `"}`, `{"item_hash":"` + string(h) + `","x":"` + "\xff\"}", `{"item_hash":"` + string(h) + `","sender":"a\u0000"}`, strings.Repeat("[", 100_000)} {
+			out := r.submit([]byte(raw))
+			if out.Status != message.StatusRejected || out.Err == nil || out.Err.Code != message.ErrInvalidFormat {
+				t.Fatalf("%.20q: %+v", raw, out)
+			}
 		}
-	}
-	r.wantStatus(h, message.StatusRejected)
-	if _, err := r.SubmitAny(t.Context(), nil, OriginP2P); err != nil {
-		t.Fatal(err)
-	}
-	_, unsigned := envelope(message.TypePost, fields{"address": "0xA", "time": 5, "type": "note"}, "")
-	if out := r.submit(unsigned); out.Status != message.StatusRejected {
-		t.Fatalf("unsigned: %+v", out)
-	}
+		r.wantStatus(h, message.StatusRejected)
+		if _, err := r.SubmitAny(t.Context(), nil, OriginP2P); err != nil {
+			t.Fatal(err)
+		}
+		_, unsigned := envelope(message.TypePost, fields{"address": "0xA", "time": 5, "type": "note"}, "")
+		if out := r.submit(unsigned); out.Status != message.StatusRejected {
+			t.Fatalf("unsigned: %+v", out)
+		}
+	})
+}
+
+func TestTextThatCannotBeIndexedIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		for n, want := range map[int]message.Status{store.MaxIndexed: message.StatusProcessed, store.MaxIndexed + 1: message.StatusRejected} {
+			_, raw := post(n, fields{"type": strings.Repeat("x", n)})
+			if out := r.submit(raw); out.Status != want || want == message.StatusRejected && out.Err.Code != message.ErrInvalidFormat {
+				t.Errorf("%d bytes: %+v", n, out)
+			}
+		}
+		_, raw := envelope(message.TypePost, fields{"address": "0xA", "time": 5, "type": "note", "content": nil}, "good"+strings.Repeat("x", maxSigned))
+		if out := r.submit(raw); out.Status != message.StatusRejected || out.Err.Code != message.ErrInvalidFormat {
+			t.Errorf("a long signature: %+v", out)
+		}
+	})
 }
 
 func TestMissingFilesAreFetched(t *testing.T) {
-	wanted := map[message.Hash]string{}
-	add := func(text string) message.Hash {
-		h := message.HashBytes([]byte(text))
-		wanted[h] = text
-		return h
-	}
-	r := start(t, t.TempDir(), func(c *Config) {
-		disk := c.Files
-		c.Fetch = func(ctx context.Context, h message.Hash, limit int64) (int64, error) {
-			return disk.PutExpecting(ctx, h, strings.NewReader(wanted[h]), limit)
+	each(t, func(t *testing.T, at place) {
+		wanted := map[message.Hash]string{}
+		add := func(text string) message.Hash {
+			h := message.HashBytes([]byte(text))
+			wanted[h] = text
+			return h
 		}
-	})
-	events, cancel := r.Subscribe(100)
-	defer cancel()
-	file := add("the file")
-	h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
+		r := start(t, at, func(c *Config) {
+			disk := c.Files
+			c.Fetch = func(ctx context.Context, h message.Hash, limit int64) (int64, error) {
+				return disk.PutExpecting(ctx, h, strings.NewReader(wanted[h]), limit)
+			}
+		})
+		events, cancel := r.Subscribe(100)
+		defer cancel()
+		file := add("the file")
+		h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
 
-	far := add(`{"address":"0xA","time":5,"type":"note","content":{}}`)
-	farRaw, err := json.Marshal(fields{
-		"sender": "0xA", "chain": "ETH", "type": "POST", "item_type": "storage", "item_hash": far, "signature": "good", "time": 5,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for h, raw := range map[message.Hash][]byte{h: raw, far: farRaw} {
-		if out := r.submit(raw); out.Status != message.StatusPending {
-			t.Fatalf("got %+v", out)
+		far := add(`{"address":"0xA","time":5,"type":"note","content":{}}`)
+		farRaw, err := json.Marshal(fields{
+			"sender": "0xA", "chain": "ETH", "type": "POST", "item_type": "storage", "item_hash": far, "signature": "good", "time": 5,
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		await(t, events, h, message.StatusProcessed)
-	}
+		for h, raw := range map[message.Hash][]byte{h: raw, far: farRaw} {
+			if out := r.submit(raw); out.Status != message.StatusPending {
+				t.Fatalf("got %+v", out)
+			}
+			await(t, events, h, message.StatusProcessed)
+		}
+	})
 }
 
 func TestFileThatArrivesWakesItsMessage(t *testing.T) {
-	r := start(t, t.TempDir())
-	events, cancel := r.Subscribe(100)
-	defer cancel()
-	file := message.HashBytes([]byte("later"))
-	h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
-	r.submit(raw)
-	if _, _, err := r.files.Put(t.Context(), strings.NewReader("later"), 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.FileArrived(t.Context(), file); err != nil {
-		t.Fatal(err)
-	}
-	await(t, events, h, message.StatusProcessed)
+	each(t, func(t *testing.T, at place) {
+		r := start(t, at)
+		events, cancel := r.Subscribe(100)
+		defer cancel()
+		file := message.HashBytes([]byte("later"))
+		h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
+		r.submit(raw)
+		if _, _, err := r.files.Put(t.Context(), strings.NewReader("later"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.FileArrived(t.Context(), file); err != nil {
+			t.Fatal(err)
+		}
+		await(t, events, h, message.StatusProcessed)
+	})
 }
 
 func TestSlowSubscriberLosesEventsAndLearnsIt(t *testing.T) {
-	r := start(t, t.TempDir())
+	r := start(t, onSQLite(t.TempDir()))
 	events, cancel := r.Subscribe(1)
 	for i := range 3 {
 		_, raw := post(i, nil)
@@ -452,7 +500,7 @@ func TestSlowSubscriberLosesEventsAndLearnsIt(t *testing.T) {
 }
 
 func BenchmarkSubmit(b *testing.B) {
-	r := start(b, b.TempDir())
+	r := start(b, onSQLite(b.TempDir()))
 	var n atomic.Int64
 	b.SetParallelism(64)
 	b.RunParallel(func(pb *testing.PB) {

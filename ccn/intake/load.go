@@ -24,6 +24,9 @@ func (p *Pipeline) load(ctx context.Context, e *entry) error {
 	} else if err := p.loadFile(ctx, e); err != nil || e.refused != nil || e.missing != "" {
 		return err
 	}
+	if e.refused = tooLong(m, e.item.Content); e.refused != nil {
+		return nil
+	}
 	if s, ok := e.item.Content.(*message.Store); ok {
 		info, err := p.cfg.Files.Keep(ctx, s.FileHash)
 		switch {

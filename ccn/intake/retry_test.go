@@ -12,7 +12,7 @@ import (
 func TestRetriesEndWithTheLastRefusal(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, dir)
+		r := start(t, onSQLite(dir))
 		events, cancel := r.Subscribe(100)
 		defer cancel()
 		began := time.Now()

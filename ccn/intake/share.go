@@ -65,7 +65,7 @@ func (p *Pipeline) share(ctx context.Context, last int64) {
 		}
 		if err != nil && ctx.Err() == nil {
 			p.stats.failures.Add(1)
-			p.cfg.Logger.Error("what other processes did not read, tried again soon", "error", err)
+			p.cfg.Logger.Error("what other processes did could not be read, tried again soon", "error", err)
 		}
 	}
 }
@@ -205,12 +205,12 @@ func (p *Pipeline) enqueueGroup(ctx context.Context, group []*entry, arrived []m
 	}
 	p.stats.commits.Add(1)
 	for i, e := range fresh {
-		p.expect(e, rows[i])
+		p.expect(ctx, e, rows[i])
 	}
 }
 
 // expect waits for the outcome of an entry whose row is durable.
-func (p *Pipeline) expect(e *entry, row *store.PendingRow) {
+func (p *Pipeline) expect(ctx context.Context, e *entry, row *store.PendingRow) {
 	if tried := row.ErrorCode != 0; tried {
 		p.settle(e, p.waitingOutcome(e, row), nil)
 		return
@@ -227,7 +227,7 @@ func (p *Pipeline) expect(e *entry, row *store.PendingRow) {
 	case full:
 		p.settle(e, p.waitingOutcome(e, row), nil)
 	case over: // before it was expected: the next look at everything would find it as well
-		if err := p.resolve(context.Background(), []int64{row.ID}, false); err != nil {
+		if err := p.resolve(ctx, []int64{row.ID}, false); err != nil {
 			p.cfg.Logger.Error("outcome not read, tried again soon", "error", err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,9 @@ func runBackup(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	set := config.New("alephd ccn backup", "ALEPHD", o).Takes("DEST")
 	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
 		return err
+	}
+	if o.Store != "" {
+		return errors.New("backup and restore are for the SQLite database in the data folder: for the one named by --store use its own tools, such as pg_dump")
 	}
 	p := newProgress(stderr, time.Now)
 	m, err := backup.Run(ctx, backup.Config{
@@ -37,6 +41,9 @@ func runRestore(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	set := config.New("alephd ccn restore", "ALEPHD", o).Takes("SRC")
 	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
 		return err
+	}
+	if o.Store != "" {
+		return errors.New("backup and restore are for the SQLite database in the data folder: for the one named by --store use its own tools, such as pg_dump")
 	}
 	p := newProgress(stderr, time.Now)
 	m, err := backup.Restore(ctx, set.Argument(0), o.DataDir, func(done, total int64) { p.show("files", done, total) })

@@ -19,6 +19,8 @@ import (
 type ccnOptions struct {
 	DataDir      string   `name:"data-dir" doc:"folder of everything the node keeps"`
 	Network      string   `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
+	Store        string   `name:"store" doc:"database: sqlite:<path>, or postgres://user@host/database, with the password in PGPASSWORD; in the data folder when empty"`
+	Role         string   `name:"role" doc:"share of the work on a PostgreSQL database: all, api or worker"`
 	Files        string   `name:"files" doc:"where files are: disk, in the data folder, or s3://bucket/prefix?endpoint=https://host with keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"`
 	HTTPListen   string   `name:"http-listen" doc:"host:port of the API"`
 	P2PListen    []string `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
@@ -38,6 +40,7 @@ type ccnOptions struct {
 func defaultCCN() *ccnOptions {
 	return &ccnOptions{
 		DataDir:    "aleph-data",
+		Role:       "all",
 		Files:      "disk",
 		Network:    "mainnet",
 		HTTPListen: "0.0.0.0:4024",
@@ -65,7 +68,7 @@ func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	cfg := ccn.Config{
-		DataDir: o.DataDir, Files: o.Files, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
+		DataDir: o.DataDir, Store: o.Store, Role: ccn.Role(o.Role), Files: o.Files, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
 		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Version: version(), Logger: log,
 	}
 	if cfg.Params, err = params.Load(o.Network); err != nil {

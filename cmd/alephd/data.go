@@ -13,7 +13,12 @@ import (
 )
 
 // database names the database of the options as store.Open takes it.
-func (o *ccnOptions) database() string { return "sqlite:" + filepath.Join(o.DataDir, "aleph.db") }
+func (o *ccnOptions) database() string {
+	if o.Store != "" {
+		return o.Store
+	}
+	return "sqlite:" + filepath.Join(o.DataDir, "aleph.db")
+}
 
 // data is the files of a node as the commands besides the node itself open them.
 type data struct {
