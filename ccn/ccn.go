@@ -145,10 +145,11 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openFiles(ctx); err != nil {
 		return nil, err
 	}
+	decides := state.New(state.Config{Params: cfg.Params, Now: time.Now})
 	if n.intake, err = intake.New(intake.Config{
 		Params: cfg.Params,
 		Store:  n.store,
-		State:  state.New(state.Config{Params: cfg.Params, Now: time.Now}),
+		State:  decides,
 		Files:  n.files,
 		Fetch:  n.fetcher.Fetch,
 		Verify: signature.Default().Verify,
@@ -163,6 +164,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"gossip", n.gossip}, service{"http", n.serve})
+	if err := n.addUpkeep(decides); err != nil {
+		return nil, err
+	}
 	return n, n.wire()
 }
 

@@ -15,7 +15,9 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/catchup"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/schedule"
+	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/ccn/upkeep"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature"
 )
@@ -58,6 +60,25 @@ func (n *Node) addServices() error {
 		n.services = append(n.services, service{"catchup", n.catchUp().Run})
 	}
 	n.services = append(n.services, service{"watchers", func(ctx context.Context) error { return n.tell(ctx, watchers) }})
+	return nil
+}
+
+// addUpkeep adds what time alone asks for, where messages are applied.
+func (n *Node) addUpkeep(decides *state.State) error {
+	if n.cfg.Role == RoleAPI {
+		return nil
+	}
+	keeper, err := upkeep.New(upkeep.Config{
+		Store: n.store, State: decides, Files: n.files, Logger: n.cfg.Logger.With("part", "upkeep"),
+		Collect: func(ctx context.Context, before time.Time) error {
+			_, _, err := n.ipfs.Collect(ctx, before)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	n.services = append(n.services, service{"upkeep", keeper.Run})
 	return nil
 }
 

@@ -1,0 +1,164 @@
+// Package upkeep does what no message asks for but time: it looks at the accounts whose funds end or return, and deletes the
+// files that nobody keeps any more. Package ccn runs it in every process that applies messages.
+//
+// Rules: spec/ccn-core.md §5.10 and §8.5. What is decided about accounts is decided by package state.
+package upkeep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Config is what a Service needs. Store, State and Files are required.
+type Config struct {
+	Store *store.Store
+	State Settler
+	Files Expirer
+	// Collect deletes the blocks of IPFS that no pin reaches and that are older than before. Nil: there are none.
+	Collect func(ctx context.Context, before time.Time) error
+
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // discarded if nil
+}
+
+// Settler decides what the funds of an account mean for what it pays for: *state.State.
+type Settler interface {
+	SettleAccount(tx *store.Tx, owner string, payment message.PaymentType) (*state.Effect, error)
+}
+
+// Expirer deletes a file that was neither put nor kept since before: files.Store.
+type Expirer interface {
+	Expire(ctx context.Context, h message.Hash, before time.Time) (bool, error)
+}
+
+const (
+	settleEvery  = 10 * time.Second
+	collectEvery = time.Hour
+	atOnce       = 100       // accounts or files of one look; the writer is free in between
+	young        = time.Hour // files and blocks that are younger may belong to a message on its way
+)
+
+// Service keeps accounts and files up.
+type Service struct{ cfg Config }
+
+// New returns a Service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Store == nil || cfg.State == nil || cfg.Files == nil {
+		return nil, errors.New("upkeep: Store, State and Files are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg}, nil
+}
+
+// Run looks again and again until ctx ends. What fails is logged and tried at the next look.
+func (s *Service) Run(ctx context.Context) error {
+	settle, collect := time.NewTicker(settleEvery), time.NewTicker(collectEvery)
+	defer settle.Stop()
+	defer collect.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-settle.C:
+			err = s.Settle(ctx)
+		case <-collect.C:
+			err = s.Collect(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Error("upkeep failed, tried again later", "error", err)
+		}
+	}
+}
+
+// Settle looks at the accounts that are due. An account that stays due after a look waits for the next call.
+func (s *Service) Settle(ctx context.Context) error {
+	now := message.TimeFrom(s.cfg.Now())
+	var due []store.AccountRow
+	err := s.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		due, err = r.AccountsDue(now, atOnce)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range due {
+		err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+			effect, err := s.cfg.State.SettleAccount(tx, a.Owner, a.PaymentType)
+			if err != nil || len(effect.Wakes) == 0 {
+				return err
+			}
+			_, err = tx.WakePending(effect.Wakes, now)
+			return err
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("settle account %s: %w", a.Owner, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Collect deletes the files whose time is over, then what they leave behind in IPFS. A file is given up in the database
+// before its bytes go: killed in between, the node keeps bytes that nobody asks for, and never promises bytes that are gone.
+func (s *Service) Collect(ctx context.Context) error {
+	now := s.cfg.Now()
+	for {
+		var due []message.Hash
+		err := s.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+			due, err = r.FilesDue(message.TimeFrom(now), atOnce)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(due) == 0 {
+			break
+		}
+		if err := s.release(ctx, due, now); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Collect == nil {
+		return nil
+	}
+	return s.cfg.Collect(ctx, now.Add(-young))
+}
+
+func (s *Service) release(ctx context.Context, due []message.Hash, now time.Time) error {
+	var garbage []message.Hash
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		for _, h := range due {
+			free, err := tx.ReleaseFile(h, message.TimeFrom(now))
+			if err != nil {
+				return err
+			}
+			if free {
+				garbage = append(garbage, h)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, h := range garbage {
+		if _, err := s.cfg.Files.Expire(ctx, h, now.Add(-young)); err != nil {
+			errs = append(errs, fmt.Errorf("delete file %s: %w", h, err))
+		}
+	}
+	return errors.Join(errs...)
+}
