@@ -2,9 +2,9 @@
 // commands alephd ccn backup and alephd ccn restore call it.
 //
 // A backup is a folder: aleph.db, a consistent snapshot of a SQLite database; files/ with every file that the snapshot
-// refers to, under its hash; p2p.key, the identity of the node; and manifest.json, which is written last and holds the
-// hash of everything else that has no hash for a name. Files that the folder has from an earlier backup are not copied
-// again, so a second backup into it costs what is new.
+// refers to by its sha256; ipfs/ with all blocks and pins of the node's IPFS; p2p.key, the identity of the node; and
+// manifest.json, which is written last and holds the hash of everything else that has no hash for a name. Files that the
+// folder has from an earlier backup are not copied again, so a second backup into it costs what is new.
 package backup
 
 import (
@@ -29,6 +29,7 @@ import (
 const (
 	databaseName = "aleph.db"
 	filesName    = "files"
+	ipfsName     = "ipfs"
 	keyName      = "p2p.key"
 	manifestName = "manifest.json"
 	markName     = "RESTORE-UNFINISHED" // in a data folder that a restore has not finished
@@ -41,6 +42,8 @@ type Manifest struct {
 	Database Sum            `json:"database"`
 	Key      *Sum           `json:"p2p_key,omitempty"`
 	Files    []message.Hash `json:"files"`
+	Blocks   []message.Hash `json:"ipfs_blocks,omitempty"`
+	Pins     map[string]Sum `json:"ipfs_pins,omitempty"`
 	Missing  []message.Hash `json:"missing_files,omitempty"` // referred to, and not in the node's store either
 }
 
@@ -54,7 +57,9 @@ type Sum struct {
 type Config struct {
 	DataDir string // of the node
 	Dir     string // of the backup
-	Now     func() time.Time
+	// FilesElsewhere says that files named by their sha256 are in a bucket, which is backed up by other means.
+	FilesElsewhere bool
+	Now            func() time.Time
 	// Progress is called with the number of files that were looked at; nil: not.
 	Progress func(done int64)
 }
@@ -92,6 +97,9 @@ func run(ctx context.Context, cfg Config) (*Manifest, error) {
 		return nil, err
 	}
 	m := &Manifest{Made: cfg.Now().UTC(), Schema: store.SchemaVersion(), Files: []message.Hash{}}
+	if err := copyIPFS(ctx, cfg, m); err != nil {
+		return nil, err
+	}
 	if err := copyFiles(ctx, cfg, fresh, m); err != nil {
 		return nil, err
 	}
@@ -136,8 +144,21 @@ func copyFiles(ctx context.Context, cfg Config, snapshot string, m *Manifest) er
 	if err != nil {
 		return errors.Join(err, from.Close(), db.Close())
 	}
+	looked := int64(0)
 	err = db.Read(ctx, func(r *store.Reader) error {
 		return r.EachPinnedFile(func(h message.Hash, _ *store.FileRow) error {
+			if looked++; cfg.Progress != nil && looked%100 == 0 {
+				cfg.Progress(looked)
+			}
+			if h.Kind() == message.ItemIPFS {
+				if _, ok := m.Pins[string(h)]; !ok {
+					m.Missing = append(m.Missing, h)
+				}
+				return nil
+			}
+			if cfg.FilesElsewhere {
+				return nil
+			}
 			err := copyFile(ctx, from, to, h)
 			switch {
 			case errors.Is(err, files.ErrNotFound):
@@ -146,9 +167,6 @@ func copyFiles(ctx context.Context, cfg Config, snapshot string, m *Manifest) er
 				return err
 			default:
 				m.Files = append(m.Files, h)
-			}
-			if n := len(m.Files) + len(m.Missing); cfg.Progress != nil && n%100 == 0 {
-				cfg.Progress(int64(n))
 			}
 			return nil
 		})

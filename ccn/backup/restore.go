@@ -12,6 +12,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // ErrUnfinished says that a restore into the folder was cut short.
@@ -61,7 +62,17 @@ func restore(ctx context.Context, dir, dataDir string, progress func(done, total
 	if err := writeWhole(mark, []byte("from "+dir+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	if err := restoreFiles(ctx, dir, dataDir, m, progress); err != nil {
+	total := int64(len(m.Files) + len(m.Blocks))
+	var done int64
+	step := func() {
+		if done++; progress != nil {
+			progress(done, total)
+		}
+	}
+	if err := restoreStore(ctx, filepath.Join(dir, filesName), filepath.Join(dataDir, filesName), m.Files, step); err != nil {
+		return nil, err
+	}
+	if err := restoreIPFS(ctx, filepath.Join(dir, ipfsName), filepath.Join(dataDir, ipfsName), m, step); err != nil {
 		return nil, err
 	}
 	if m.Key != nil {
@@ -99,23 +110,22 @@ func readManifest(dir string) (*Manifest, error) {
 	return m, nil
 }
 
-func restoreFiles(ctx context.Context, dir, dataDir string, m *Manifest, progress func(done, total int64)) error {
-	from, err := files.OpenDisk(filepath.Join(dir, filesName))
+// restoreStore copies files from a store of the backup to one of the node.
+func restoreStore(ctx context.Context, dir, dataDir string, hashes []message.Hash, step func()) error {
+	from, err := files.OpenDisk(dir)
 	if err != nil {
 		return err
 	}
-	to, err := files.OpenDisk(filepath.Join(dataDir, filesName))
+	to, err := files.OpenDisk(dataDir)
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}
-	for i, h := range m.Files {
+	for _, h := range hashes {
 		if err = copyFile(ctx, from, to, h); err != nil {
 			err = fmt.Errorf("file %s of the backup: %w", h, err)
 			break
 		}
-		if progress != nil {
-			progress(int64(i+1), int64(len(m.Files)))
-		}
+		step()
 	}
 	return errors.Join(err, to.Close(), from.Close())
 }

@@ -23,7 +23,7 @@ func runBackup(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	p := newProgress(stderr, time.Now)
 	m, err := backup.Run(ctx, backup.Config{
-		DataDir: o.DataDir, Dir: set.Argument(0), Progress: func(done int64) { p.show("files", done, 0) },
+		DataDir: o.DataDir, Dir: set.Argument(0), FilesElsewhere: o.Files != "" && o.Files != "disk", Progress: func(done int64) { p.show("files", done, 0) },
 	})
 	p.end()
 	if err != nil {
@@ -32,7 +32,8 @@ func runBackup(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	for _, h := range m.Missing {
 		fmt.Fprintf(stderr, "alephd: file %s is referred to and the node does not have it: it is not in the backup\n", h)
 	}
-	_, err = fmt.Fprintf(stdout, "backup in %s: database of %d bytes, %d files\n", set.Argument(0), m.Database.Bytes, len(m.Files))
+	_, err = fmt.Fprintf(stdout, "backup in %s: database of %d bytes, %d files, %d IPFS pins\n",
+		set.Argument(0), m.Database.Bytes, len(m.Files), len(m.Pins))
 	return err
 }
 
