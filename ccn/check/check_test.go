@@ -15,6 +15,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/internal/postgrestest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature"
@@ -25,6 +26,7 @@ import (
 type node struct {
 	t       *testing.T
 	dir     string
+	dsn     string
 	db      *store.Store
 	files   *files.Disk
 	intake  *intake.Pipeline
@@ -32,11 +34,15 @@ type node struct {
 	clock   time.Time
 }
 
-func newNode(t *testing.T) *node {
+// newNode starts a node on the database that dsn names, one in its own folder when it names none.
+func newNode(t *testing.T, dsn string) *node {
 	t.Helper()
-	n := &node{t: t, dir: t.TempDir(), clock: time.Unix(1_700_000_000, 0)}
+	n := &node{t: t, dir: t.TempDir(), dsn: dsn, clock: time.Unix(1_700_000_000, 0)}
+	if dsn == "" {
+		n.dsn = "sqlite:" + filepath.Join(n.dir, "aleph.db")
+	}
 	var err error
-	if n.db, err = store.Open(t.Context(), n.dsn()); err != nil {
+	if n.db, err = store.Open(t.Context(), n.dsn); err != nil {
 		t.Fatal(err)
 	}
 	if n.files, err = files.OpenDisk(filepath.Join(n.dir, "files")); err != nil {
@@ -69,8 +75,6 @@ func newNode(t *testing.T) *node {
 	})
 	return n
 }
-
-func (n *node) dsn() string { return "sqlite:" + filepath.Join(n.dir, "aleph.db") }
 
 // send publishes a content of the node's user, a second after the last one, and expects it to be applied.
 func (n *node) send(t message.Type, content message.Content) message.Hash {
@@ -145,7 +149,7 @@ func (n *node) fill() (post, element, file, long message.Hash) {
 
 func (n *node) check(change ...func(*check.Config)) *check.Report {
 	n.t.Helper()
-	cfg := check.Config{Params: params.Devnet(), Database: n.dsn(), Files: n.files, HashFiles: true, Scratch: n.t.TempDir()}
+	cfg := check.Config{Params: params.Devnet(), Database: n.dsn, Files: n.files, HashFiles: true, Scratch: n.t.TempDir()}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -159,7 +163,11 @@ func (n *node) check(change ...func(*check.Config)) *check.Report {
 // tamper changes the database behind the node's back.
 func (n *node) tamper(query string, args ...any) {
 	n.t.Helper()
-	db, err := sql.Open(driver(), "file:"+filepath.Join(n.dir, "aleph.db"))
+	name, address := driver(), "file:"+filepath.Join(n.dir, "aleph.db")
+	if strings.HasPrefix(n.dsn, "postgres") {
+		name, address = "pgx", n.dsn
+	}
+	db, err := sql.Open(name, address)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -195,13 +203,27 @@ func driver() string {
 }
 
 func TestNodeThatRunsIsClean(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "")
 	n.fill()
 	r := n.check()
 	if !r.Clean() {
 		t.Fatalf("got %+v", r.Findings)
 	}
 	if r.Messages != 8 || r.Signatures != 8 || r.Forgotten != 4 || r.FileBytes == 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestNodeOnPostgreSQL(t *testing.T) {
+	n := newNode(t, postgrestest.DSN(t))
+	n.fill()
+	if r := n.check(); !r.Clean() || r.Messages != 8 || r.Forgotten != 4 {
+		t.Fatalf("got %+v", r)
+	}
+	n.tamper(`UPDATE aggregates SET content = '{"a":2}'`)
+	n.tamper(`INSERT INTO balances (address, chain, dapp, balance, eth_height, item_hash, last_update) VALUES ('a', 'ETH', '', '9', 1, 'x', 1)`)
+	r := n.check()
+	if r.Problems != 2 || r.Findings[0].Check != "state" || r.Findings[1].Check != "state" {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -263,7 +285,7 @@ func TestTamperingIsNamed(t *testing.T) {
 		}, "file", "has 3 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNode(t)
+			n := newNode(t, "")
 			post, element, file, long := n.fill()
 			tt.tamper(n, post, element, file, long)
 			r := n.check()
@@ -281,7 +303,7 @@ func TestTamperingIsNamed(t *testing.T) {
 }
 
 func TestBrokenDatabaseIsNamed(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, "")
 	n.fill()
 	n.tamper(`PRAGMA wal_checkpoint(TRUNCATE)`)
 	copied := filepath.Join(t.TempDir(), "aleph.db")
