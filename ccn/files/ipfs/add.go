@@ -158,7 +158,8 @@ func (w *writer) Add(_ context.Context, node ipld.Node) error {
 	if err := w.ctx.Err(); err != nil {
 		return context.Cause(w.ctx)
 	}
-	w.group.Go(func() error { return w.n.write(w.ctx, node.Cid(), node.RawData()) })
+	c, raw := node.Cid(), node.RawData() // here, as a node encodes itself when it is first asked to
+	w.group.Go(func() error { return w.n.write(w.ctx, c, raw) })
 	return nil
 }
 
