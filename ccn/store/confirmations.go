@@ -26,6 +26,29 @@ func (r *Reader) Confirmations(h message.Hash) ([]Confirmation, error) {
 	return list, wrap(err, "read confirmations of %s", h)
 }
 
+// firstConfirmed returns the earliest time and the lowest height at which a copy of a message was anchored; nil when it was
+// not. It asks for the rows and not for their minimum, which SQLite would plan anew at each call.
+func (r *Reader) firstConfirmed(h message.Hash, signature string) (at, height *int64, err error) {
+	rows, err := r.rows(`SELECT time, height FROM confirmations WHERE item_hash = ? AND signature = ?`, string(h), signature)
+	if err != nil {
+		return nil, nil, wrap(err, "read confirmations of %s", h)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t, n int64
+		if err := rows.Scan(&t, &n); err != nil {
+			return nil, nil, wrap(err, "read confirmations of %s", h)
+		}
+		if at == nil || t < *at {
+			at = &t
+		}
+		if height == nil || n < *height {
+			height = &n
+		}
+	}
+	return at, height, wrap(rows.Err(), "read confirmations of %s", h)
+}
+
 // InsertConfirmation keeps a confirmation of a message in whatever state; the same one twice is one. It counts for the copy
 // with the signature that was anchored.
 func (tx *Tx) InsertConfirmation(h message.Hash, c Confirmation) error {

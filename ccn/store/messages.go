@@ -59,19 +59,11 @@ func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 // Signature returns the signature under which a message was applied or forgotten, "" when it has none; known is false
 // when the message is neither.
 func (r *Reader) Signature(h message.Hash) (signature string, status message.Status, err error) {
-	ok, err := found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE item_hash = ?`, string(h)), &signature, &status)
-	if err != nil || ok {
-		return signature, status, wrap(err, "read signature of %s", h)
-	}
-	ok, err = found(r.row(`SELECT COALESCE(signature, '') FROM forgotten_messages WHERE item_hash = ?`, string(h)), &signature)
-	if err != nil || ok {
-		return signature, message.StatusForgotten, wrap(err, "read signature of %s", h)
-	}
-	ok, err = found(r.row(`SELECT COALESCE(signature, '') FROM removed_messages WHERE item_hash = ?`, string(h)), &signature)
-	if err != nil || ok {
-		return signature, message.StatusRemoved, wrap(err, "read signature of %s", h)
-	}
-	return "", "", nil
+	hash := string(h)
+	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE item_hash = ?
+		UNION ALL SELECT COALESCE(signature, ''), 'forgotten' FROM forgotten_messages WHERE item_hash = ?
+		UNION ALL SELECT COALESCE(signature, ''), 'removed' FROM removed_messages WHERE item_hash = ?`, hash, hash, hash), &signature, &status)
+	return signature, status, wrap(err, "read signature of %s", h)
 }
 
 // Status returns where a message is in its life and when it was received; "" when it is unknown. The furthest state wins.
@@ -99,15 +91,16 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 		content = &s
 	}
 	e := &m.Message
-	err := tx.row(`INSERT INTO messages (item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
+	at, height, err := tx.firstConfirmed(e.ItemHash, e.Signature)
+	if err != nil {
+		return err
+	}
+	m.ID, err = tx.insert(`INSERT INTO messages (item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
 		first_confirmed_at, first_confirmed_height)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,
-		(SELECT MIN(time) FROM confirmations WHERE item_hash = ? AND signature = ?),
-		(SELECT MIN(height) FROM confirmations WHERE item_hash = ? AND signature = ?)) RETURNING id`,
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		string(e.ItemHash), string(e.Type), string(e.Chain), e.Sender, optional(e.Signature), string(e.ItemType), text, content, int64(e.Time), e.Channel,
-		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType,
-		string(e.ItemHash), e.Signature, string(e.ItemHash), e.Signature).Scan(&m.ID)
+		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType, at, height)
 	if err != nil {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}

@@ -72,15 +72,35 @@ func (r *Reader) Waiters(key message.WaitKey) ([]PendingRow, error) {
 func (tx *Tx) WakePending(keys []message.WaitKey, now message.Time) (int64, error) {
 	var woken int64
 	for _, key := range keys {
-		n, err := tx.affected(`UPDATE pending_messages SET next_attempt = ?
-			WHERE id IN (SELECT pending_id FROM pending_waits WHERE wait_key = ?) AND next_attempt > ?`, int64(now), string(key), int64(now))
+		pending, rejected, err := tx.awaited(key)
 		if err != nil {
-			return 0, fmt.Errorf("wake messages that wait for %s: %w", key, err)
+			return 0, err
 		}
-		woken += n
+		if pending {
+			n, err := tx.affected(`UPDATE pending_messages SET next_attempt = ?
+				WHERE id IN (SELECT pending_id FROM pending_waits WHERE wait_key = ?) AND next_attempt > ?`, int64(now), string(key), int64(now))
+			if err != nil {
+				return 0, fmt.Errorf("wake messages that wait for %s: %w", key, err)
+			}
+			woken += n
+		}
+		if rejected {
+			n, err := tx.revive(key, now)
+			if err != nil {
+				return 0, err
+			}
+			woken += n
+		}
 	}
-	revived, err := tx.revive(keys, now)
-	return woken + revived, err
+	return woken, nil
+}
+
+// awaited reports whether pending and whether rejected messages wait for key. Most keys nobody waits for, and to find that
+// out is much cheaper than to wake nobody.
+func (r *Reader) awaited(key message.WaitKey) (pending, rejected bool, err error) {
+	err = r.row(`SELECT EXISTS (SELECT 1 FROM pending_waits WHERE wait_key = ?), EXISTS (SELECT 1 FROM rejected_waits WHERE wait_key = ?)`,
+		string(key), string(key)).Scan(&pending, &rejected)
+	return pending, rejected, wrap(err, "look for messages that wait for %s", key)
 }
 
 // PutPending inserts p, or updates the attempt of the same copy, and replaces what it waits for. It sets p.ID.

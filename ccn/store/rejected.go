@@ -91,35 +91,31 @@ func (r *Reader) WaitedFor(prefix message.WaitKey) (map[message.WaitKey]bool, er
 	return keys, wrap(err, "list what rejected messages wait for")
 }
 
-// revive lets the rejected messages that wait for any of keys come back, as pending messages that are due now,
-// those first that were judged the longest ago. It returns how many.
-func (tx *Tx) revive(keys []message.WaitKey, now message.Time) (int64, error) {
-	var revived int64
-	for _, key := range keys {
-		rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ?
-			ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), maxRevived)
-		list, err := collect(rows, err, scanRejected)
+// revive lets the rejected messages that wait for key come back, as pending messages that are due now, those first that were
+// judged the longest ago. It returns how many.
+func (tx *Tx) revive(key message.WaitKey, now message.Time) (int64, error) {
+	rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ?
+		ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), maxRevived)
+	list, err := collect(rows, err, scanRejected)
+	if err != nil {
+		return 0, wrap(err, "list rejected messages that wait for %s", key)
+	}
+	for i := range list {
+		row := &list[i]
+		m, _, err := message.Parse(row.Envelope)
 		if err != nil {
-			return 0, wrap(err, "list rejected messages that wait for %s", key)
+			return 0, wrap(err, "read envelope of rejected message %s", row.Hash)
 		}
-		for i := range list {
-			row := &list[i]
-			m, _, err := message.Parse(row.Envelope)
-			if err != nil {
-				return 0, wrap(err, "read envelope of rejected message %s", row.Hash)
-			}
-			p := &PendingRow{
-				Hash: row.Hash, Sender: m.Sender, Signature: m.Signature, Envelope: row.Envelope, Origin: originRevived,
-				ReceptionTime: row.ReceptionTime, NextAttempt: now, Retries: noRetries, ErrorCode: row.ErrorCode, Details: row.Details,
-			}
-			if err := tx.PutPending(p, nil); err != nil {
-				return 0, err
-			}
-			if err := tx.DeleteRejected(row.Hash); err != nil {
-				return 0, err
-			}
-			revived++
+		p := &PendingRow{
+			Hash: row.Hash, Sender: m.Sender, Signature: m.Signature, Envelope: row.Envelope, Origin: originRevived,
+			ReceptionTime: row.ReceptionTime, NextAttempt: now, Retries: noRetries, ErrorCode: row.ErrorCode, Details: row.Details,
+		}
+		if err := tx.PutPending(p, nil); err != nil {
+			return 0, err
+		}
+		if err := tx.DeleteRejected(row.Hash); err != nil {
+			return 0, err
 		}
 	}
-	return revived, nil
+	return int64(len(list)), nil
 }

@@ -241,6 +241,7 @@ CREATE TABLE file_pins (
 );
 CREATE UNIQUE INDEX file_pins_message ON file_pins (item_hash, type) WHERE item_hash IS NOT NULL;
 CREATE INDEX file_pins_file ON file_pins (file_hash);
+CREATE INDEX file_pins_grace ON file_pins (file_hash) WHERE type = 'grace_period';
 CREATE INDEX file_pins_owner ON file_pins (owner, created) WHERE owner IS NOT NULL;
 CREATE INDEX file_pins_tag ON file_pins (tag, created) WHERE tag IS NOT NULL;
 CREATE INDEX file_pins_delete ON file_pins (delete_by) WHERE delete_by IS NOT NULL;

@@ -210,21 +210,36 @@ func (tx *Tx) exec(query string, args ...any) error {
 
 // affected runs a statement and returns how many rows it changed.
 func (tx *Tx) affected(query string, args ...any) (int64, error) {
-	args = tx.conn.engine.values(args)
-	s, err := tx.conn.prepare(tx.ctx, query)
-	if err != nil {
-		return 0, err
-	}
-	var result sql.Result
-	if s == nil {
-		result, err = tx.conn.ExecContext(tx.ctx, tx.conn.engine.bind(query), args...)
-	} else {
-		result, err = s.ExecContext(tx.ctx, args...)
-	}
+	result, err := tx.run(query, args)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+// insert runs the insertion of one row into a table with ids and returns the row's. A RETURNING would make SQLite build a
+// table of its own for each row.
+func (tx *Tx) insert(query string, args ...any) (id int64, err error) {
+	if tx.conn.engine.shared() {
+		return id, tx.row(query+` RETURNING id`, args...).Scan(&id)
+	}
+	result, err := tx.run(query, args)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
+}
+
+func (tx *Tx) run(query string, args []any) (sql.Result, error) {
+	args = tx.conn.engine.values(args)
+	s, err := tx.conn.prepare(tx.ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return tx.conn.ExecContext(tx.ctx, tx.conn.engine.bind(query), args...)
+	}
+	return s.ExecContext(tx.ctx, args...)
 }
 
 // found scans a row that may be absent.
