@@ -54,7 +54,8 @@ type Counts struct {
 	Total      int64 `json:"total"` // of the source; 0: unknown
 	Processed  int64 `json:"processed"`
 	Duplicates int64 `json:"duplicates"`
-	Pending    int64 `json:"pending"` // wait for a file or another message; the node goes on with them when it runs
+	Pending    int64 `json:"pending"` // could not be applied at once: they lack a file or another message
+	Waiting    int64 `json:"waiting"` // messages of the node that still wait at the end, from wherever; set by the caller of Settle
 	Rejected   int64 `json:"rejected"`
 	Skipped    int64 `json:"skipped"` // entries of the source that are no messages
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -199,6 +200,36 @@ func TestMessagesOfANodeAreReplayedOnce(t *testing.T) {
 	}
 	if got, err := k.run(t, s); err != nil || got.Read != 0 {
 		t.Errorf("the third run read %d, %v", got.Read, err)
+	}
+}
+
+func TestSettleWaitsForWhatMovesOn(t *testing.T) {
+	k := newTaker(t)
+	write := func(f func(tx *store.Tx) error) {
+		t.Helper()
+		if err := k.db.Write(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait := func(h message.Hash) {
+		write(func(tx *store.Tx) error {
+			return tx.PutPending(&store.PendingRow{Hash: h, Sender: "s", Signature: "x", Envelope: []byte(`{}`), Origin: "p2p"}, nil)
+		})
+	}
+	wait("stuck")
+	if n, err := replay.Settle(t.Context(), k.db, 10*time.Millisecond, nil); err != nil || n != 1 {
+		t.Errorf("%d wait, %v", n, err)
+	}
+	once := sync.OnceFunc(func() {
+		write(func(tx *store.Tx) error { return tx.DeletePending("stuck", "s", "x") })
+	})
+	if n, err := replay.Settle(t.Context(), k.db, time.Minute, func(int64) { once() }); err != nil || n != 0 {
+		t.Errorf("%d wait, %v", n, err)
+	}
+	wait("stuck")
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := replay.Settle(ctx, k.db, time.Minute, func(int64) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 

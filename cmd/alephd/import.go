@@ -22,13 +22,14 @@ import (
 
 type importOptions struct {
 	ccnOptions
-	From    string `name:"from" doc:"base URL of a core node, or a file with one message a line, plain, gzip or zstd"`
-	Restart bool   `name:"restart" doc:"begin at the start instead of where the last import from the same source ended"`
-	Output  string `name:"output" short:"o" doc:"text or json"`
+	From     string        `name:"from" doc:"base URL of a core node, or a file with one message a line, plain, gzip or zstd"`
+	Restart  bool          `name:"restart" doc:"begin at the start instead of where the last import from the same source ended"`
+	Patience time.Duration `name:"patience" doc:"how long to wait at the end for messages that lack a file or another message, when none of them gets further"`
+	Output   string        `name:"output" short:"o" doc:"text or json"`
 }
 
 func runImport(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	o := importOptions{ccnOptions: *defaultCCN(), Output: "text"}
+	o := importOptions{ccnOptions: *defaultCCN(), Output: "text", Patience: 20 * time.Second}
 	if err := config.New("alephd ccn import", "ALEPHD", &o).Load(args, os.LookupEnv, stdout); err != nil {
 		return err
 	}
@@ -45,8 +46,9 @@ func runImport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if o.Output == "json" {
 		err = errors.Join(err, json.NewEncoder(stdout).Encode(counts))
 	} else {
-		fmt.Fprintf(stdout, "%d messages read: %d applied, %d known before, %d wait for something, %d refused; %d entries were no messages\n",
+		fmt.Fprintf(stdout, "%d messages read: %d applied at once, %d known before, %d had to wait, %d refused; %d entries were no messages\n",
 			counts.Read, counts.Processed, counts.Duplicates, counts.Pending, counts.Rejected, counts.Skipped)
+		fmt.Fprintf(stdout, "%d messages of the node wait for a file or another message; it goes on with them when it runs\n", counts.Waiting)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("stopped: the same command goes on from here: %w", err)
@@ -104,7 +106,7 @@ func (o *importOptions) replay(ctx context.Context, stderr io.Writer) (counts re
 	}()
 	p := newProgress(stderr, time.Now)
 	defer p.end()
-	return replay.Run(ctx, replay.Config{
+	counts, err = replay.Run(ctx, replay.Config{
 		Source: source, Store: db, Restart: o.Restart,
 		Submit: func(ctx context.Context, envelope []byte) (intake.Outcome, error) {
 			return pipeline.Submit(ctx, envelope, intake.OriginP2P)
@@ -112,6 +114,11 @@ func (o *importOptions) replay(ctx context.Context, stderr io.Writer) (counts re
 		Progress: func(c replay.Counts) { p.show("messages", c.Read, c.Total) },
 		Rejected: func(out intake.Outcome) { log.Debug("message refused", "message", out.Hash, "error", out.Err) },
 	})
+	if err != nil {
+		return counts, err
+	}
+	counts.Waiting, err = replay.Settle(ctx, db, o.Patience, func(n int64) { p.show("waiting", n, 0) })
+	return counts, err
 }
 
 // source opens what --from names, and lists the nodes that files are fetched from.
