@@ -46,12 +46,51 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if stopping && len(group) == 0 && len(arrived) == 0 {
 			return
 		}
+		group = p.gather(group)
 		if p.cfg.EnqueueOnly {
 			p.enqueueGroup(context.WithoutCancel(ctx), group, arrived)
 		} else {
 			p.commit(context.WithoutCancel(ctx), group, arrived)
 		}
 	}
+}
+
+// gatherFor bounds how long a commit waits for company.
+const gatherFor = 2 * time.Millisecond
+
+// gather adds to a group what is being verified at this moment: a commit costs much more than a message in it, and who
+// sends alone waits for nobody.
+func (p *Pipeline) gather(group []*entry) []*entry {
+	mine := 0
+	for _, e := range group {
+		if e.pending == nil {
+			mine++
+		}
+	}
+	var timeout <-chan time.Time
+	for mine > 0 && len(group) < maxGroup {
+		p.mu.Lock()
+		coming := len(p.flying) - mine
+		p.mu.Unlock()
+		if coming <= 0 {
+			break
+		}
+		if timeout == nil {
+			timer := time.NewTimer(gatherFor)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case e := <-p.queue:
+			group = append(group, e)
+			if e.pending == nil {
+				mine++
+			}
+		case <-timeout:
+			return group
+		}
+	}
+	return group
 }
 
 // maxInterruptions bounds how often a transaction is tried that the database cuts off.
