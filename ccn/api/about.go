@@ -12,12 +12,12 @@ import (
 
 func (a *API) aboutRoutes() routes {
 	return routes{
-		"GET /":                           a.index,
-		"GET /api/v0/channels/list.json":  a.listChannels,
-		"GET /api/v0/info/public.json":    a.getInfo,
-		"GET /version":                    a.getVersion,
-		"GET /api/v0/version":             a.getVersion,
-		"GET /api/v0/programs/on/message": a.listSubscribed,
+		"GET /":                           plain(a.index),
+		"GET /api/v0/channels/list.json":  plain(a.listChannels),
+		"GET /api/v0/info/public.json":    plain(a.getInfo),
+		"GET /version":                    plain(a.getVersion),
+		"GET /api/v0/version":             plain(a.getVersion),
+		"GET /api/v0/programs/on/message": query(a.listSubscribed),
 	}
 }
 
@@ -52,8 +52,7 @@ func (a *API) getVersion(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // listSubscribed lists the programs that messages start (ccn-api §12.4).
-func (a *API) listSubscribed(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listSubscribed(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	for name := range q.values {
 		if name != "sort_order" {
 			q.refuse("extra_forbidden", name, "Extra inputs are not permitted", q.values.Get(name))

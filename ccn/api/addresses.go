@@ -12,11 +12,11 @@ import (
 
 func (a *API) addressRoutes() routes {
 	return routes{
-		"GET /api/v0/addresses/stats.json":           a.allStats,
-		"GET /api/v1/addresses/stats.json":           a.listStats,
-		"GET /api/v0/addresses/{address}/files":      a.listFiles,
-		"GET /api/v0/addresses/{address}/post_types": a.listPostTypes,
-		"GET /api/v0/addresses/{address}/channels":   a.listAddressChannels,
+		"GET /api/v0/addresses/stats.json":           query(a.allStats),
+		"GET /api/v1/addresses/stats.json":           query(a.listStats),
+		"GET /api/v0/addresses/{address}/files":      query(a.listFiles),
+		"GET /api/v0/addresses/{address}/post_types": plain(a.listPostTypes),
+		"GET /api/v0/addresses/{address}/channels":   plain(a.listAddressChannels),
 	}
 }
 
@@ -43,10 +43,14 @@ func (s statistics) MarshalJSON() ([]byte, error) {
 }
 
 // allStats counts the messages of the addresses that are asked for, or of all (ccn-api §9.1).
-func (a *API) allStats(w http.ResponseWriter, r *http.Request) error {
+func (a *API) allStats(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	addresses := q.repeated("addresses[]")
+	if q.err != nil {
+		return q.err
+	}
 	var list []store.AddressStats
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		list, err = rd.ListStats(store.StatsFilter{Addresses: r.URL.Query()["addresses[]"], Ascending: true})
+		list, err = rd.ListStats(store.StatsFilter{Addresses: addresses, Ascending: true})
 		return err
 	})
 	if err != nil {
@@ -59,8 +63,7 @@ func (a *API) allStats(w http.ResponseWriter, r *http.Request) error {
 const maxAddress = 66
 
 // listStats lists addresses by how much they sent (ccn-api §9.2).
-func (a *API) listStats(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listStats(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := store.StatsFilter{Sort: q.choice("total", store.StatColumns(), "sortBy"), Ascending: q.ascending("sortOrder")}
 	f.Contains, _ = q.text("addressContains")
 	if len(f.Contains) > maxAddress {
@@ -122,8 +125,7 @@ type ownedFile struct {
 const filePage = 100
 
 // listFiles lists the files that STORE messages of an address keep (ccn-api §9.3).
-func (a *API) listFiles(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listFiles(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := store.OwnedFileFilter{Owner: r.PathValue("address"), Ascending: q.ascending("sort_order")}
 	file, given := q.text("file_hash")
 	f.File = file

@@ -18,9 +18,9 @@ func (a *API) aggregateRoutes() routes {
 }
 
 // inJSON marks the problems of parameters as the JSON that they are; only few routes do (ccn-api §1.5).
-func inJSON(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		err := handle(w, r)
+func inJSON(h query) query {
+	return func(w http.ResponseWriter, r *http.Request, q *arguments) error {
+		err := h(w, r, q)
 		var f *fault
 		if errors.As(err, &f) && strings.HasPrefix(f.text, "[") {
 			return &fault{status: f.status, text: f.text, json: true}
@@ -35,9 +35,8 @@ func isoTime(seconds float64) string {
 }
 
 // getAggregates shows what an address published under its keys (ccn-api §6.1).
-func (a *API) getAggregates(w http.ResponseWriter, r *http.Request) error {
+func (a *API) getAggregates(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	address := r.PathValue("address")
-	q := argumentsOf(r)
 	q.integer(1000, -maxInt, maxInt, "limit")
 	withInfo, valueOnly := q.isTrue("with_info"), q.isTrue("value_only")
 	keys := q.list("keys")
@@ -85,8 +84,7 @@ func (a *API) getAggregates(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listAggregates lists the documents of all addresses (ccn-api §6.2).
-func (a *API) listAggregates(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listAggregates(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := store.AggregateFilter{
 		Owners: q.list("addresses"), Keys: q.list("keys"), Descending: !q.ascending("sortOrder"),
 		ByCreation: q.choice("last_modified", []string{"last_modified", "creation_time"}, "sortBy") == "creation_time",

@@ -61,8 +61,25 @@ type API struct {
 	sockets socketCounters
 }
 
-// routes are handlers by ServeMux pattern. Each file of handlers has a method that returns its own.
-type routes map[string]func(http.ResponseWriter, *http.Request) error
+// routes are handlers by pattern, as router.add takes it. Each file of handlers has a method that returns its own.
+type routes map[string]handler
+
+// handler answers requests of one route: plain, or a query.
+type handler interface {
+	answer(w http.ResponseWriter, r *http.Request) error
+}
+
+type plain func(w http.ResponseWriter, r *http.Request) error
+
+func (h plain) answer(w http.ResponseWriter, r *http.Request) error { return h(w, r) }
+
+// query is a handler that parameters tell what to answer. It reads all of them from q before it does anything else, and
+// returns q.err when there is one: so it can be asked which it reads.
+type query func(w http.ResponseWriter, r *http.Request, q *arguments) error
+
+func (h query) answer(w http.ResponseWriter, r *http.Request) error {
+	return h(w, r, &arguments{values: r.URL.Query()})
+}
 
 // New returns the handler.
 func New(cfg Config) *API {
@@ -79,8 +96,8 @@ func New(cfg Config) *API {
 		a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
 		a.metricRoutes(), a.healthRoutes(),
 	} {
-		for pattern, handle := range list {
-			a.router.add(pattern, a.route(handle))
+		for pattern, h := range list {
+			a.router.add(pattern, a.route(h))
 		}
 	}
 	for pattern, handler := range cfg.Extra {
@@ -119,9 +136,9 @@ func invalid(kind, where, problem, input string) error {
 }
 
 // route turns the error of a handler into an answer.
-func (a *API) route(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
+func (a *API) route(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := handle(w, r)
+		err := h.answer(w, r)
 		if err == nil {
 			return
 		}

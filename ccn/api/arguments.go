@@ -19,9 +19,23 @@ import (
 type arguments struct {
 	values url.Values
 	err    error
+	told   *[]parameter // nil, or what is told of each parameter when it is read
 }
 
-func argumentsOf(r *http.Request) *arguments { return &arguments{values: r.URL.Query()} }
+// parameter is what a handler makes of one.
+type parameter struct {
+	names  []string // the first is the one to use
+	schema schema
+}
+
+// schema is a JSON Schema.
+type schema map[string]any
+
+func (a *arguments) tell(names []string, s schema) {
+	if a.told != nil {
+		*a.told = append(*a.told, parameter{names, s})
+	}
+}
 
 func (a *arguments) refuse(kind, name, problem, input string) {
 	if a.err == nil {
@@ -41,22 +55,32 @@ func (a *arguments) name(names []string) (string, bool) {
 
 // text returns the value of a parameter and whether it is present.
 func (a *arguments) text(names ...string) (string, bool) {
+	a.tell(names, schema{"type": "string"})
 	name, ok := a.name(names)
 	return a.values.Get(name), ok
 }
 
 // list splits a parameter at its commas. An absent one is nil.
-func (a *arguments) list(names ...string) []string {
-	text, ok := a.text(names...)
+func (a *arguments) list(names ...string) []string { return a.split(schema{"type": "string"}, names) }
+
+func (a *arguments) split(items schema, names []string) []string {
+	a.tell(names, schema{"type": "array", "items": items})
+	name, ok := a.name(names)
 	if !ok {
 		return nil
 	}
-	return strings.Split(text, ",")
+	return strings.Split(a.values.Get(name), ",")
+}
+
+// repeated returns all values of a parameter that is given several times.
+func (a *arguments) repeated(name string) []string {
+	a.tell([]string{name}, schema{"type": "array", "items": schema{"type": "string"}, "explode": true})
+	return a.values[name]
 }
 
 // choices is a list of which every entry must be one of allowed.
 func (a *arguments) choices(allowed []string, names ...string) []string {
-	list := a.list(names...)
+	list := a.split(schema{"type": "string", "enum": allowed}, names)
 	for _, v := range list {
 		if !slices.Contains(allowed, v) {
 			a.refuse("enum", names[0], "Input should be one of "+strings.Join(allowed, ", "), v)
@@ -67,6 +91,11 @@ func (a *arguments) choices(allowed []string, names ...string) []string {
 
 // choice returns the value of a parameter that must be one of allowed.
 func (a *arguments) choice(absent string, allowed []string, names ...string) string {
+	s := schema{"type": "string", "enum": allowed}
+	if absent != "" {
+		s["default"] = absent
+	}
+	a.tell(names, s)
 	name, ok := a.name(names)
 	if !ok {
 		return absent
@@ -80,6 +109,17 @@ func (a *arguments) choice(absent string, allowed []string, names ...string) str
 
 // integer returns a whole number between least and most. What is beyond 64 bits counts as the greatest of them.
 func (a *arguments) integer(absent, least, most int64, names ...string) int64 {
+	s := schema{"type": "integer"}
+	if least > -maxInt {
+		s["minimum"] = least
+	}
+	if most < maxInt {
+		s["maximum"] = most
+	}
+	if absent >= least {
+		s["default"] = absent
+	}
+	a.tell(names, s)
 	name, ok := a.name(names)
 	if !ok {
 		return absent
@@ -116,6 +156,7 @@ func parseInteger(text string) (int64, bool) {
 
 // ascending reads the direction of sorting; descending when absent.
 func (a *arguments) ascending(names ...string) bool {
+	a.tell(names, schema{"type": "integer", "enum": []int{1, -1}, "default": -1})
 	name, ok := a.name(names)
 	if !ok {
 		return false
@@ -129,6 +170,7 @@ func (a *arguments) ascending(names ...string) bool {
 
 // boolean returns a truth value, nil when it is absent.
 func (a *arguments) boolean(names ...string) *bool {
+	a.tell(names, schema{"type": "boolean"})
 	name, ok := a.name(names)
 	if !ok {
 		return nil
@@ -151,6 +193,7 @@ func (a *arguments) isTrue(names ...string) bool {
 
 // seconds returns Unix seconds up to the year 9999, nil when they are absent.
 func (a *arguments) seconds(names ...string) *float64 {
+	a.tell(names, schema{"type": "number", "minimum": 0, "exclusiveMaximum": yearTenThousand})
 	name, ok := a.name(names)
 	if !ok {
 		return nil
@@ -161,14 +204,16 @@ func (a *arguments) seconds(names ...string) *float64 {
 		a.refuse("float_parsing", name, "Input should be a valid number, unable to parse string as a number", a.values.Get(name))
 	case v < 0:
 		a.refuse("greater_than_equal", name, "Input should be greater than or equal to 0", a.values.Get(name))
-	case v >= 253402300800:
+	case v >= yearTenThousand:
 		a.refuse("less_than", name, "Input should be Unix seconds before the year 10000", a.values.Get(name))
 	}
 	return &v
 }
 
-// maxInt is the greatest number that a parameter can have.
-const maxInt = math.MaxInt64
+const (
+	maxInt          = math.MaxInt64 // the greatest number that a parameter can have
+	yearTenThousand = 253402300800  // its first second
+)
 
 // paging is which part of a list is asked for: a page, or what follows a cursor (ccn-api §1.8).
 type paging struct {
@@ -178,8 +223,13 @@ type paging struct {
 	number int64  // of the page, from 1
 }
 
+// page reads which page is asked for of a list that has no cursors.
+func (a *arguments) page(size, least, most int64) paging {
+	return paging{size: a.integer(size, least, most, "pagination"), number: a.integer(1, 1, maxInt, "page")}
+}
+
 func (a *arguments) paging(size, least, most int64) paging {
-	p := paging{size: a.integer(size, least, most, "pagination"), number: a.integer(1, 1, math.MaxInt64, "page")}
+	p := a.page(size, least, most)
 	p.after, p.cursor = a.text("cursor")
 	if p.cursor && a.err == nil {
 		if p.size == 0 {

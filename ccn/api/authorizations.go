@@ -81,9 +81,9 @@ func grantsIn(content []byte) []grantEntry {
 }
 
 // granted shows whom an address lets act for it (ccn-api §7).
-func (a *API) granted(w http.ResponseWriter, r *http.Request) error {
+func (a *API) granted(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	address := r.PathValue("address")
-	return a.replyGrants(w, r, address, "grantee", func(rd *store.Reader, f *grantFilter, add func(string, *grantEntry)) error {
+	return a.replyGrants(w, r, q, address, "grantee", func(rd *store.Reader, f *grantFilter, add func(string, *grantEntry)) error {
 		row, err := rd.Aggregate(address, securityKey)
 		if err != nil || row == nil {
 			return err
@@ -98,9 +98,9 @@ func (a *API) granted(w http.ResponseWriter, r *http.Request) error {
 }
 
 // received shows for whom an address may act (ccn-api §7).
-func (a *API) received(w http.ResponseWriter, r *http.Request) error {
+func (a *API) received(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	address := r.PathValue("address")
-	return a.replyGrants(w, r, address, "granter", func(rd *store.Reader, f *grantFilter, add func(string, *grantEntry)) error {
+	return a.replyGrants(w, r, q, address, "granter", func(rd *store.Reader, f *grantFilter, add func(string, *grantEntry)) error {
 		filter := store.AggregateFilter{Keys: []string{securityKey}}
 		if f.other != "" {
 			filter.Owners = []string{f.other}
@@ -131,13 +131,11 @@ func compareText(a, b string) int {
 	return 0
 }
 
-func (a *API) replyGrants(w http.ResponseWriter, r *http.Request, address, other string,
+func (a *API) replyGrants(w http.ResponseWriter, r *http.Request, q *arguments, address, other string,
 	read func(*store.Reader, *grantFilter, func(string, *grantEntry)) error,
 ) error {
-	q := argumentsOf(r)
 	f := q.grantFilter(other)
-	delete(q.values, "cursor")
-	p := q.paging(defaultPage, 1, 500)
+	p := q.page(defaultPage, 1, 500)
 	if q.err != nil {
 		return q.err
 	}

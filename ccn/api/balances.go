@@ -12,9 +12,9 @@ import (
 
 func (a *API) balanceRoutes() routes {
 	return routes{
-		"GET /api/v0/addresses/{address}/balance": a.getBalance,
-		"GET /api/v0/balances":                    a.listBalances,
-		"GET /api/v0/credit_balances":             a.listCreditBalances,
+		"GET /api/v0/addresses/{address}/balance": query(a.getBalance),
+		"GET /api/v0/balances":                    query(a.listBalances),
+		"GET /api/v0/credit_balances":             query(a.listCreditBalances),
 	}
 }
 
@@ -111,8 +111,7 @@ func spendable(lots []store.CreditLot, now message.Time) []creditLot {
 }
 
 // getBalance shows what an address holds (ccn-api §10.1).
-func (a *API) getBalance(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) getBalance(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	chain := message.Chain(q.choice("", chainNames(), "chain"))
 	detailed := q.isTrue("include_credit_details")
 	if q.err != nil {
@@ -164,12 +163,8 @@ type balance struct {
 }
 
 // listBalances lists what addresses hold, by address (ccn-api §10.2).
-func (a *API) listBalances(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
-	f := store.BalanceFilter{Chains: q.choices(chainNames(), "chains")}
-	if q.values.Has("min_balance") {
-		f.Minimum = q.integer(0, 1, maxInt, "min_balance")
-	}
+func (a *API) listBalances(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	f := store.BalanceFilter{Chains: q.choices(chainNames(), "chains"), Minimum: q.integer(0, 1, maxInt, "min_balance")}
 	p := q.paging(balancePage, 0, maxInt)
 	if q.err != nil {
 		return q.err
@@ -231,12 +226,8 @@ type creditBalance struct {
 }
 
 // listCreditBalances lists what addresses can spend, by address (ccn-api §10.3).
-func (a *API) listCreditBalances(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
-	f := store.CreditBalanceFilter{At: message.TimeFrom(a.cfg.Now())}
-	if q.values.Has("min_balance") {
-		f.Minimum = q.integer(0, 1, maxInt, "min_balance")
-	}
+func (a *API) listCreditBalances(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	f := store.CreditBalanceFilter{At: message.TimeFrom(a.cfg.Now()), Minimum: q.integer(0, 1, maxInt, "min_balance")}
 	p := q.paging(balancePage, 0, maxInt)
 	if q.err != nil {
 		return q.err

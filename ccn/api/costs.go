@@ -65,16 +65,14 @@ type chargedResource struct {
 const costPage = 100
 
 // listCosts adds up what resources cost, and lists them when asked to (ccn-api §11.5).
-func (a *API) listCosts(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listCosts(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	address, byAddress := q.text("address")
 	resource, byResource := q.text("item_hash")
 	payments := []string{string(message.PaymentHold), string(message.PaymentSuperfluid), string(message.PaymentCredit)}
 	payment := message.PaymentType(q.choice(string(message.PaymentCredit), payments, "payment_type"))
 	depth := q.integer(0, 0, 2, "include_details")
 	withSizes := q.isTrue("include_size")
-	p := q.paging(costPage, 10, 1000)
-	p.cursor = false
+	p := q.page(costPage, 10, 1000)
 	if q.err == nil && depth == 2 && !byAddress && !byResource {
 		q.err = refuse(http.StatusUnprocessableEntity, "include_details=2 requires an address or an item_hash")
 	}

@@ -12,9 +12,9 @@ import (
 
 func (a *API) creditRoutes() routes {
 	return routes{
-		"GET /api/v0/addresses/{address}/credit_history":         a.listCredits,
-		"GET /api/v0/addresses/{address}/credit_history/summary": a.sumCredits,
-		"GET /api/v0/messages/{hash}/consumed_credits":           a.consumedCredits,
+		"GET /api/v0/addresses/{address}/credit_history":         query(a.listCredits),
+		"GET /api/v0/addresses/{address}/credit_history/summary": query(a.sumCredits),
+		"GET /api/v0/messages/{hash}/consumed_credits":           plain(a.consumedCredits),
 	}
 }
 
@@ -100,8 +100,7 @@ func creditFilter(q *arguments, address string) store.CreditFilter {
 }
 
 // listCredits lists the movements of an address's credits (ccn-api §9.5).
-func (a *API) listCredits(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listCredits(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := creditFilter(q, r.PathValue("address"))
 	f.Sort = q.choice("message_timestamp", store.CreditSorts(), "sort_by")
 	f.Ascending = q.ascending("sort_order")
@@ -246,8 +245,7 @@ func setSorted(row *store.CreditRow, sort string, value json.RawMessage) error {
 }
 
 // sumCredits adds up the movements of an address's credits (ccn-api §9.6).
-func (a *API) sumCredits(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) sumCredits(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := creditFilter(q, r.PathValue("address"))
 	if q.err != nil {
 		return q.err

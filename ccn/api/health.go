@@ -10,8 +10,8 @@ import (
 
 func (a *API) healthRoutes() routes {
 	return routes{
-		"GET /health": a.getHealth,
-		"GET /ready":  a.getReady,
+		"GET /health": plain(a.getHealth),
+		"GET /ready":  plain(a.getReady),
 	}
 }
 

@@ -21,9 +21,9 @@ type IPFS interface {
 
 func (a *API) ipfsRoutes() routes {
 	return routes{
-		"POST /api/v0/ipfs/add_file": a.addIPFS,
-		"POST /api/v0/ipfs/add_car":  a.addCAR,
-		"POST /api/v0/ipfs/add_json": a.addIPFSJSON,
+		"POST /api/v0/ipfs/add_file": plain(a.addIPFS),
+		"POST /api/v0/ipfs/add_car":  plain(a.addCAR),
+		"POST /api/v0/ipfs/add_json": plain(a.addIPFSJSON),
 	}
 }
 

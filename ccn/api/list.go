@@ -19,12 +19,12 @@ const (
 
 func (a *API) messageRoutes() routes {
 	return routes{
-		"GET /api/v0/messages.json":             a.listMessages,
-		"GET /api/v0/messages/page/{page}.json": a.listMessages,
-		"GET /api/v0/messages/hashes":           a.listHashes,
-		"GET /api/v0/messages/{hash}":           a.getMessage,
-		"GET /api/v0/messages/{hash}/content":   a.getContent,
-		"GET /api/v0/messages/{hash}/status":    a.getStatus,
+		"GET /api/v0/messages.json":             query(a.listMessages),
+		"GET /api/v0/messages/page/{page}.json": query(a.listMessages),
+		"GET /api/v0/messages/hashes":           query(a.listHashes),
+		"GET /api/v0/messages/{hash}":           plain(a.getMessage),
+		"GET /api/v0/messages/{hash}/content":   plain(a.getContent),
+		"GET /api/v0/messages/{hash}/status":    plain(a.getStatus),
 	}
 }
 
@@ -38,7 +38,7 @@ func names[T ~string](list []T) []string {
 
 // hashes is a list of which every entry must be the hash of an item.
 func (a *arguments) hashes(names ...string) []string {
-	list := a.list(names...)
+	list := a.split(schema{"$ref": "#/components/schemas/Hash"}, names)
 	for _, h := range list {
 		if _, err := message.ParseHash(h); err != nil {
 			a.refuse("value_error", names[0], "Value error, "+err.Error(), h)
@@ -137,8 +137,7 @@ func (a *arguments) contentFormat() contentFormat {
 }
 
 // listMessages lists messages in pages, or from a cursor (ccn-api §3.1, §1.8).
-func (a *API) listMessages(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := q.messageFilter()
 	statuses := q.choices(messageStatuses, "msgStatuses", "message_statuses")
 	format := q.contentFormat()
@@ -309,13 +308,11 @@ func filled(s *string) *string {
 }
 
 // listHashes lists hashes by when this node received the messages (ccn-api §3.6).
-func (a *API) listHashes(w http.ResponseWriter, r *http.Request) error {
-	q := argumentsOf(r)
+func (a *API) listHashes(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := store.HashFilter{Status: q.choice("", messageStatuses, "status"), Descending: !q.ascending("sortOrder", "sort_order")}
 	f.Start, f.End = q.dates()
 	only := q.boolean("hash_only")
-	delete(q.values, "cursor")
-	p := q.paging(defaultPage, 0, maxInt)
+	p := q.page(defaultPage, 0, maxInt)
 	if q.err != nil {
 		return q.err
 	}

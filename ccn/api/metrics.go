@@ -15,10 +15,10 @@ import (
 
 func (a *API) metricRoutes() routes {
 	return routes{
-		"GET /metrics":                          a.metrics,
-		"GET /metrics.json":                     a.metricsJSON,
-		"GET /api/v0/core/{node_id}/metrics":    a.coreMetrics,
-		"GET /api/v0/compute/{node_id}/metrics": a.computeMetrics,
+		"GET /metrics":                          plain(a.metrics),
+		"GET /metrics.json":                     plain(a.metricsJSON),
+		"GET /api/v0/core/{node_id}/metrics":    query(a.coreMetrics),
+		"GET /api/v0/compute/{node_id}/metrics": query(a.computeMetrics),
 	}
 }
 

@@ -12,17 +12,16 @@ import (
 // metricWindow is how far back measurements are shown unless the client says otherwise, in microseconds: 14 days.
 const metricWindow message.Time = 14 * 24 * 3600 * 1_000_000
 
-func (a *API) coreMetrics(w http.ResponseWriter, r *http.Request) error {
-	return a.nodeMetrics(w, r, state.KindCore)
+func (a *API) coreMetrics(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	return a.nodeMetrics(w, r, q, state.KindCore)
 }
 
-func (a *API) computeMetrics(w http.ResponseWriter, r *http.Request) error {
-	return a.nodeMetrics(w, r, state.KindCompute)
+func (a *API) computeMetrics(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	return a.nodeMetrics(w, r, q, state.KindCompute)
 }
 
 // nodeMetrics shows what the network's scoring measured of a node, a list for each quantity (ccn-api §13.2).
-func (a *API) nodeMetrics(w http.ResponseWriter, r *http.Request, kind string) error {
-	q := argumentsOf(r)
+func (a *API) nodeMetrics(w http.ResponseWriter, r *http.Request, q *arguments, kind string) error {
 	start, end := q.seconds("start_date"), q.seconds("end_date")
 	descending := false
 	if order, ok := q.text("sort"); ok {

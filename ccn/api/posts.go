@@ -10,8 +10,12 @@ import (
 )
 
 func (a *API) postRoutes() routes {
-	v0 := func(w http.ResponseWriter, r *http.Request) error { return a.listPosts(w, r, appendPostV0) }
-	v1 := func(w http.ResponseWriter, r *http.Request) error { return a.listPosts(w, r, appendPostV1) }
+	v0 := query(func(w http.ResponseWriter, r *http.Request, q *arguments) error {
+		return a.listPosts(w, r, q, appendPostV0)
+	})
+	v1 := query(func(w http.ResponseWriter, r *http.Request, q *arguments) error {
+		return a.listPosts(w, r, q, appendPostV1)
+	})
 	return routes{
 		"GET /api/v0/posts.json": v0, "GET /api/v0/posts/page/{page}.json": v0,
 		"GET /api/v1/posts.json": v1, "GET /api/v1/posts/page/{page}.json": v1,
@@ -35,8 +39,7 @@ func (a *arguments) postFilter() store.PostFilter {
 }
 
 // listPosts lists posts, each merged with its newest amendment, in pages or from a cursor (ccn-api §5).
-func (a *API) listPosts(w http.ResponseWriter, r *http.Request, show func([]byte, *store.PostListRow) ([]byte, error)) error {
-	q := argumentsOf(r)
+func (a *API) listPosts(w http.ResponseWriter, r *http.Request, q *arguments, show func([]byte, *store.PostListRow) ([]byte, error)) error {
 	f := q.postFilter()
 	p := q.paging(defaultPage, 0, maxInt)
 	q.pathPage(r, &p)

@@ -20,12 +20,12 @@ import (
 
 func (a *API) priceRoutes() routes {
 	return routes{
-		"GET /api/v0/price/{hash}":              a.getPrice,
-		"POST /api/v0/price/estimate":           a.estimatePrice,
-		"POST /api/v0/price/estimate/instance":  a.estimateInstance,
-		"GET /api/v0/costs":                     a.listCosts,
-		"POST /api/v0/price/recalculate":        a.recalculateAll,
-		"POST /api/v0/price/{hash}/recalculate": a.recalculateOne,
+		"GET /api/v0/price/{hash}":              query(a.getPrice),
+		"POST /api/v0/price/estimate":           plain(a.estimatePrice),
+		"POST /api/v0/price/estimate/instance":  plain(a.estimateInstance),
+		"GET /api/v0/costs":                     query(a.listCosts),
+		"POST /api/v0/price/recalculate":        plain(a.recalculateAll),
+		"POST /api/v0/price/{hash}/recalculate": plain(a.recalculateOne),
 	}
 }
 
@@ -161,12 +161,16 @@ func charged(t message.Type) bool {
 }
 
 // getPrice tells what a message costs, whatever became of it (ccn-api §11.2).
-func (a *API) getPrice(w http.ResponseWriter, r *http.Request) error {
+func (a *API) getPrice(w http.ResponseWriter, r *http.Request, q *arguments) error {
+	sizes, _ := q.text("include_size")
+	if q.err != nil {
+		return q.err
+	}
+	withSizes := strings.EqualFold(sizes, "true")
 	hash, err := pathHash(r)
 	if err != nil {
 		return err
 	}
-	withSizes := strings.EqualFold(r.URL.Query().Get("include_size"), "true")
 	var answer *estimated
 	err = a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
 		answer, err = a.priceOf(rd, hash, withSizes)

@@ -32,9 +32,9 @@ type publication struct {
 
 func (a *API) publishRoutes() routes {
 	return routes{
-		"POST /api/v0/messages":        a.postMessage,
-		"POST /api/v0/ipfs/pubsub/pub": a.postLegacy,
-		"POST /api/v0/p2p/pubsub/pub":  a.postLegacy,
+		"POST /api/v0/messages":        plain(a.postMessage),
+		"POST /api/v0/ipfs/pubsub/pub": plain(a.postLegacy),
+		"POST /api/v0/p2p/pubsub/pub":  plain(a.postLegacy),
 	}
 }
 

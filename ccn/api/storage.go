@@ -19,16 +19,16 @@ import (
 
 func (a *API) storageRoutes() routes {
 	return routes{
-		"POST /api/v0/storage/add_file":              a.addFile,
-		"POST /api/v0/storage/add_json":              a.addJSON,
-		"GET /api/v0/storage/raw/{hash}":             a.rawFile,
-		"GET /api/v0/storage/{hash}":                 a.encodedFile,
-		"GET /api/v0/storage/limits.json":            a.getLimits,
-		"GET /api/v0/storage/by-message-hash/{hash}": a.fileOfMessage,
-		"GET /api/v0/storage/by-ref/{ref}":           a.fileOfRef,
-		"GET /api/v0/storage/by-ref/{address}/{ref}": a.fileOfRef,
-		"GET /api/v0/storage/metadata/{hash}":        a.fileMetadata,
-		"GET /api/v0/storage/count/{hash}":           a.countPins,
+		"POST /api/v0/storage/add_file":              plain(a.addFile),
+		"POST /api/v0/storage/add_json":              plain(a.addJSON),
+		"GET /api/v0/storage/raw/{hash}":             plain(a.rawFile),
+		"GET /api/v0/storage/{hash}":                 plain(a.encodedFile),
+		"GET /api/v0/storage/limits.json":            plain(a.getLimits),
+		"GET /api/v0/storage/by-message-hash/{hash}": plain(a.fileOfMessage),
+		"GET /api/v0/storage/by-ref/{ref}":           plain(a.fileOfRef),
+		"GET /api/v0/storage/by-ref/{address}/{ref}": plain(a.fileOfRef),
+		"GET /api/v0/storage/metadata/{hash}":        plain(a.fileMetadata),
+		"GET /api/v0/storage/count/{hash}":           plain(a.countPins),
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 )
 
 func (a *API) watchRoutes() routes {
-	return routes{"GET /api/ws0/messages": a.watchMessages}
+	return routes{"GET /api/ws0/messages": query(a.watchMessages)}
 }
 
 // frame is a processed message on its way to subscribers. It is written as JSON once for each form, whoever reads it.
@@ -201,17 +201,16 @@ func tagsOf(t message.Type, content []byte) []string {
 }
 
 // watchMessages sends the newest messages and then each that is processed (ccn-api §14.1).
-func (a *API) watchMessages(w http.ResponseWriter, r *http.Request) error {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return refuse(http.StatusBadRequest, "No WebSocket UPGRADE hdr: open this address as a WebSocket")
-	}
-	q := argumentsOf(r)
+func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	f := q.messageFilter()
 	f.Statuses = live(q.choices(messageStatuses, "msgStatuses", "message_statuses"))
 	format := q.contentFormat()
 	f.Limit = int(q.integer(defaultHistory, 0, maxHistory, "history"))
 	if q.err != nil {
 		return q.err
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return refuse(http.StatusBadRequest, "No WebSocket UPGRADE hdr: open this address as a WebSocket")
 	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
