@@ -40,16 +40,19 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 	return &list[0], nil
 }
 
-// PutRejected records a refusal. Of several copies of a message those with the right signature count before others, then
-// the one whose envelope is the smaller text, so that the record does not tell which came first.
+// PutRejected records a refusal. Of several copies of a message those count before others whose signature and content are
+// right, then those that something can let come back, then the one whose envelope is the smaller text: the record does not
+// tell which came first, and no bad copy displaces a good one.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
+	const waits = `(CASE WHEN EXISTS (SELECT 1 FROM rejected_waits WHERE rejected_waits.item_hash = rejected_messages.item_hash) THEN 1 ELSE 0 END)`
+	mine := integer(len(row.WaitsFor) > 0)
 	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, judged_at, verified, content)
 		VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
 		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, content = excluded.content
-		WHERE excluded.verified > rejected_messages.verified
-		OR (excluded.verified = rejected_messages.verified AND excluded.message <= rejected_messages.message)`,
+		WHERE excluded.message = rejected_messages.message OR excluded.verified > rejected_messages.verified
+		OR (excluded.verified = rejected_messages.verified AND (? > `+waits+` OR ? = `+waits+` AND excluded.message < rejected_messages.message))`,
 		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime), int64(row.JudgedAt),
-		integer(row.Verified), optional(string(row.Content)))
+		integer(row.Verified), optional(string(row.Content)), mine, mine)
 	if err != nil || n == 0 {
 		return wrap(err, "store rejected message %s", row.Hash)
 	}

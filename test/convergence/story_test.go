@@ -1,26 +1,23 @@
-package state
+package convergence
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
-	"github.com/aleph-im/aleph-go/ccn/store/storetest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
 
 const (
+	alice = "0xAlice"
+	bob   = "0xBob"
 	carol = "0xCarol"
 	dave  = "0xDave" // acts for others when they let him
 )
@@ -29,14 +26,14 @@ const (
 // them in the order in which they could have been made.
 type story struct {
 	*rapid.T
-	items   []*Item
-	forgets []*Item               // name their targets
+	items   []*state.Item
+	forgets []*state.Item         // name their targets
 	used    map[message.Hash]bool // files of VMs, which cannot be forgotten
 	posts   []message.Hash
 	stores  []message.Hash
 	vms     []message.Hash
-	targets []*Item // what can be forgotten
-	priced  bool    // prices change; see docs/decisions: what is forgotten keeps its price
+	targets []*state.Item // what can be forgotten
+	priced  bool          // prices change; see docs/decisions: what is forgotten keeps its price
 }
 
 func (s *story) at() float64 { return float64(rapid.IntRange(1, 6).Draw(s.T, "time")) }
@@ -60,8 +57,8 @@ func (s *story) say(content message.Content) message.Hash {
 	return it.Message.ItemHash
 }
 
-// item makes a message with its true hash, which no other has.
-func (s *story) item(content message.Content, edit ...func(*message.Message)) *Item {
+// item makes a message with its true hash, which no other has. Some contents travel as files.
+func (s *story) item(content message.Content, edit ...func(*message.Message)) *state.Item {
 	note := json.RawMessage(fmt.Sprintf(`{"n":%d}`, len(s.items)))
 	switch c := content.(type) {
 	case *message.Store:
@@ -76,16 +73,79 @@ func (s *story) item(content message.Content, edit ...func(*message.Message)) *I
 		reason := fmt.Sprint(len(s.forgets))
 		c.Reason = &reason
 	}
-	it := item("", content, edit...)
-	it.Message.ItemHash = message.HashBytes([]byte(it.Message.ItemContent))
-	raw, err := it.Message.MarshalJSON()
-	if err == nil {
-		_, it.Content, err = message.Parse(raw)
+	text, err := json.Marshal(content)
+	if err != nil {
+		s.Fatal(err)
+	}
+	owner := content.Base()
+	m := &message.Message{
+		Sender: owner.Address, Chain: message.ChainETH, Type: content.Type(), Signature: "signed", ItemType: message.ItemInline,
+		ItemHash: message.HashBytes(text), ItemContent: string(text), Time: message.TimeFromSeconds(owner.Time),
+	}
+	for _, e := range edit {
+		e(m)
+	}
+	it := &state.Item{Message: m, Raw: text, Size: int64(len(text)), ReceptionTime: m.Time}
+	if rapid.IntRange(0, 7).Draw(s.T, "as a file") == 0 {
+		m.ItemType, m.ItemContent = message.ItemStorage, ""
+		it.Content, it.Raw, err = m.ParseFetched(text)
+	} else {
+		it.Content, err = m.Check()
 	}
 	if err != nil {
-		s.Fatalf("%s: %v", it.Message.ItemContent, err)
+		s.Fatalf("%s: %v", text, err)
 	}
 	return it
+}
+
+func sender(address string) func(*message.Message) {
+	return func(m *message.Message) { m.Sender = address }
+}
+
+// hash returns a hash that is told by its name.
+func hash(name string) message.Hash { return message.HashBytes([]byte(name)) }
+
+func base(owner string, t float64) message.BaseContent {
+	return message.BaseContent{Address: owner, Time: t}
+}
+
+func post(owner string, t float64, content string) *message.Post {
+	return &message.Post{BaseContent: base(owner, t), PostType: "note", Content: json.RawMessage(content)}
+}
+
+func aggregate(owner string, t float64, key, content string) *message.Aggregate {
+	return &message.Aggregate{BaseContent: base(owner, t), Key: key, Content: json.RawMessage(content)}
+}
+
+func file(owner string, t float64, content, ref string) *message.Store {
+	return &message.Store{BaseContent: base(owner, t), FileType: message.ItemStorage, FileHash: hash(content), Ref: ref}
+}
+
+func instance(owner string, t float64, parent message.Hash, payment message.PaymentType) *message.Instance {
+	c := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: parent, UseLatest: true}, Persistence: "host", SizeMiB: 20480}}
+	c.BaseContent = base(owner, t)
+	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 1}
+	if payment != "" {
+		c.Payment = &message.Payment{Type: payment}
+	}
+	return c
+}
+
+func program(owner string, t float64, code, replaces message.Hash) *message.Program {
+	c := &message.Program{
+		ProgramType: "vm-function", Code: message.Code{Ref: code, Encoding: message.EncodingZip}, Runtime: message.Runtime{Ref: code},
+	}
+	c.BaseContent = base(owner, t)
+	c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 128, Seconds: 1}
+	c.AllowAmend = true
+	if replaces != "" {
+		c.Replaces = (*string)(&replaces)
+	}
+	return c
+}
+
+func forget(owner string, t float64) *message.Forget {
+	return &message.Forget{BaseContent: base(owner, t)}
 }
 
 var kinds = []string{
@@ -116,7 +176,7 @@ func (s *story) add() {
 		s.say(aggregate(o, t, string(hash("key")), fmt.Sprintf(`{"n%d":%d}`, n%3, n)))
 	case "grant":
 		grants := pick([]string{`[]`, `[{"address":"0xdave"}]`, `[{"address":"0xDave","types":["POST","STORE"]}]`, `[{"address":"0xDave","types":["AGGREGATE","INSTANCE"]}]`}, "grants")
-		s.say(aggregate(o, t, securityKey, fmt.Sprintf(`{"authorizations":%s,"n":%d}`, grants, n)))
+		s.say(aggregate(o, t, "security", fmt.Sprintf(`{"authorizations":%s,"n":%d}`, grants, n)))
 		s.targets = s.targets[:len(s.targets)-1] // see docs/decisions: what was accepted under a grant outlives it
 	case "file":
 		s.stores = append(s.stores, s.say(file(o, t, version(), "")))
@@ -137,19 +197,19 @@ func (s *story) add() {
 			parent := earlier(s.stores, "parent")
 			s.used[parent] = true
 			pay := rapid.SampledFrom([]message.PaymentType{"", message.PaymentCredit, message.PaymentSuperfluid}).Draw(s.T, "payment")
-			s.vms = append(s.vms, s.say(instanceOf(o, t, parent, pay)))
+			s.vms = append(s.vms, s.say(instance(o, t, parent, pay)))
 		}
 	case "program":
 		if len(s.stores) > 0 {
 			code := earlier(s.stores, "code")
 			s.used[code] = true
-			s.vms = append(s.vms, s.say(programOf(o, t, code, "")))
+			s.vms = append(s.vms, s.say(program(o, t, code, "")))
 		}
 	case "replacement":
 		if len(s.vms) > 0 {
 			code := earlier(s.stores, "code")
 			s.used[code] = true
-			s.say(programOf(o, t, code, earlier(s.vms, "replaced")))
+			s.say(program(o, t, code, earlier(s.vms, "replaced")))
 		}
 	case "vprogram":
 		root := strings.Repeat("0", 64)
@@ -182,7 +242,7 @@ func (s *story) add() {
 			return
 		}
 		price := pick([]string{"1", "2"}, "price")
-		s.say(aggregate(params.DevnetAuthority, t, pricingKey, strings.NewReplacer(`"a price"`, price, `"a number"`, fmt.Sprint(n)).Replace(pricing)))
+		s.say(aggregate(params.DevnetAuthority, t, "pricing", strings.NewReplacer(`"a price"`, price, `"a number"`, fmt.Sprint(n)).Replace(pricing)))
 	}
 }
 
@@ -227,7 +287,7 @@ func (s *story) forget() {
 		s.forgets = append(s.forgets, s.item(f))
 		return
 	}
-	free := slices.DeleteFunc(slices.Clone(s.targets), func(it *Item) bool {
+	free := slices.DeleteFunc(slices.Clone(s.targets), func(it *state.Item) bool {
 		paid := it.Message.Type != message.TypePost && it.Message.Type != message.TypeAggregate
 		return s.used[it.Message.ItemHash] || s.priced && paid
 	})
@@ -242,7 +302,8 @@ func (s *story) forget() {
 
 func tell(t *rapid.T) *story {
 	s := &story{T: t, used: map[message.Hash]bool{}, priced: rapid.IntRange(0, 3).Draw(t, "priced") == 0}
-	for range rapid.IntRange(2, 18).Draw(t, "messages") {
+	s.posts = append(s.posts, s.say(post(s.owner(), s.at(), `{}`)))
+	for range rapid.IntRange(1, 17).Draw(t, "messages") {
 		s.add()
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "forgets") {
@@ -251,194 +312,48 @@ func tell(t *rapid.T) *story {
 	return s
 }
 
-// replica is a node that takes messages in, as package intake would: what is refused waits for what it names.
-type replica struct {
-	t     *rapid.T
-	tx    *store.Tx
-	state *State
-	known map[message.Hash]*Item
+// files are what the stories store.
+var files = []store.FileRow{
+	{Hash: hash("v0"), Size: 10, Type: store.FileTypeFile}, {Hash: hash("v1"), Size: 3 << 20, Type: store.FileTypeFile},
+	{Hash: hash("v2"), Size: 4 << 20, Type: store.FileTypeFile}, {Hash: hash("large"), Size: 30 << 20, Type: store.FileTypeFile},
 }
 
-func (n *replica) must(err error) {
-	if err != nil {
-		n.t.Fatal(err)
-	}
+// news is one thing that a node hears of: a copy of a message, a confirmation of it, or a file.
+type news struct {
+	item   *state.Item
+	forged bool // its signature is wrong
+	anchor *store.Confirmation
+	file   *store.FileRow
 }
 
-// take takes one message in, and what it wakes.
-func (n *replica) take(it *Item) {
-	m := it.Message
-	n.known[m.ItemHash] = it
-	effect, err := n.state.Apply(n.tx, it)
-	if refusal := refusalOf(err); refusal != nil {
-		if refusal.Code == message.ErrForgottenDuplicate {
-			return
+// news returns all that there is to hear beside the stored files, in the order in which it could have happened.
+func (s *story) news() []news {
+	var list []news
+	all := append(slices.Clone(s.items), s.forgets...)
+	for _, it := range all {
+		if it.Message.ItemType != message.ItemInline {
+			list = append(list, news{file: &store.FileRow{Hash: it.Message.ItemHash, Size: it.Size, Type: store.FileTypeFile}})
 		}
-		envelope, err := m.MarshalJSON()
-		n.must(err)
-		n.must(n.tx.PutRejected(&store.RejectedRow{
-			Hash: m.ItemHash, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: it.ReceptionTime,
-			Verified: true, WaitsFor: refusal.WaitsFor,
-		}))
-		n.wake([]message.WaitKey{message.WaitRefused(m.ItemHash)})
-		return
+		list = append(list, news{item: it})
 	}
-	n.must(err)
-	if !effect.Duplicate {
-		n.must(n.tx.DeleteRejected(m.ItemHash))
-	}
-	n.wake(effect.Wakes)
-}
-
-func (n *replica) wake(keys []message.WaitKey) {
-	_, err := n.tx.WakePending(keys, 0)
-	n.must(err)
-	due, err := n.tx.PendingDue(0, 1000)
-	n.must(err)
-	for _, row := range due {
-		n.must(n.tx.DeletePending(row.Hash, row.Sender, row.Signature))
-	}
-	for _, row := range due {
-		n.take(n.known[row.Hash])
-	}
-}
-
-// settle looks at the funds of the accounts until nothing changes.
-func (n *replica) settle() {
-	for range 100 {
-		due, err := n.tx.AccountsDue(message.TimeFrom(n.state.now()), 1000)
-		n.must(err)
-		if len(due) == 0 {
-			return
-		}
-		for _, a := range due {
-			effect, err := n.state.SettleAccount(n.tx, a.Owner, a.PaymentType)
-			n.must(err)
-			n.wake(effect.Wakes)
-		}
-	}
-	n.t.Fatal("accounts do not settle")
-}
-
-// outcome returns what batches of messages add up to on an empty node, of which it leaves no trace.
-func outcome(t *rapid.T, db *store.Store, s *State, settle bool, batches ...[]*Item) (text string) {
-	err := db.Write(t.Context(), func(tx *store.Tx) error {
-		n := &replica{t: t, tx: tx, state: s, known: map[message.Hash]*Item{}}
-		for _, f := range []store.FileRow{{Hash: hash("v0"), Size: 10}, {Hash: hash("v1"), Size: 3 << 20}, {Hash: hash("v2"), Size: 4 << 20}, {Hash: hash("large"), Size: 30 << 20}} {
-			f.Type = store.FileTypeFile
-			_, err := tx.PutFile(&f)
-			n.must(err)
-		}
-		for _, items := range batches {
-			for _, it := range items {
-				n.take(it)
-			}
-			if settle {
-				n.settle()
-			}
-		}
-		n.settle()
-		var err error
-		if text, err = tx.Dump(); err != nil {
-			return err
-		}
-		return errUndo
-	})
-	if !errors.Is(err, errUndo) {
-		t.Fatal(err)
-	}
-	return text
-}
-
-var errUndo = errors.New("undone on purpose")
-
-// rounds is how often rapid draws its 100 histories: so that there are ALEPH_HISTORIES of them, or 2,000.
-func rounds(t *testing.T) int {
-	text := os.Getenv("ALEPH_HISTORIES")
-	if text == "" {
-		return 20
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("ALEPH_HISTORIES=%q is not a number of histories", text)
-	}
-	return (n + 99) / 100
-}
-
-// TestWhatMessagesAddUpToKnowsNoOrderOfArrival tells stories in several orders, with copies and with pauses in which
-// accounts are looked at, and expects the same rows in the end.
-func TestWhatMessagesAddUpToKnowsNoOrderOfArrival(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		db := open()
-		for range rounds(t) {
-			rapid.Check(t, func(t *rapid.T) { tellTwice(t, db) })
-		}
-	})
-}
-
-func tellTwice(t *rapid.T, db *store.Store) {
-	clock := rapid.SampledFrom([]time.Time{time.Unix(10, 0), now}).Draw(t, "clock")
-	s := New(Config{Params: params.Devnet(), Now: func() time.Time { return clock }})
-	story := tell(t)
-	all := append(slices.Clone(story.items), story.forgets...)
-	want := outcome(t, db, s, false, all)
-	if len(all) == 0 {
-		return
-	}
-	var shuffled, copies []*Item
-	for _, i := range rapid.Permutation(indices(len(all))).Draw(t, "order") {
-		shuffled = append(shuffled, all[i])
-	}
-	split := rapid.IntRange(0, len(all)).Draw(t, "split")
-	for _, i := range rapid.SliceOfN(rapid.IntRange(0, len(all)-1), 0, 4).Draw(t, "copies") {
-		copies = append(copies, all[i])
-	}
-	// Accounts that are looked at before all is known must not remove what turns out to be paid for: only the end of the
-	// grace period is final, so the pause comes before it.
-	pause := clock.Equal(time.Unix(10, 0))
-	got := outcome(t, db, s, pause, slices.Concat(shuffled[:split], copies), slices.Concat(copies, shuffled[split:]))
-	if got != want {
-		t.Fatalf("%s\n%s", difference(want, got), told(all))
-	}
-}
-
-func indices(n int) []int {
-	list := make([]int, n)
-	for i := range list {
-		list[i] = i
+	for i := range rapid.IntRange(0, 3).Draw(s.T, "anchored") {
+		it := rapid.SampledFrom(all).Draw(s.T, "anchor")
+		list = append(list, news{item: it, anchor: &store.Confirmation{
+			TxHash: fmt.Sprint("0x", i), Chain: "ETH", Height: int64(rapid.IntRange(1, 3).Draw(s.T, "height")), Time: message.Time(i), Publisher: alice,
+		}})
 	}
 	return list
 }
 
-// told writes a story down.
-func told(items []*Item) string {
-	var b strings.Builder
-	for _, it := range items {
-		fmt.Fprintf(&b, "%.8s %s %s %s\n", it.Message.ItemHash, it.Message.Type, it.Message.Sender, it.Message.ItemContent)
+// forge returns a copy of a message that nobody signed, and that says other things where nobody signs.
+func forge(t *rapid.T, it *state.Item) news {
+	m := *it.Message
+	m.Signature = rapid.SampledFrom([]string{"", "forged", "zz"}).Draw(t, "signature")
+	m.Time += message.Time(rapid.IntRange(-1, 1).Draw(t, "another time"))
+	if rapid.Bool().Draw(t, "another channel") {
+		m.Channel = &m.Signature
 	}
-	return b.String()
-}
-
-// difference returns the lines that only one of two dumps has.
-func difference(want, got string) string {
-	var b strings.Builder
-	has := func(text string) map[string]bool {
-		lines := map[string]bool{}
-		for line := range strings.Lines(text) {
-			lines[line] = true
-		}
-		return lines
-	}
-	wanted, gotten := has(want), has(got)
-	for line := range strings.Lines(want) {
-		if !gotten[line] {
-			b.WriteString("in order only:  " + line)
-		}
-	}
-	for line := range strings.Lines(got) {
-		if !wanted[line] {
-			b.WriteString("shuffled only:  " + line)
-		}
-	}
-	return b.String()
+	bad := *it
+	bad.Message = &m
+	return news{item: &bad, forged: true}
 }
