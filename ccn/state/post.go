@@ -37,9 +37,6 @@ func (s *State) post(r *store.Reader, it *Item, c *message.Post) (*change, error
 		return nil, err
 	}
 	measured := s.measurements(it, c)
-	if bytes.Contains(c.Content, []byte("tags")) {
-		ch.columns.Tags = tags(c.Content)
-	}
 	ch.write = func(w *work) error {
 		if err := w.tx.InsertPost(row); err != nil {
 			return err

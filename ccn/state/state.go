@@ -6,10 +6,8 @@
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -224,17 +222,4 @@ func putCosts(tx *store.Tx, h message.Hash, owner string, costs *ledger.Costs) e
 		}
 	}
 	return nil
-}
-
-// tags returns content.content.tags when it is a list of strings.
-func tags(content json.RawMessage) []string {
-	var doc struct {
-		Tags json.RawMessage `json:"tags"`
-	}
-	var list []string
-	if json.Unmarshal(content, &doc) != nil || doc.Tags == nil || json.Unmarshal(doc.Tags, &list) != nil {
-		return nil
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/aleph-im/aleph-go/ccn/ledger"
@@ -30,6 +31,9 @@ func (w *work) apply(it *Item, c *change) error {
 	}
 	if c.payment != nil {
 		row.PaymentType = (*string)(&c.payment.Type)
+	}
+	if bytes.Contains(it.Raw, []byte("tags")) {
+		c.columns.Tags = message.Tags(m.Type, it.Raw)
 	}
 	if err := w.tx.InsertMessage(row, &c.columns); err != nil {
 		return err
