@@ -93,7 +93,7 @@ type Node struct {
 	intake   *intake.Pipeline
 	p2p      *p2p.Node
 	listener net.Listener
-	mux      *http.ServeMux
+	handler  http.Handler
 	services []service
 	outbox   chan []byte // envelopes to publish
 
@@ -124,7 +124,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "sqlite:" + filepath.Join(cfg.DataDir, "aleph.db")
 	}
-	n := &Node{cfg: cfg, mux: http.NewServeMux(), outbox: make(chan []byte, outboxSize)}
+	n := &Node{cfg: cfg, outbox: make(chan []byte, outboxSize)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -308,7 +308,7 @@ func (n *Node) serve(ctx context.Context) error {
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
 	server := &http.Server{
-		Handler:           n.mux,
+		Handler:           n.handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

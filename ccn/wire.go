@@ -1,6 +1,10 @@
 package ccn
 
-import "github.com/aleph-im/aleph-go/ccn/api"
+import (
+	"net/http"
+
+	"github.com/aleph-im/aleph-go/ccn/api"
+)
 
 // wire adds what stands on the node's core: the services that read and publish, and the API.
 func (n *Node) wire() error {
@@ -11,12 +15,13 @@ func (n *Node) wire() error {
 		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
 		Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
 	})
+	n.handler = handler
 	if n.cfg.Role == RoleWorker {
+		mux := http.NewServeMux()
 		for _, path := range []string{"/metrics", "/metrics.json", "/health", "/ready"} {
-			n.mux.Handle("GET "+path, handler)
+			mux.Handle("GET "+path, handler)
 		}
-		return nil
+		n.handler = mux
 	}
-	n.mux.Handle("/", handler)
 	return nil
 }
