@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -59,6 +60,9 @@ type API struct {
 	parsing chan struct{} // holds a token for the JSON value that is being rewritten
 	base    baseMetrics
 	sockets socketCounters
+	// subscribers counts the sockets whose handlers run: a server that stops does not wait for them.
+	subscribers sync.WaitGroup
+	statusEvery time.Duration
 }
 
 // routes are handlers by pattern, as router.add takes it. Each file of handlers has a method that returns its own.
@@ -89,7 +93,7 @@ func New(cfg Config) *API {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &API{cfg: cfg, parsing: make(chan struct{}, 1)}
+	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), statusEvery: statusEvery}
 	a.feed.intake = cfg.Intake
 	for _, list := range []routes{
 		a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(), a.aboutRoutes(),
@@ -165,6 +169,10 @@ func (a *API) route(h handler) http.Handler {
 		_, _ = w.Write([]byte(f.body())) // a client that is gone needs no answer
 	})
 }
+
+// Wait returns when no subscriber is served any more. They leave when Config.Stopping is closed or the context of their
+// request ends.
+func (a *API) Wait() { a.subscribers.Wait() }
 
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
 // (ccn-api §1.2).

@@ -43,7 +43,7 @@ type rig struct {
 	published [][]byte
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	p := params.Devnet()
 	dir := t.TempDir()
@@ -76,13 +76,17 @@ func newRig(t testing.TB) *rig {
 	if r.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(dir, "ipfs"), Blocks: blocks}); err != nil {
 		t.Fatal(err)
 	}
-	r.handler = New(Config{
+	cfg := Config{
 		Params: p, Store: db, Files: disk, IPFS: r.ipfs, Stopping: r.stopping, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
 		Publish: func(_ context.Context, envelope []byte) error {
 			r.published = append(r.published, envelope)
 			return nil
 		},
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	r.handler = New(cfg)
 	server := httptest.NewServer(r.handler)
 	t.Cleanup(func() {
 		server.Close()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -92,6 +93,19 @@ func (a *API) rows(ctx context.Context) (map[string]int64, error) {
 
 // numbers lists the reference's metrics by their names and those of this node (ccn-api §13.1).
 func (a *API) numbers(ctx context.Context) ([]metric, error) {
+	list, err := a.networkNumbers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fetched := new(Fetches)
+	if a.cfg.Fetches != nil {
+		*fetched = a.cfg.Fetches()
+	}
+	return append(append(list, socketNumbers(&a.sockets, fetched)...), a.ownNumbers()...), nil
+}
+
+// networkNumbers tells how far the node is with what others publish.
+func (a *API) networkNumbers(ctx context.Context) ([]metric, error) {
 	rows, err := a.rows(ctx)
 	if err != nil {
 		return nil, err
@@ -99,10 +113,6 @@ func (a *API) numbers(ctx context.Context) ([]metric, error) {
 	var chain ChainProgress
 	if a.cfg.Chain != nil {
 		chain = a.cfg.Chain()
-	}
-	var fetched Fetches
-	if a.cfg.Fetches != nil {
-		fetched = a.cfg.Fetches()
 	}
 	optional := func(v *int64) any {
 		if v == nil {
@@ -114,7 +124,7 @@ func (a *API) numbers(ctx context.Context) ([]metric, error) {
 	if chain.Height != nil && chain.Head != nil {
 		remaining = max(*chain.Head-*chain.Height, 0)
 	}
-	list := []metric{
+	return []metric{
 		{"pyaleph_status_peers_total", rows["peers"]},
 		{"pyaleph_status_sync_messages_total", rows["messages"]},
 		{"pyaleph_status_sync_permanent_files_total", rows["file_pins"]},
@@ -133,13 +143,19 @@ func (a *API) numbers(ctx context.Context) ([]metric, error) {
 		{"pyaleph_status_sync_messages_remaining_total", nil},
 		{"pyaleph_status_chain_eth_height_reference_total", optional(chain.Head)},
 		{"pyaleph_status_chain_eth_height_remaining_total", remaining},
-		{"pyaleph_ws_messages_connections_active", a.sockets.messages.Load()},
+	}, nil
+}
+
+// socketNumbers tells what goes over WebSockets, and what was fetched.
+func socketNumbers(sockets *socketCounters, fetched *Fetches) []metric {
+	return []metric{
+		{"pyaleph_ws_messages_connections_active", sockets.messages.Load()},
 		{"pyaleph_ws_messages_connections_max", maxMessageSockets},
-		{"pyaleph_ws_status_connections_active", a.sockets.status.Load()},
+		{"pyaleph_ws_status_connections_active", sockets.status.Load()},
 		{"pyaleph_ws_status_connections_max", maxStatusSockets},
-		{"pyaleph_ws_messages_broadcast_total", a.sockets.broadcast.Load()},
-		{"pyaleph_ws_messages_connections_rejected_total", a.sockets.messagesRejected.Load()},
-		{"pyaleph_ws_status_connections_rejected_total", a.sockets.statusRejected.Load()},
+		{"pyaleph_ws_messages_broadcast_total", sockets.broadcast.Load()},
+		{"pyaleph_ws_messages_connections_rejected_total", sockets.messagesRejected.Load()},
+		{"pyaleph_ws_status_connections_rejected_total", sockets.statusRejected.Load()},
 		{"pyaleph_ws_broadcaster_consumer_restarts_total", 0},
 		{"pyaleph_store_fetch_ipfs_total", fetched.IPFS.Tried},
 		{"pyaleph_store_fetch_ipfs_failed_total", fetched.IPFS.Failed},
@@ -148,7 +164,6 @@ func (a *API) numbers(ctx context.Context) ([]metric, error) {
 		{"pyaleph_store_fetch_storage_failed_total", fetched.Storage.Failed},
 		{"pyaleph_store_fetch_storage_duration_ms_sum", fetched.Storage.Time.Milliseconds()},
 	}
-	return append(list, a.ownNumbers()...), nil
 }
 
 // ownNumbers lists what only this node counts.
@@ -193,9 +208,24 @@ func (a *API) metricsJSON(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return reply(w, http.StatusOK, a.object(list))
+}
+
+// object writes numbers as an object.
+func (a *API) object(list []metric) map[string]any {
 	answer := map[string]any{"pyaleph_build_info": map[string]string{"python_version": runtime.Version(), "version": a.cfg.Version}}
 	for _, m := range list {
 		answer[m.name] = m.value
 	}
-	return reply(w, http.StatusOK, answer)
+	return answer
+}
+
+// status writes the numbers for subscribers: the reference's, without what changes whenever somebody subscribes or a file
+// is fetched.
+func (a *API) status(ctx context.Context) ([]byte, error) {
+	list, err := a.networkNumbers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a.object(append(list, socketNumbers(new(socketCounters), new(Fetches))...)))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -60,10 +61,14 @@ func (r *rig) form(path string, parts ...part) answer {
 func (r *rig) storing(hash message.Hash, extra map[string]any) []byte {
 	r.t.Helper()
 	content := map[string]any{"address": r.account.Address(), "time": 1700000000.5, "item_type": hash.Kind(), "item_hash": hash}
-	for name, v := range extra {
-		content[name] = v
-	}
-	m, _, err := message.Build(r.account.Address(), r.account.Chain(), message.TypeStore, content, nil, time.Now())
+	maps.Copy(content, extra)
+	return r.signed(message.TypeStore, content)
+}
+
+// signed signs a message with a content.
+func (r *rig) signed(typ message.Type, content map[string]any) []byte {
+	r.t.Helper()
+	m, _, err := message.Build(r.account.Address(), r.account.Chain(), typ, content, nil, time.Now())
 	if err != nil {
 		r.t.Fatal(err)
 	}

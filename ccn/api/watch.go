@@ -3,11 +3,10 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -21,34 +20,46 @@ const (
 	maxHistory     = 199
 	watcherBuffer  = 2048 // messages that wait for a subscriber; one that has more to read is dropped
 	feedBuffer     = 8192 // messages that wait for the feed
-	pingEvery      = 30 * time.Second
-	pongWithin     = 15 * time.Second
-	writeWithin    = 10 * time.Second
+	maxBatch       = 64   // messages that are written at once
 )
 
 func (a *API) watchRoutes() routes {
-	return routes{"GET /api/ws0/messages": query(a.watchMessages)}
+	return routes{
+		"GET /api/ws0/messages": query(a.watchMessages),
+		"GET /api/ws0/status":   plain(a.watchStatus),
+	}
 }
 
-// frame is a processed message on its way to subscribers. It is written as JSON once for each form, whoever reads it.
+// frame is a processed message on its way to subscribers. It is written once for each form, whoever reads it.
 type frame struct {
 	event intake.Event
-	full  func() []byte
-	bare  func() []byte // without content
+	forms [4]struct { // with content or bare, as it is or packed
+		once sync.Once
+		raw  []byte
+	}
 }
 
-func newFrame(e intake.Event) *frame {
-	return &frame{
-		event: e,
-		full: sync.OnceValue(func() []byte {
-			content, err := message.Normalise(e.Content)
-			if err != nil {
-				content = e.Raw
-			}
-			return appendModel(nil, e.Message, content, nil)
-		}),
-		bare: sync.OnceValue(func() []byte { return appendModel(nil, e.Message, nil, nil) }),
+// form returns the bytes for subscribers that want no content when bare is true, and unpack when packed is.
+func (f *frame) form(bare, packed bool) []byte {
+	i := 0
+	if bare {
+		i++
 	}
+	if packed {
+		i += 2
+	}
+	form := &f.forms[i]
+	form.once.Do(func() {
+		var content []byte
+		if !bare {
+			var err error
+			if content, err = message.Normalise(f.event.Content); err != nil {
+				content = f.event.Raw
+			}
+		}
+		form.raw = textFrame(appendModel(nil, f.event.Message, content, nil), packed)
+	})
+	return form.raw
 }
 
 // feed hands processed messages to subscribers. Its goroutine runs while there are some; the last one that leaves waits
@@ -66,6 +77,24 @@ type watcher struct {
 	filter *liveFilter
 	frames chan *frame   // closed when the node stops
 	lost   chan struct{} // closed when a frame did not fit
+}
+
+// batch returns what waits for a subscriber, next first, in its form. What it was sent is left out.
+func (w *watcher) batch(next *frame, sent map[message.Hash]bool, form func(*frame) []byte) net.Buffers {
+	var list net.Buffers
+	for {
+		if !sent[next.event.Hash] {
+			list = append(list, form(next))
+		}
+		if len(list) == maxBatch {
+			return list
+		}
+		select {
+		case next = <-w.frames:
+		default:
+			return list
+		}
+	}
 }
 
 func (f *feed) join(filter *liveFilter) *watcher {
@@ -110,7 +139,7 @@ func (f *feed) run(events <-chan intake.Event) {
 		if e.Status != message.StatusProcessed || e.Origin == intake.OriginChain || e.Message == nil || e.Content == nil {
 			continue
 		}
-		shared := newFrame(e)
+		shared := &frame{event: e}
 		f.each(func(w *watcher) {
 			if !w.filter.passes(e) {
 				return
@@ -148,6 +177,9 @@ func (f *liveFilter) passes(e intake.Event) bool {
 		!pass(f.Owners, e.Content.Base().Address) || len(f.Channels) > 0 && (m.Channel == nil || !slices.Contains(f.Channels, *m.Channel)) {
 		return false
 	}
+	if len(f.PaymentTypes) > 0 && !slices.Contains(f.PaymentTypes, paidBy(e.Content)) {
+		return false
+	}
 	if len(f.Tags) > 0 && !slices.ContainsFunc(tagsOf(m.Type, e.Raw), func(tag string) bool { return slices.Contains(f.Tags, tag) }) {
 		return false
 	}
@@ -166,6 +198,25 @@ func (f *liveFilter) passes(e intake.Event) bool {
 		contentType = c.ProgramType
 	}
 	return pass(f.Refs, ref) && pass(f.ContentTypes, contentType) && pass(f.ContentHashes, contentHash) && pass(f.ContentKeys, key)
+}
+
+// paidBy returns how a content says that it is paid for; "" when it does not say.
+func paidBy(content message.Content) string {
+	var p *message.Payment
+	switch c := content.(type) {
+	case *message.Store:
+		p = c.Payment
+	case *message.Program:
+		p = c.Payment
+	case *message.Instance:
+		p = c.Payment
+	case *message.VProgram:
+		p = c.Payment
+	}
+	if p == nil {
+		return ""
+	}
+	return string(p.Type)
 }
 
 // tagsOf returns the tags of a content; where they are depends on the type.
@@ -209,63 +260,45 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 	if q.err != nil {
 		return q.err
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return refuse(http.StatusBadRequest, "No WebSocket UPGRADE hdr: open this address as a WebSocket")
+	if err := notSocket(r); err != nil {
+		return err
 	}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
-	if err != nil {
-		return nil // Accept has answered
-	}
-	defer conn.CloseNow()
-	if a.sockets.messages.Add(1) > maxMessageSockets {
-		a.sockets.messages.Add(-1)
-		a.sockets.messagesRejected.Add(1)
-		conn.Close(websocket.StatusTryAgainLater, "Too many connections")
+	s := a.accept(w, r, &a.sockets.messages, &a.sockets.messagesRejected, maxMessageSockets)
+	if s == nil {
 		return nil
 	}
-	defer a.sockets.messages.Add(-1)
-	ctx, cancel := context.WithCancel(conn.CloseRead(r.Context()))
-	defer cancel()
+	defer s.end()
+	ctx := s.attend(r.Context())
 	// Joining before reading the history loses nothing in between; what is in both is sent once.
 	me := a.feed.join(&liveFilter{f})
 	defer a.feed.leave(me)
-	sent, err := a.sendHistory(ctx, conn, f, format)
+	sent, err := a.sendHistory(ctx, s, f, format)
 	if err != nil {
-		conn.Close(websocket.StatusInternalError, "history not read")
+		s.Close(websocket.StatusInternalError, "history not read")
 		return nil
 	}
-	var pings sync.WaitGroup
-	defer pings.Wait()
-	defer cancel()
-	pings.Go(func() { keepAlive(ctx, conn, cancel) })
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.cfg.Stopping:
-			conn.Close(websocket.StatusGoingAway, "the node stops")
+			s.Close(websocket.StatusGoingAway, "the node stops")
 			return nil
 		case <-me.lost:
-			conn.Close(websocket.StatusTryAgainLater, "too slow: messages were lost")
+			s.Close(websocket.StatusTryAgainLater, "too slow: messages were lost")
 			return nil
 		case next := <-me.frames:
-			if sent[next.event.Hash] {
-				continue
-			}
-			raw := next.full
-			if format != contentFull {
-				raw = next.bare
-			}
-			if write(ctx, conn, raw()) != nil {
+			list := me.batch(next, sent, func(f *frame) []byte { return f.form(format != contentFull, s.unpacks) })
+			if s.out.writeAll(list) != nil {
 				return nil
 			}
-			a.sockets.broadcast.Add(1)
+			a.sockets.broadcast.Add(int64(len(list)))
 		}
 	}
 }
 
 // sendHistory sends the newest messages, the oldest of them first, and returns their hashes.
-func (a *API) sendHistory(ctx context.Context, conn *websocket.Conn, f store.MessageFilter, format contentFormat) (map[message.Hash]bool, error) {
+func (a *API) sendHistory(ctx context.Context, s *socket, f store.MessageFilter, format contentFormat) (map[message.Hash]bool, error) {
 	if f.Limit == 0 {
 		return nil, nil
 	}
@@ -279,35 +312,9 @@ func (a *API) sendHistory(ctx context.Context, conn *websocket.Conn, f store.Mes
 	sent := make(map[message.Hash]bool, len(rows))
 	for _, row := range slices.Backward(rows) {
 		sent[row.Message.ItemHash] = true
-		if err := write(ctx, conn, appendListed(nil, &row, format)); err != nil {
+		if err := s.send(appendListed(nil, &row, format)); err != nil {
 			return nil, err
 		}
 	}
 	return sent, nil
-}
-
-// keepAlive pings until ctx ends, and ends the connection when no pong comes.
-func keepAlive(ctx context.Context, conn *websocket.Conn, cancel func()) {
-	ticker := time.NewTicker(pingEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			late, done := context.WithTimeout(ctx, pongWithin)
-			err := conn.Ping(late)
-			done()
-			if err != nil {
-				cancel()
-				return
-			}
-		}
-	}
-}
-
-func write(ctx context.Context, conn *websocket.Conn, raw []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
-	defer cancel()
-	return conn.Write(ctx, websocket.MessageText, raw)
 }
