@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"html/template"
 	"net/http"
 	"strings"
@@ -59,12 +60,16 @@ func (a *API) listSubscribed(w http.ResponseWriter, r *http.Request, q *argument
 		}
 	}
 	f := store.MessageFilter{Types: []string{string(message.TypeProgram)}, Descending: !q.ascending("sort_order")}
-	if q.err != nil {
-		raw, err := json.Marshal(q.err.Error()) // a text that holds the array: so clients know it
+	var refusal *fault
+	if errors.As(q.err, &refusal) {
+		raw, err := json.Marshal(refusal.text) // a text that holds the array: so clients know it
 		if err != nil {
 			return err
 		}
 		return &fault{status: http.StatusBadRequest, text: string(raw), json: true}
+	}
+	if q.err != nil {
+		return q.err
 	}
 	var rows []store.MessageRow
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
@@ -97,7 +102,7 @@ var indexPage = template.Must(template.New("index").Parse(strings.TrimSpace(`
 <meta charset="utf-8">
 <title>Aleph.im core channel node</title>
 <h1>Aleph.im core channel node</h1>
-<p>Version {{.}}. <a href="/api/v0/info/public.json">Addresses</a>, <a href="/metrics">metrics</a>.</p>
+<p>Version {{.}}. <a href="/api/v0/info/public.json">Addresses</a>, <a href="/metrics">metrics</a>, <a href="/api/docs/">API</a>.</p>
 </html>
 `)))
 

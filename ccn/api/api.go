@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ type Config struct {
 	// Without a key nobody may.
 	RecalculateKey string
 	Recalculate    func(tx *store.Tx, h message.Hash) error
-	// Extra routes of other parts of the node, by ServeMux pattern.
+	// Extra routes of other parts of the node, by pattern.
 	Extra  map[string]http.Handler
 	Logger *slog.Logger
 }
@@ -63,6 +64,8 @@ type API struct {
 	// subscribers counts the sockets whose handlers run: a server that stops does not wait for them.
 	subscribers sync.WaitGroup
 	statusEvery time.Duration
+
+	description func() (schema, error) // of all routes
 }
 
 // routes are handlers by pattern, as router.add takes it. Each file of handlers has a method that returns its own.
@@ -95,18 +98,21 @@ func New(cfg Config) *API {
 	}
 	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), statusEvery: statusEvery}
 	a.feed.intake = cfg.Intake
+	all := routes{}
 	for _, list := range []routes{
 		a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(), a.aboutRoutes(),
 		a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
-		a.metricRoutes(), a.healthRoutes(),
+		a.metricRoutes(), a.healthRoutes(), a.descriptionRoutes(),
 	} {
-		for pattern, h := range list {
-			a.router.add(pattern, a.route(h))
-		}
+		maps.Copy(all, list)
 	}
-	for pattern, handler := range cfg.Extra {
-		a.router.add(pattern, handler)
+	for pattern, h := range cfg.Extra {
+		all[pattern] = plain(func(w http.ResponseWriter, r *http.Request) error { h.ServeHTTP(w, r); return nil })
 	}
+	for pattern, h := range all {
+		a.router.add(pattern, a.route(h))
+	}
+	a.description = sync.OnceValues(func() (schema, error) { return describe(all, cfg.Version) })
 	return a
 }
 

@@ -24,8 +24,9 @@ type arguments struct {
 
 // parameter is what a handler makes of one.
 type parameter struct {
-	names  []string // the first is the one to use
-	schema schema
+	names    []string // the first is the one to use
+	schema   schema
+	repeated bool // several values are given by several parameters
 }
 
 // schema is a JSON Schema.
@@ -33,7 +34,7 @@ type schema map[string]any
 
 func (a *arguments) tell(names []string, s schema) {
 	if a.told != nil {
-		*a.told = append(*a.told, parameter{names, s})
+		*a.told = append(*a.told, parameter{names: names, schema: s})
 	}
 }
 
@@ -74,7 +75,10 @@ func (a *arguments) split(items schema, names []string) []string {
 
 // repeated returns all values of a parameter that is given several times.
 func (a *arguments) repeated(name string) []string {
-	a.tell([]string{name}, schema{"type": "array", "items": schema{"type": "string"}, "explode": true})
+	if a.told != nil {
+		s := schema{"type": "array", "items": schema{"type": "string"}}
+		*a.told = append(*a.told, parameter{[]string{name}, s, true})
+	}
 	return a.values[name]
 }
 

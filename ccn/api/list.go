@@ -265,28 +265,28 @@ func (a *API) listTerminal(w http.ResponseWriter, r *http.Request, status messag
 }
 
 func appendTime(dst []byte, t *message.Time) []byte {
-	if t == nil {
+	if t == nil || *t == 0 {
 		return append(dst, "null"...)
 	}
 	return t.AppendJSON(dst)
 }
 
 func appendTerminal(dst []byte, status message.Status, t *store.TerminalRow) []byte {
-	dst = appendOptional(append(dst, `{"chain":`...), t.Chain)
+	dst = appendOptional(append(dst, `{"chain":`...), filled(t.Chain))
 	dst = appendOptional(append(dst, `,"channel":`...), t.Channel)
 	if status == message.StatusForgotten {
 		dst = appendTime(append(dst, `,"forgotten_at":`...), t.EndedAt)
 		dst = append(append(dst, `,"forgotten_by":`...), t.ForgottenBy...)
 	}
 	dst = appendText(append(dst, `,"item_hash":`...), t.Hash)
-	dst = appendOptional(append(dst, `,"item_type":`...), t.ItemType)
+	dst = appendOptional(append(dst, `,"item_type":`...), filled(t.ItemType))
 	dst = appendOptional(append(dst, `,"owner":`...), t.Owner)
 	dst = appendOptional(append(dst, `,"payment_type":`...), filled(t.PaymentType))
 	if status == message.StatusRemoved {
 		dst = appendTime(append(dst, `,"removed_at":`...), t.EndedAt)
 	}
-	dst = appendOptional(append(dst, `,"sender":`...), t.Sender)
-	dst = appendOptional(append(dst, `,"signature":`...), t.Signature)
+	dst = appendOptional(append(dst, `,"sender":`...), filled(t.Sender))
+	dst = appendOptional(append(dst, `,"signature":`...), filled(t.Signature))
 	dst = append(dst, `,"size":`...)
 	if t.Size == nil {
 		dst = append(dst, "null"...)
@@ -295,7 +295,7 @@ func appendTerminal(dst []byte, status message.Status, t *store.TerminalRow) []b
 	}
 	dst = appendText(append(dst, `,"status":`...), status)
 	dst = appendTime(append(dst, `,"time":`...), t.Time)
-	dst = appendOptional(append(dst, `,"type":`...), t.Type)
+	dst = appendOptional(append(dst, `,"type":`...), filled(t.Type))
 	return append(dst, '}')
 }
 

@@ -79,11 +79,12 @@ type watcher struct {
 	lost   chan struct{} // closed when a frame did not fit
 }
 
-// batch returns what waits for a subscriber, next first, in its form. What it was sent is left out.
-func (w *watcher) batch(next *frame, sent map[message.Hash]bool, form func(*frame) []byte) net.Buffers {
+// batch returns what waits for a subscriber, next first, in its form. What was processed up to before and what it was sent
+// is left out.
+func (w *watcher) batch(next *frame, before int64, sent map[message.Hash]bool, form func(*frame) []byte) net.Buffers {
 	var list net.Buffers
 	for {
-		if !sent[next.event.Hash] {
+		if next.event.Position > before && !sent[next.event.Hash] {
 			list = append(list, form(next))
 		}
 		if len(list) == maxBatch {
@@ -263,15 +264,20 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 	if err := notSocket(r); err != nil {
 		return err
 	}
+	// Joining before reading the history loses nothing in between; what is in both is sent once. What was processed before
+	// the client is connected is history only, however late the feed tells of it.
+	me := a.feed.join(&liveFilter{f})
+	defer a.feed.leave(me)
+	before, err := a.cfg.Intake.Position(r.Context())
+	if err != nil {
+		return err
+	}
 	s := a.accept(w, r, &a.sockets.messages, &a.sockets.messagesRejected, maxMessageSockets)
 	if s == nil {
 		return nil
 	}
 	defer s.end()
 	ctx := s.attend(r.Context())
-	// Joining before reading the history loses nothing in between; what is in both is sent once.
-	me := a.feed.join(&liveFilter{f})
-	defer a.feed.leave(me)
 	sent, err := a.sendHistory(ctx, s, f, format)
 	if err != nil {
 		s.Close(websocket.StatusInternalError, "history not read")
@@ -288,7 +294,7 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 			s.Close(websocket.StatusTryAgainLater, "too slow: messages were lost")
 			return nil
 		case next := <-me.frames:
-			list := me.batch(next, sent, func(f *frame) []byte { return f.form(format != contentFull, s.unpacks) })
+			list := me.batch(next, before, sent, func(f *frame) []byte { return f.form(format != contentFull, s.unpacks) })
 			if s.out.writeAll(list) != nil {
 				return nil
 			}
