@@ -1,10 +1,12 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"sync"
 	"sync/atomic"
 
+	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -20,6 +22,20 @@ type Event struct {
 	Origin   Origin
 	Err      *message.Error // of what is pending or rejected
 	Missed   uint64         // events that this subscriber lost just before, as it was too slow
+	Position int64          // of what was applied; see Pipeline.Position
+}
+
+// Position returns a number that the events of all that was applied before do not exceed, and those of what is applied later
+// do. Who asks for it after subscribing knows which events tell of what could be read already.
+func (p *Pipeline) Position(ctx context.Context) (last int64, err error) {
+	if !p.shared {
+		return p.events.position(), nil
+	}
+	err = p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		last, err = r.LastMessage()
+		return err
+	})
+	return last, err
 }
 
 // Subscribe returns a channel of all events from now on. Intake never waits for a subscriber: what finds buffer full is
@@ -33,6 +49,7 @@ type hub struct {
 	mu     sync.Mutex
 	subs   map[*subscriber]struct{} // guarded by mu
 	closed bool                     // guarded by mu
+	last   int64                    // guarded by mu; position of the last event
 }
 
 type subscriber struct {
@@ -65,6 +82,10 @@ func (h *hub) subscribe(buffer int) (<-chan Event, func()) {
 func (h *hub) publish(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if e.Position == 0 { // nobody else applies, so that counting is enough
+		h.last++
+		e.Position = h.last
+	}
 	for s := range h.subs {
 		e.Missed = s.missed
 		select {
@@ -74,6 +95,12 @@ func (h *hub) publish(e Event) {
 			s.missed++
 		}
 	}
+}
+
+func (h *hub) position() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last
 }
 
 func (h *hub) close() {

@@ -182,11 +182,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer close(p.stopped)
 	if p.shared {
-		var last int64
-		err := p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
-			last, err = r.LastMessage()
-			return err
-		})
+		last, err := p.Position(ctx)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow applied messages: %w", err)
 		}

@@ -114,7 +114,7 @@ func (p *Pipeline) follow(ctx context.Context, last int64) (int64, error) {
 			}
 			p.events.publish(Event{
 				Hash: row.Message.ItemHash, Status: message.StatusProcessed, Message: &row.Message, Content: content, Raw: row.Content,
-				Size: row.Size, Received: row.ReceptionTime,
+				Size: row.Size, Received: row.ReceptionTime, Position: row.ID,
 			})
 		}
 		if len(rows) < maxFollow {
