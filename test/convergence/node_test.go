@@ -8,27 +8,41 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
 )
 
-// copyKey names a copy of a message.
-type copyKey struct {
-	hash      message.Hash
-	signature string
+// node takes news in as package intake would once all attempts are used up: what is refused is rejected, and comes back
+// when what it waits for comes to be. All that it knows is in its database and on its disk.
+type node struct {
+	t      *rapid.T
+	tx     *store.Tx
+	state  *state.State
+	now    message.Time
+	pauses bool
+	disk   map[message.Hash][]byte // contents that are files
 }
 
-// node takes news in as package intake would once all attempts are used up: what is refused is rejected, and comes back
-// when what it waits for comes to be.
-type node struct {
-	t     *rapid.T
-	tx    *store.Tx
-	state *state.State
-	now   message.Time
-	known map[copyKey]news
+// at returns a node at work in a transaction.
+func at(t *rapid.T, tx *store.Tx, told *telling) *node {
+	return &node{
+		t: t, tx: tx, now: message.TimeFrom(told.clock), pauses: told.pauses(), disk: told.contents,
+		state: state.New(state.Config{Params: params.Devnet(), Now: told.now}),
+	}
 }
 
 func (n *node) must(err error) {
 	if err != nil {
 		n.t.Fatal(err)
+	}
+}
+
+// hearAll takes news in. Accounts are looked at after the last, and in a pause.
+func (n *node) hearAll(batch []news, last bool) {
+	for _, what := range batch {
+		n.hear(what)
+	}
+	if last || n.pauses {
+		n.settle()
 	}
 }
 
@@ -41,37 +55,41 @@ func (n *node) hear(what news) {
 		}
 		n.wake([]message.WaitKey{message.WaitFile(what.file.Hash)})
 	case what.anchor != nil:
-		n.must(n.state.Confirm(n.tx, what.item.Message, *what.anchor))
+		n.must(n.state.Confirm(n.tx, what.message, *what.anchor))
 	default:
-		n.take(what)
+		n.take(what.message)
 	}
 }
 
-func (n *node) take(what news) {
-	it := what.item
-	m := it.Message
-	n.known[copyKey{m.ItemHash, m.Signature}] = what
-	if what.forged {
+// take takes a copy of a message in.
+func (n *node) take(m *message.Message) {
+	it := &state.Item{Message: m, Raw: []byte(m.ItemContent), Size: int64(len(m.ItemContent)), ReceptionTime: n.now}
+	var err error
+	if m.ItemType == message.ItemInline {
+		it.Content, err = m.Check()
+	} else {
+		var f *store.FileRow
+		if f, err = n.tx.File(m.ItemHash); err == nil && f != nil {
+			it.Size = f.Size
+			it.Content, it.Raw, err = m.ParseFetched(n.disk[m.ItemHash])
+		}
+	}
+	n.must(err)
+	switch {
+	case m.Signature != signature:
 		n.reject(it, &message.Error{Code: message.ErrInvalidSignature}, false)
 		return
-	}
-	if m.ItemType != message.ItemInline {
-		f, err := n.tx.File(m.ItemHash)
-		n.must(err)
-		if f == nil {
-			n.reject(it, &message.Error{Code: message.ErrContentUnavailable, WaitsFor: []message.WaitKey{message.WaitFile(m.ItemHash)}}, false)
-			return
-		}
+	case it.Content == nil:
+		n.reject(it, &message.Error{Code: message.ErrContentUnavailable, WaitsFor: []message.WaitKey{message.WaitFile(m.ItemHash)}}, false)
+		return
 	}
 	effect, err := n.state.Apply(n.tx, it)
 	var refusal *message.Error
-	switch {
-	case errors.As(err, &refusal):
+	if errors.As(err, &refusal) {
 		n.reject(it, refusal, true)
 		return
-	case err != nil:
-		n.t.Fatal(err)
 	}
+	n.must(err)
 	if !effect.Duplicate {
 		n.must(n.tx.DeleteRejected(m.ItemHash))
 	}
@@ -109,7 +127,9 @@ func (n *node) wake(keys []message.WaitKey) {
 		n.must(n.tx.DeletePending(row.Hash, row.Sender, row.Signature))
 	}
 	for _, row := range due {
-		n.take(n.known[copyKey{row.Hash, row.Signature}])
+		m, _, err := message.Parse(row.Envelope)
+		n.must(err)
+		n.take(m)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/aleph-im/aleph-go/ccn/ledger"
-	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
@@ -26,14 +25,14 @@ const (
 // them in the order in which they could have been made.
 type story struct {
 	*rapid.T
-	items   []*state.Item
-	forgets []*state.Item         // name their targets
+	said    []*said
+	forgets []*said               // name their targets
 	used    map[message.Hash]bool // files of VMs, which cannot be forgotten
 	posts   []message.Hash
 	stores  []message.Hash
 	vms     []message.Hash
-	targets []*state.Item // what can be forgotten
-	priced  bool          // prices change; see docs/decisions: what is forgotten keeps its price
+	targets []*said // what can be forgotten
+	priced  bool    // prices change; see docs/decisions: what is forgotten keeps its price
 }
 
 func (s *story) at() float64 { return float64(rapid.IntRange(1, 6).Draw(s.T, "time")) }
@@ -51,15 +50,25 @@ func (s *story) say(content message.Content) message.Hash {
 	} else if content.Base().Address != params.DevnetAuthority && rapid.IntRange(0, 3).Draw(s.T, "delegated") == 0 {
 		edit = append(edit, sender(dave))
 	}
-	it := s.item(content, edit...)
-	s.items = append(s.items, it)
-	s.targets = append(s.targets, it)
-	return it.Message.ItemHash
+	m := s.message(content, edit...)
+	s.said = append(s.said, m)
+	s.targets = append(s.targets, m)
+	return m.ItemHash
 }
 
-// item makes a message with its true hash, which no other has. Some contents travel as files.
-func (s *story) item(content message.Content, edit ...func(*message.Message)) *state.Item {
-	note := json.RawMessage(fmt.Sprintf(`{"n":%d}`, len(s.items)))
+// said is a message and what it says.
+type said struct {
+	*message.Message
+	content message.Content
+	text    []byte
+}
+
+// signature is what a good one looks like.
+const signature = "signed"
+
+// message makes a message with its true hash, which no other has. Some contents travel as files.
+func (s *story) message(content message.Content, edit ...func(*message.Message)) *said {
+	note := json.RawMessage(fmt.Sprintf(`{"n":%d}`, len(s.said)))
 	switch c := content.(type) {
 	case *message.Store:
 		c.Metadata = note
@@ -79,23 +88,16 @@ func (s *story) item(content message.Content, edit ...func(*message.Message)) *s
 	}
 	owner := content.Base()
 	m := &message.Message{
-		Sender: owner.Address, Chain: message.ChainETH, Type: content.Type(), Signature: "signed", ItemType: message.ItemInline,
+		Sender: owner.Address, Chain: message.ChainETH, Type: content.Type(), Signature: signature, ItemType: message.ItemInline,
 		ItemHash: message.HashBytes(text), ItemContent: string(text), Time: message.TimeFromSeconds(owner.Time),
 	}
 	for _, e := range edit {
 		e(m)
 	}
-	it := &state.Item{Message: m, Raw: text, Size: int64(len(text)), ReceptionTime: m.Time}
 	if rapid.IntRange(0, 7).Draw(s.T, "as a file") == 0 {
 		m.ItemType, m.ItemContent = message.ItemStorage, ""
-		it.Content, it.Raw, err = m.ParseFetched(text)
-	} else {
-		it.Content, err = m.Check()
 	}
-	if err != nil {
-		s.Fatalf("%s: %v", text, err)
-	}
-	return it
+	return &said{m, content, text}
 }
 
 func sender(address string) func(*message.Message) {
@@ -156,7 +158,7 @@ var kinds = []string{
 
 func (s *story) add() {
 	o, t := s.owner(), s.at()
-	n := len(s.items)
+	n := len(s.said)
 	pick := func(list []string, label string) string { return rapid.SampledFrom(list).Draw(s.T, label) }
 	earlier := func(list []message.Hash, label string) message.Hash { return rapid.SampledFrom(list).Draw(s.T, label) }
 	version := func() string { return fmt.Sprint("v", rapid.IntRange(0, 2).Draw(s.T, "content")) }
@@ -284,20 +286,20 @@ func (s *story) forget() {
 	if rapid.IntRange(0, 3).Draw(s.T, "by key") == 0 {
 		f := forget(s.owner(), s.at())
 		f.Aggregates = []message.Hash{hash("key")}
-		s.forgets = append(s.forgets, s.item(f))
+		s.forgets = append(s.forgets, s.message(f))
 		return
 	}
-	free := slices.DeleteFunc(slices.Clone(s.targets), func(it *state.Item) bool {
-		paid := it.Message.Type != message.TypePost && it.Message.Type != message.TypeAggregate
-		return s.used[it.Message.ItemHash] || s.priced && paid
+	free := slices.DeleteFunc(slices.Clone(s.targets), func(m *said) bool {
+		paid := m.Type != message.TypePost && m.Type != message.TypeAggregate
+		return s.used[m.ItemHash] || s.priced && paid
 	})
 	if len(free) == 0 {
 		return
 	}
 	target := free[rapid.IntRange(0, len(free)-1).Draw(s.T, "target")]
-	f := forget(target.Content.Base().Address, s.at())
-	f.Hashes = []message.Hash{target.Message.ItemHash}
-	s.forgets = append(s.forgets, s.item(f))
+	f := forget(target.content.Base().Address, s.at())
+	f.Hashes = []message.Hash{target.ItemHash}
+	s.forgets = append(s.forgets, s.message(f))
 }
 
 func tell(t *rapid.T) *story {
@@ -320,25 +322,23 @@ var files = []store.FileRow{
 
 // news is one thing that a node hears of: a copy of a message, a confirmation of it, or a file.
 type news struct {
-	item   *state.Item
-	forged bool // its signature is wrong
-	anchor *store.Confirmation
-	file   *store.FileRow
+	message *message.Message
+	anchor  *store.Confirmation
+	file    *store.FileRow
 }
 
 // news returns all that there is to hear beside the stored files, in the order in which it could have happened.
 func (s *story) news() []news {
 	var list []news
-	all := append(slices.Clone(s.items), s.forgets...)
-	for _, it := range all {
-		if it.Message.ItemType != message.ItemInline {
-			list = append(list, news{file: &store.FileRow{Hash: it.Message.ItemHash, Size: it.Size, Type: store.FileTypeFile}})
+	all := append(slices.Clone(s.said), s.forgets...)
+	for _, m := range all {
+		if m.ItemType != message.ItemInline {
+			list = append(list, news{file: &store.FileRow{Hash: m.ItemHash, Size: int64(len(m.text)), Type: store.FileTypeFile}})
 		}
-		list = append(list, news{item: it})
+		list = append(list, news{message: m.Message})
 	}
 	for i := range rapid.IntRange(0, 3).Draw(s.T, "anchored") {
-		it := rapid.SampledFrom(all).Draw(s.T, "anchor")
-		list = append(list, news{item: it, anchor: &store.Confirmation{
+		list = append(list, news{message: rapid.SampledFrom(all).Draw(s.T, "anchor").Message, anchor: &store.Confirmation{
 			TxHash: fmt.Sprint("0x", i), Chain: "ETH", Height: int64(rapid.IntRange(1, 3).Draw(s.T, "height")), Time: message.Time(i), Publisher: alice,
 		}})
 	}
@@ -346,14 +346,12 @@ func (s *story) news() []news {
 }
 
 // forge returns a copy of a message that nobody signed, and that says other things where nobody signs.
-func forge(t *rapid.T, it *state.Item) news {
-	m := *it.Message
-	m.Signature = rapid.SampledFrom([]string{"", "forged", "zz"}).Draw(t, "signature")
-	m.Time += message.Time(rapid.IntRange(-1, 1).Draw(t, "another time"))
+func forge(t *rapid.T, m *message.Message) news {
+	bad := *m
+	bad.Signature = rapid.SampledFrom([]string{"", "forged", "zz"}).Draw(t, "signature")
+	bad.Time += message.Time(rapid.IntRange(-1, 1).Draw(t, "another time"))
 	if rapid.Bool().Draw(t, "another channel") {
-		m.Channel = &m.Signature
+		bad.Channel = &bad.Signature
 	}
-	bad := *it
-	bad.Message = &m
-	return news{item: &bad, forged: true}
+	return news{message: &bad}
 }
