@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -43,10 +44,15 @@ type Config struct {
 	Fetches func() Fetches
 	// Stopping is closed when the node is about to stop; nil when it never is.
 	Stopping <-chan struct{}
+	// MaxSockets is how many WebSockets of messages are open at once at most, 10,000 if 0; a tenth as many of the metrics.
+	MaxSockets int64
 	// Costs are recomputed by Recalculate on behalf of who signs with RecalculateKey, a compressed secp256k1 key in hex.
 	// Without a key nobody may.
 	RecalculateKey string
 	Recalculate    func(tx *store.Tx, h message.Hash) error
+	// OperationsOnly leaves only the numbers and the health of the node: it serves no users.
+	OperationsOnly bool
+	Limits         Limits
 	// Extra routes of other parts of the node, by pattern.
 	Extra  map[string]http.Handler
 	Logger *slog.Logger
@@ -59,6 +65,8 @@ type API struct {
 	totals  totals
 	feed    feed
 	parsing chan struct{} // holds a token for the JSON value that is being rewritten
+	limits  Limits
+	memory  allowance // for bodies
 	base    baseMetrics
 	sockets socketCounters
 	// subscribers counts the sockets whose handlers run: a server that stops does not wait for them.
@@ -80,6 +88,9 @@ type plain func(w http.ResponseWriter, r *http.Request) error
 
 func (h plain) answer(w http.ResponseWriter, r *http.Request) error { return h(w, r) }
 
+// long is a handler that may take as long as its client: it moves files, or what comes to be.
+type long struct{ handler }
+
 // query is a handler that parameters tell what to answer. It reads all of them from q before it does anything else, and
 // returns q.err when there is one: so it can be asked which it reads.
 type query func(w http.ResponseWriter, r *http.Request, q *arguments) error
@@ -96,24 +107,38 @@ func New(cfg Config) *API {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), statusEvery: statusEvery}
+	if cfg.MaxSockets == 0 {
+		cfg.MaxSockets = 10_000
+	}
+	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), limits: cfg.Limits.withDefaults(), statusEvery: statusEvery}
+	a.memory.left.Store(a.limits.Bodies)
 	a.feed.intake = cfg.Intake
-	all := routes{}
-	for _, list := range []routes{
-		a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(), a.aboutRoutes(),
-		a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
-		a.metricRoutes(), a.healthRoutes(), a.descriptionRoutes(),
-	} {
-		maps.Copy(all, list)
-	}
-	for pattern, h := range cfg.Extra {
-		all[pattern] = plain(func(w http.ResponseWriter, r *http.Request) error { h.ServeHTTP(w, r); return nil })
-	}
+	all := a.routes()
 	for pattern, h := range all {
 		a.router.add(pattern, a.route(h))
 	}
 	a.description = sync.OnceValues(func() (schema, error) { return describe(all, cfg.Version) })
 	return a
+}
+
+// routes returns all routes of the node.
+func (a *API) routes() routes {
+	lists := []routes{a.metricRoutes(), a.healthRoutes()}
+	if !a.cfg.OperationsOnly {
+		lists = append(lists, a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(),
+			a.aboutRoutes(), a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
+			a.measurementRoutes(), a.descriptionRoutes())
+		extra := routes{}
+		for pattern, h := range a.cfg.Extra {
+			extra[pattern] = plain(func(w http.ResponseWriter, r *http.Request) error { h.ServeHTTP(w, r); return nil })
+		}
+		lists = append(lists, extra)
+	}
+	all := routes{}
+	for _, list := range lists {
+		maps.Copy(all, list)
+	}
+	return all
 }
 
 // fault is an answer that is not a success: a status with a text.
@@ -145,10 +170,17 @@ func invalid(kind, where, problem, input string) error {
 	return &fault{status: http.StatusUnprocessableEntity, text: string(text)}
 }
 
-// route turns the error of a handler into an answer.
+// route bounds how long a handler takes, and turns its error into an answer.
 func (a *API) route(h handler) http.Handler {
+	_, stays := h.(long)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := h.answer(w, r)
+		within := r
+		if !stays {
+			ctx, cancel := context.WithTimeout(r.Context(), a.limits.Answer)
+			defer cancel()
+			within = r.WithContext(ctx)
+		}
+		err := h.answer(w, within)
 		if err == nil {
 			return
 		}
@@ -160,8 +192,13 @@ func (a *API) route(h handler) http.Handler {
 			f = &fault{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("Maximum request body size %d exceeded.", tooLarge.Limit)}
 		case errors.Is(err, intake.ErrStopped):
 			f = &fault{status: http.StatusServiceUnavailable, text: err.Error()}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			w.Header().Set("Connection", "close")
+			f = &fault{status: http.StatusRequestTimeout, text: "408: the body did not come in time"}
 		case r.Context().Err() != nil:
 			return // the client is gone
+		case errors.Is(err, context.DeadlineExceeded):
+			f = &fault{status: http.StatusServiceUnavailable, text: fmt.Sprintf("503: there was no answer within %v", a.limits.Answer)}
 		default:
 			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 			f = &fault{status: http.StatusInternalServerError, text: "500 Internal Server Error\n\nServer got itself in trouble"}
@@ -202,6 +239,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusMethodNotAllowed, "405: Method Not Allowed")
 		return
 	}
+	a.pace(w, r)
 	found.handler.ServeHTTP(w, r)
 }
 

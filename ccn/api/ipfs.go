@@ -21,9 +21,9 @@ type IPFS interface {
 
 func (a *API) ipfsRoutes() routes {
 	return routes{
-		"POST /api/v0/ipfs/add_file": plain(a.addIPFS),
-		"POST /api/v0/ipfs/add_car":  plain(a.addCAR),
-		"POST /api/v0/ipfs/add_json": plain(a.addIPFSJSON),
+		"POST /api/v0/ipfs/add_file": long{plain(a.addIPFS)},
+		"POST /api/v0/ipfs/add_car":  long{plain(a.addCAR)},
+		"POST /api/v0/ipfs/add_json": long{plain(a.addIPFSJSON)},
 	}
 }
 
@@ -60,10 +60,11 @@ func (a *API) addIPFS(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var u upload
-	f, err := readForm(w, r, boundary, a.cfg.Params.MaxIPFSFile, func(part io.Reader) (err error) {
+	f, err := a.readForm(w, r, boundary, a.cfg.Params.MaxIPFSFile, func(part io.Reader) (err error) {
 		u.hash, u.size, err = a.cfg.IPFS.Put(r.Context(), part, a.cfg.Params.MaxIPFSFile)
 		return err
 	})
+	defer f.release()
 	free := a.cfg.Params.MaxUnauthenticated
 	switch {
 	case err != nil:
@@ -131,7 +132,7 @@ func (a *API) addCAR(w http.ResponseWriter, r *http.Request) error {
 	limit := a.cfg.Params.MaxCAR
 	var u upload
 	var imported error
-	f, err := readForm(w, r, boundary, limit, func(part io.Reader) error {
+	f, err := a.readForm(w, r, boundary, limit, func(part io.Reader) error {
 		u = upload{}
 		accept := func(root message.Hash) error { u.hash = root; return nil }
 		_, u.size, imported = a.cfg.IPFS.ImportCAR(r.Context(), part, limit, accept)
@@ -140,6 +141,7 @@ func (a *API) addCAR(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
+	defer f.release()
 	switch {
 	case err != nil:
 		return err

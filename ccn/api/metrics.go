@@ -16,10 +16,8 @@ import (
 
 func (a *API) metricRoutes() routes {
 	return routes{
-		"GET /metrics":                          plain(a.metrics),
-		"GET /metrics.json":                     plain(a.metricsJSON),
-		"GET /api/v0/core/{node_id}/metrics":    query(a.coreMetrics),
-		"GET /api/v0/compute/{node_id}/metrics": query(a.computeMetrics),
+		"GET /metrics":      plain(a.metrics),
+		"GET /metrics.json": plain(a.metricsJSON),
 	}
 }
 
@@ -38,12 +36,6 @@ type Fetched struct {
 	Tried, Failed int64
 	Time          time.Duration // that all of them took together
 }
-
-// Connections that are open at once at most.
-const (
-	maxMessageSockets = 10_000
-	maxStatusSockets  = 1_000
-)
 
 // socketCounters count what goes over WebSockets.
 type socketCounters struct {
@@ -101,7 +93,7 @@ func (a *API) numbers(ctx context.Context) ([]metric, error) {
 	if a.cfg.Fetches != nil {
 		*fetched = a.cfg.Fetches()
 	}
-	return append(append(list, socketNumbers(&a.sockets, fetched)...), a.ownNumbers()...), nil
+	return append(append(list, a.socketNumbers(&a.sockets, fetched)...), a.ownNumbers()...), nil
 }
 
 // networkNumbers tells how far the node is with what others publish.
@@ -147,12 +139,12 @@ func (a *API) networkNumbers(ctx context.Context) ([]metric, error) {
 }
 
 // socketNumbers tells what goes over WebSockets, and what was fetched.
-func socketNumbers(sockets *socketCounters, fetched *Fetches) []metric {
+func (a *API) socketNumbers(sockets *socketCounters, fetched *Fetches) []metric {
 	return []metric{
 		{"pyaleph_ws_messages_connections_active", sockets.messages.Load()},
-		{"pyaleph_ws_messages_connections_max", maxMessageSockets},
+		{"pyaleph_ws_messages_connections_max", a.cfg.MaxSockets},
 		{"pyaleph_ws_status_connections_active", sockets.status.Load()},
-		{"pyaleph_ws_status_connections_max", maxStatusSockets},
+		{"pyaleph_ws_status_connections_max", a.maxStatusSockets()},
 		{"pyaleph_ws_messages_broadcast_total", sockets.broadcast.Load()},
 		{"pyaleph_ws_messages_connections_rejected_total", sockets.messagesRejected.Load()},
 		{"pyaleph_ws_status_connections_rejected_total", sockets.statusRejected.Load()},
@@ -227,5 +219,5 @@ func (a *API) status(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(a.object(append(list, socketNumbers(new(socketCounters), new(Fetches))...)))
+	return json.Marshal(a.object(append(list, a.socketNumbers(new(socketCounters), new(Fetches))...)))
 }

@@ -12,6 +12,13 @@ import (
 // metricWindow is how far back measurements are shown unless the client says otherwise, in microseconds: 14 days.
 const metricWindow message.Time = 14 * 24 * 3600 * 1_000_000
 
+func (a *API) measurementRoutes() routes {
+	return routes{
+		"GET /api/v0/core/{node_id}/metrics":    query(a.coreMetrics),
+		"GET /api/v0/compute/{node_id}/metrics": query(a.computeMetrics),
+	}
+}
+
 func (a *API) coreMetrics(w http.ResponseWriter, r *http.Request, q *arguments) error {
 	return a.nodeMetrics(w, r, q, state.KindCore)
 }

@@ -157,6 +157,9 @@ func (e *explained) parameters(pattern string, h handler) ([]schema, error) {
 		}
 		list = append(list, schema{"name": name, "in": "path", "required": true, "description": e.Parameters[name], "schema": s})
 	}
+	if l, ok := h.(long); ok {
+		h = l.handler
+	}
 	q, ok := h.(query)
 	if !ok {
 		return list, nil

@@ -24,7 +24,7 @@ func (a *API) priceRoutes() routes {
 		"POST /api/v0/price/estimate":           plain(a.estimatePrice),
 		"POST /api/v0/price/estimate/instance":  plain(a.estimateInstance),
 		"GET /api/v0/costs":                     query(a.listCosts),
-		"POST /api/v0/price/recalculate":        plain(a.recalculateAll),
+		"POST /api/v0/price/recalculate":        long{plain(a.recalculateAll)},
 		"POST /api/v0/price/{hash}/recalculate": plain(a.recalculateOne),
 	}
 }
@@ -279,10 +279,11 @@ func (a *API) priceOfRemains(r *store.Reader, hash message.Hash, withSizes bool)
 
 // estimatePrice tells what a message would cost; its signature does not matter (ccn-api §11.3).
 func (a *API) estimatePrice(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := a.readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}
+	defer body.release()
 	var request struct {
 		Message *struct {
 			Type        message.Type     `json:"type"`
@@ -292,7 +293,7 @@ func (a *API) estimatePrice(w http.ResponseWriter, r *http.Request) error {
 		} `json:"message"`
 	}
 	invalidMessage := refuse(http.StatusUnprocessableEntity, "InvalidMessageFormat")
-	if json.Unmarshal(body, &request) != nil || request.Message == nil || !charged(request.Message.Type) || request.Message.ItemHash.Kind() == "" {
+	if json.Unmarshal(body.bytes, &request) != nil || request.Message == nil || !charged(request.Message.Type) || request.Message.ItemHash.Kind() == "" {
 		return invalidMessage
 	}
 	m := request.Message
@@ -342,18 +343,19 @@ func (a *API) content(ctx context.Context, hash message.Hash) ([]byte, error) {
 
 // estimateInstance tells what an instance with the content in the body would cost (ccn-api §11.4).
 func (a *API) estimateInstance(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := a.readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}
-	if !json.Valid(bytes.TrimSpace(body)) {
+	defer body.release()
+	if !json.Valid(bytes.TrimSpace(body.bytes)) {
 		return refuse(http.StatusBadRequest, "400: Invalid JSON body")
 	}
-	content, err := message.ParseContentRelaxed(message.TypeInstance, body)
+	content, err := message.ParseContentRelaxed(message.TypeInstance, body.bytes)
 	if err != nil {
 		return refuse(http.StatusUnprocessableEntity, "invalid content of an instance: %v", err)
 	}
-	return a.replyEstimate(w, r.Context(), message.HashBytes(body), content)
+	return a.replyEstimate(w, r.Context(), message.HashBytes(body.bytes), content)
 }
 
 func (a *API) replyEstimate(w http.ResponseWriter, ctx context.Context, hash message.Hash, content message.Content) error {

@@ -3,10 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/intake"
@@ -16,7 +13,6 @@ import (
 const (
 	maxBody     = 1 << 20
 	syncTimeout = 30 * time.Second
-	bodyTimeout = 30 * time.Second // for a whole body of JSON: at most 1 MiB, so 35 KB/s
 )
 
 // published is the answer to a message (ccn-api §4.1).
@@ -32,35 +28,25 @@ type publication struct {
 
 func (a *API) publishRoutes() routes {
 	return routes{
-		"POST /api/v0/messages":        plain(a.postMessage),
-		"POST /api/v0/ipfs/pubsub/pub": plain(a.postLegacy),
-		"POST /api/v0/p2p/pubsub/pub":  plain(a.postLegacy),
+		"POST /api/v0/messages":        long{plain(a.postMessage)},
+		"POST /api/v0/ipfs/pubsub/pub": long{plain(a.postLegacy)},
+		"POST /api/v0/p2p/pubsub/pub":  long{plain(a.postLegacy)},
 	}
-}
-
-// readBody reads the JSON that a client posts. One that takes longer than bodyTimeout is cut off, so that it holds no
-// connection and no memory for long.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every server has deadlines
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, refuse(http.StatusRequestTimeout, "408: the body took longer than %v", bodyTimeout)
-	}
-	return body, err
 }
 
 // postMessage takes a message in (ccn-api §4.1). Whatever it answers, the message is on disk.
 func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, maxBody)
+	body, err := a.readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}
+	defer body.release()
 	var submission struct {
 		Message json.RawMessage `json:"message"`
 		Sync    json.RawMessage `json:"sync"`
 	}
-	if err := json.Unmarshal(body, &submission); err != nil {
-		if json.Valid(body) {
+	if err := json.Unmarshal(body.bytes, &submission); err != nil {
+		if json.Valid(body.bytes) {
 			return invalid("model_type", "body", "Input should be a valid dictionary", "")
 		}
 		return &fault{status: http.StatusUnprocessableEntity}
@@ -81,15 +67,16 @@ func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
 
 // postLegacy takes a message that is sent as to a broker (ccn-api §4.2).
 func (a *API) postLegacy(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, maxBody)
+	body, err := a.readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}
+	defer body.release()
 	var submission struct {
 		Topic string          `json:"topic"`
 		Data  json.RawMessage `json:"data"`
 	}
-	if json.Unmarshal(body, &submission) != nil {
+	if json.Unmarshal(body.bytes, &submission) != nil {
 		return &fault{status: http.StatusUnprocessableEntity}
 	}
 	if topic := a.cfg.Params.MessageTopic; submission.Topic != topic {

@@ -189,13 +189,13 @@ func TestSubscribersAreToldThatTheNodeStops(t *testing.T) {
 func TestTooManySubscribersAreTurnedAway(t *testing.T) {
 	r := newRig(t)
 	a := r.handler.(*API)
-	a.sockets.status.Store(maxStatusSockets)
+	a.sockets.status.Store(a.maxStatusSockets())
 	conn, _ := r.dial("/api/ws0/status", websocket.CompressionDisabled)
 	_, _, err := conn.Read(t.Context())
 	if websocket.CloseStatus(err) != websocket.StatusTryAgainLater || !strings.Contains(err.Error(), "Too many connections") {
 		t.Errorf("got %v", err)
 	}
-	if n := a.sockets.statusRejected.Load(); n != 1 || a.sockets.status.Load() != maxStatusSockets {
+	if n := a.sockets.statusRejected.Load(); n != 1 || a.sockets.status.Load() != a.maxStatusSockets() {
 		t.Errorf("%d turned away, %d counted", n, a.sockets.status.Load())
 	}
 }

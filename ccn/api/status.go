@@ -12,6 +12,9 @@ import (
 // statusEvery is how often subscribers of the metrics may get new ones.
 const statusEvery = 10 * time.Second
 
+// maxStatusSockets is how many subscribers the metrics have at once at most.
+func (a *API) maxStatusSockets() int64 { return max(a.cfg.MaxSockets/10, 1) }
+
 // notSocket refuses a request that does not open a WebSocket.
 func notSocket(r *http.Request) error {
 	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -26,7 +29,7 @@ func (a *API) watchStatus(w http.ResponseWriter, r *http.Request) error {
 	if err := notSocket(r); err != nil {
 		return err
 	}
-	s := a.accept(w, r, &a.sockets.status, &a.sockets.statusRejected, maxStatusSockets)
+	s := a.accept(w, r, &a.sockets.status, &a.sockets.statusRejected, a.maxStatusSockets())
 	if s == nil {
 		return nil
 	}

@@ -19,10 +19,10 @@ import (
 
 func (a *API) storageRoutes() routes {
 	return routes{
-		"POST /api/v0/storage/add_file":              plain(a.addFile),
-		"POST /api/v0/storage/add_json":              plain(a.addJSON),
-		"GET /api/v0/storage/raw/{hash}":             plain(a.rawFile),
-		"GET /api/v0/storage/{hash}":                 plain(a.encodedFile),
+		"POST /api/v0/storage/add_file":              long{plain(a.addFile)},
+		"POST /api/v0/storage/add_json":              long{plain(a.addJSON)},
+		"GET /api/v0/storage/raw/{hash}":             long{plain(a.rawFile)},
+		"GET /api/v0/storage/{hash}":                 long{plain(a.encodedFile)},
 		"GET /api/v0/storage/limits.json":            plain(a.getLimits),
 		"GET /api/v0/storage/by-message-hash/{hash}": plain(a.fileOfMessage),
 		"GET /api/v0/storage/by-ref/{ref}":           plain(a.fileOfRef),
@@ -53,10 +53,11 @@ func (a *API) addFile(w http.ResponseWriter, r *http.Request) error {
 		return a.replyUnpaid(w, r, &upload{hash: hash, size: size})
 	}
 	var u upload
-	f, err := readForm(w, r, boundary, a.cfg.Params.MaxFile, func(part io.Reader) (err error) {
+	f, err := a.readForm(w, r, boundary, a.cfg.Params.MaxFile, func(part io.Reader) (err error) {
 		u.hash, u.size, err = a.cfg.Files.Put(r.Context(), part, a.cfg.Params.MaxFile)
 		return err
 	})
+	defer f.release()
 	switch {
 	case err != nil:
 		return err
@@ -97,6 +98,12 @@ func (a *API) putJSON(w http.ResponseWriter, r *http.Request, to files.Store) er
 	if err := plainBody(r); err != nil {
 		return err
 	}
+	limit := a.cfg.Params.MaxUnauthenticated
+	body, err := a.readBody(w, r, limit)
+	if err != nil {
+		return uploadFault(err, limit)
+	}
+	defer body.release()
 	// A value takes many times its text in memory.
 	select {
 	case a.parsing <- struct{}{}:
@@ -104,12 +111,7 @@ func (a *API) putJSON(w http.ResponseWriter, r *http.Request, to files.Store) er
 	case <-r.Context().Done():
 		return r.Context().Err()
 	}
-	limit := a.cfg.Params.MaxUnauthenticated
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		return uploadFault(err, limit)
-	}
-	canonical, err := canonicalJSON(body)
+	canonical, err := canonicalJSON(body.bytes)
 	if err != nil {
 		return refuse(http.StatusUnprocessableEntity, "422: the body is not JSON: %v", err)
 	}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -20,8 +22,9 @@ import (
 )
 
 const (
-	maxMetadata = 1 << 20 // bytes of the part "metadata"
-	maxParts    = 64      // parts of a form
+	maxMetadata   = 1 << 20  // bytes of the part "metadata"
+	maxParts      = 64       // parts of a form
+	maxPartHeader = 32 << 10 // bytes before the content of a part, and of what is read ahead of it
 )
 
 // form is a multipart upload. Its parts may come in any order, and only when all were read it is known who pays.
@@ -30,6 +33,31 @@ type form struct {
 	name     string // its filename
 	size     int64  // bytes that were read of it
 	metadata []byte // nil when there is none
+	held     *held  // metadata is in it
+}
+
+func (f *form) release() {
+	if f != nil && f.held != nil {
+		f.held.release()
+	}
+}
+
+// errPartHeader tells of a form whose parts begin with too much.
+var errPartHeader = errors.New("the header of a part is too long")
+
+// headed bounds what is read before the content of a part.
+type headed struct {
+	from io.Reader
+	left int64 // bytes that may still be read
+}
+
+func (h *headed) Read(p []byte) (int, error) {
+	if h.left <= 0 {
+		return 0, errPartHeader
+	}
+	n, err := h.from.Read(p[:min(int64(len(p)), h.left)])
+	h.left -= int64(n)
+	return n, err
 }
 
 // multipartFields returns the boundary when the request is a multipart form.
@@ -48,39 +76,45 @@ func plainBody(r *http.Request) error {
 
 // readForm reads the parts of a form whose file has at most limit bytes. take gets each part "file" to stream it where it
 // belongs; the last one counts.
-func readForm(w http.ResponseWriter, r *http.Request, boundary string, limit int64, take func(io.Reader) error) (*form, error) {
-	body := http.MaxBytesReader(w, r.Body, limit+maxMetadata+maxParts<<10)
-	parts := multipart.NewReader(body, boundary)
+func (a *API) readForm(w http.ResponseWriter, r *http.Request, boundary string, limit int64, take func(io.Reader) error) (*form, error) {
+	source := &headed{from: http.MaxBytesReader(w, r.Body, limit+maxMetadata+maxParts<<10)}
+	parts := multipart.NewReader(source, boundary)
 	f := &form{}
 	for range maxParts {
+		source.left = maxPartHeader
 		part, err := parts.NextRawPart()
+		source.left = math.MaxInt64
 		if errors.Is(err, io.EOF) {
 			return f, nil
 		}
 		if err != nil {
-			return nil, formFault(err, limit)
+			return f, formFault(err, limit)
 		}
 		switch part.FormName() {
 		case "file":
 			counted := &counter{from: part}
 			err := take(counted)
 			if counted.err != nil {
-				return nil, formFault(counted.err, limit)
+				return f, formFault(counted.err, limit)
 			}
 			if err != nil {
-				return nil, uploadFault(err, limit)
+				return f, uploadFault(err, limit)
 			}
 			f.found, f.name, f.size = true, part.FileName(), counted.n
 		case "metadata":
-			if f.metadata, err = io.ReadAll(io.LimitReader(part, maxMetadata+1)); err != nil {
-				return nil, formFault(err, limit)
+			f.release()
+			if f.held, err = a.memory.take(part, maxMetadata); err != nil {
+				return f, formFault(err, limit)
 			}
-			if len(f.metadata) > maxMetadata {
-				return nil, tooLarge(maxMetadata)
+			if f.metadata = f.held.bytes; len(f.metadata) > maxMetadata {
+				return f, tooLarge(maxMetadata)
 			}
 		}
+		if _, err := io.Copy(io.Discard, part); err != nil {
+			return f, formFault(err, limit)
+		}
 	}
-	return nil, refuse(http.StatusBadRequest, "400: the form has more than %d parts", maxParts)
+	return f, refuse(http.StatusBadRequest, "400: the form has more than %d parts", maxParts)
 }
 
 func tooLarge(limit int64) error {
@@ -90,8 +124,12 @@ func tooLarge(limit int64) error {
 // formFault turns what stopped the reading of a form into an answer.
 func formFault(err error, limit int64) error {
 	var tooMuch *http.MaxBytesError
-	if errors.As(err, &tooMuch) {
+	var refusal *fault
+	switch {
+	case errors.As(err, &tooMuch):
 		return tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &refusal):
+		return err
 	}
 	return refuse(http.StatusBadRequest, "400: the form is malformed or ends early: %v", err)
 }

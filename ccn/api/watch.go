@@ -25,8 +25,8 @@ const (
 
 func (a *API) watchRoutes() routes {
 	return routes{
-		"GET /api/ws0/messages": query(a.watchMessages),
-		"GET /api/ws0/status":   plain(a.watchStatus),
+		"GET /api/ws0/messages": long{query(a.watchMessages)},
+		"GET /api/ws0/status":   long{plain(a.watchStatus)},
 	}
 }
 
@@ -272,7 +272,7 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 	if err != nil {
 		return err
 	}
-	s := a.accept(w, r, &a.sockets.messages, &a.sockets.messagesRejected, maxMessageSockets)
+	s := a.accept(w, r, &a.sockets.messages, &a.sockets.messagesRejected, a.cfg.MaxSockets)
 	if s == nil {
 		return nil
 	}
