@@ -43,12 +43,9 @@ func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*cha
 // follow looks at what depends on the documents of an owner: who may act for him, and what things cost.
 func (w *work) follow(c *message.Aggregate) error {
 	if c.Key == securityKey {
-		w.wake(message.WaitGrant(c.Address))
-		delegated, err := w.tx.DelegatedSince(c.Address, c.Time)
-		if err != nil {
+		if err := w.followGrants(c.Address, c.Time); err != nil {
 			return err
 		}
-		w.judgeAgain(delegated...)
 	}
 	if w.state.movesPrices(c.Address, c.Key) {
 		claims, err := w.tx.ClaimsSince(c.Time)

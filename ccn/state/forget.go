@@ -196,6 +196,13 @@ func (w *work) forget(h message.Hash, by *store.Forgetting) error {
 	if err := w.tx.RefreshForgotten(h); err != nil {
 		return err
 	}
+	if row, err := w.tx.Forgotten(h); err != nil {
+		return err
+	} else if row != nil && deref(row.ContentKey) == securityKey {
+		if err := w.followGrants(row.Owner, 0); err != nil {
+			return err
+		}
+	}
 	if err := w.end(h, by); err != nil {
 		return err
 	}
@@ -333,6 +340,13 @@ func (w *work) remains(m *store.MessageRow) (*store.ForgottenRow, error) {
 		}
 	case *message.Aggregate:
 		row.ContentKey = &c.Key
+		if c.Key == securityKey && sameAddress(m.Message.Sender, m.Owner) {
+			document, err := members(c.Content)
+			if err != nil {
+				return nil, fmt.Errorf("read grants of %s: %w", m.Message.ItemHash, err)
+			}
+			row.Grants = document[authorizations]
+		}
 	case *message.Store:
 		payment = c.Payment
 	case *message.Program:

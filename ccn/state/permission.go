@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 
@@ -69,7 +70,8 @@ const (
 
 // allowed reports whether sender may act for owner: by the grants in force at the place, or by any that the owner published
 // later. A message that comes before its grant is thus as good as one that comes after it, and one that comes long after
-// the grant was withdrawn is judged as on the day it was made. A malformed grant grants nothing.
+// the grant was withdrawn is judged as on the day it was made. Grants that were forgotten are in force until then, unless
+// a delegate published them: those count no more. A malformed grant grants nothing.
 func (s *State) allowed(r *store.Reader, sender, owner string, sc scope, at place) (ok bool, err error) {
 	if sameAddress(sender, owner) {
 		return true, nil
@@ -77,19 +79,52 @@ func (s *State) allowed(r *store.Reader, sender, owner string, sc scope, at plac
 	if !s.merges(owner) {
 		return false, nil
 	}
+	forgotten, err := r.ForgottenGrants(owner, securityKey)
+	if err != nil {
+		return false, err
+	}
+	decided := false
+	// Grants are looked at from the newest to the oldest, until some allow it or those in force do not.
+	look := func(published place, grants json.RawMessage) {
+		ok = granted(grants, sender, sc)
+		decided = ok || published.before(at)
+	}
+	lookAtForgotten := func(after place) {
+		for ; len(forgotten) > 0 && !decided; forgotten = forgotten[1:] {
+			g := &forgotten[0]
+			published, end := place{g.ContentTime, g.Hash}, place{g.First.ContentTime, g.First.By}
+			if !after.before(published) {
+				return
+			}
+			if !published.before(at) || !end.before(at) {
+				look(published, g.Grants)
+			}
+		}
+	}
 	err = r.Elements(owner, securityKey, func(e *store.Element) (more bool, err error) {
-		if e.Hash == at.hash {
-			return true, nil // grants nothing to itself
+		published := place{e.ContentTime, e.Hash}
+		lookAtForgotten(published)
+		if decided || e.Hash == at.hash { // it grants nothing to itself
+			return !decided, nil
 		}
 		document, err := members(e.Content)
-		if err != nil {
-			return false, err
+		if grants, has := document[authorizations]; has {
+			look(published, grants)
 		}
-		grants, has := document[authorizations]
-		ok = has && granted(grants, sender, sc)
-		return !ok && !(has && (place{e.ContentTime, e.Hash}).before(at)), nil
+		return !decided, err
 	})
+	if err == nil {
+		lookAtForgotten(place{math.Inf(-1), ""})
+	}
 	return ok, err
+}
+
+// followGrants looks again at what was done, and what was refused, on behalf of an owner whose grants changed.
+func (w *work) followGrants(owner string, since float64) error {
+	w.wake(message.WaitGrant(owner))
+	delegated, err := w.tx.DelegatedSince(owner, since)
+	w.judgeAgain(delegated...)
+	return err
 }
 
 // sameAddress compares addresses as the network does when it asks who acts: without regard to case, on every chain.

@@ -128,11 +128,9 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		}
 	}
 	if a, ok := content.(*message.Aggregate); ok && a.Key == securityKey {
-		delegated, err := w.tx.DelegatedSince(a.Address, 0)
-		if err != nil {
+		if err := w.followGrants(a.Address, 0); err != nil {
 			return err
 		}
-		w.judgeAgain(delegated...)
 	}
 	envelope, err := m.Message.MarshalJSON()
 	if err != nil {

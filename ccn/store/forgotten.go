@@ -3,6 +3,7 @@ package store
 import (
 	"database/sql"
 	"encoding/json"
+	"slices"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -21,6 +22,7 @@ type ForgottenRow struct {
 	ContentType   *string // content.type
 	ContentKey    *string // content.key
 	ContentRef    *string // content.ref
+	Grants        []byte  // JSON: content.content.authorizations, when an owner granted rights with it; not read back
 }
 
 // Forgetting is one FORGET that names a message.
@@ -64,11 +66,11 @@ func (tx *Tx) InsertForgotten(f *ForgottenRow) error {
 	}
 	m := &f.Message
 	return wrap(tx.exec(`INSERT INTO forgotten_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner,
-		payment_type, size, forgotten_by, forgotten_at, reception_time, content_time, content_type, content_key, content_ref)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		payment_type, size, forgotten_by, forgotten_at, reception_time, content_time, content_type, content_key, content_ref, grants)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		string(m.ItemHash), string(m.Type), string(m.Chain), m.Sender, optional(m.Signature), string(m.ItemType), int64(m.Time), m.Channel,
 		f.Owner, f.PaymentType, f.Size, string(by), int64(f.ForgottenAt), int64(f.ReceptionTime), f.ContentTime, f.ContentType, f.ContentKey,
-		f.ContentRef), "store forgotten message %s", m.ItemHash)
+		f.ContentRef, optional(string(f.Grants))), "store forgotten message %s", m.ItemHash)
 }
 
 // InsertForgetting notes that a FORGET took target; the same one twice is one.
@@ -122,6 +124,26 @@ func (r *Reader) ForgottenElements(owner, key string, t float64, h message.Hash)
 	list, err := r.hashes(`SELECT item_hash FROM forgotten_messages WHERE owner = ? AND content_key = ?
 		AND (content_time < ? OR content_time = ? AND item_hash < ?) ORDER BY item_hash`, owner, key, t, t, string(h))
 	return list, wrap(err, "list forgotten elements of aggregate %s of %s", key, owner)
+}
+
+// ForgottenGrant is an element in which an owner granted rights, and which was forgotten.
+type ForgottenGrant struct {
+	Hash        message.Hash
+	ContentTime float64
+	Grants      []byte     // JSON: content.content.authorizations
+	First       Forgetting // the first FORGET that took it
+}
+
+// ForgottenGrants lists what an owner granted in elements of a key and forgot, from the newest to the oldest element.
+func (r *Reader) ForgottenGrants(owner, key string) ([]ForgottenGrant, error) {
+	rows, err := r.rows(`SELECT m.item_hash, m.content_time, m.grants, f.item_hash, f.content_time, f.time FROM forgotten_messages m
+		JOIN forgets f ON f.target = m.item_hash WHERE m.owner = ? AND m.content_key = ? AND m.grants IS NOT NULL
+		ORDER BY m.content_time DESC, m.item_hash DESC, f.content_time, f.item_hash`, owner, key)
+	list, err := collect(rows, err, func(rows *sql.Rows, g *ForgottenGrant) error {
+		return rows.Scan(&g.Hash, &g.ContentTime, &g.Grants, &g.First.By, &g.First.ContentTime, &g.First.Time)
+	})
+	list = slices.CompactFunc(list, func(a, b ForgottenGrant) bool { return a.Hash == b.Hash })
+	return list, wrap(err, "list forgotten grants of %s", owner)
 }
 
 // ForgottenAmendments lists the forgotten amendments of a forgotten post by its owner.

@@ -143,7 +143,8 @@ CREATE TABLE forgotten_messages (
   content_time DOUBLE PRECISION NOT NULL,
   content_type TEXT,               -- what decides who may act on it, and what may still refer to it: content.type,
   content_key TEXT,                -- content.key,
-  content_ref TEXT                 -- content.ref
+  content_ref TEXT,                -- content.ref
+  grants TEXT                      -- content.content.authorizations, when an owner granted rights with it
 );
 CREATE INDEX forgotten_key ON forgotten_messages (owner, content_key, content_time) WHERE content_key IS NOT NULL;
 CREATE INDEX forgotten_ref ON forgotten_messages (content_ref) WHERE content_ref IS NOT NULL;

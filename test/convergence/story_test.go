@@ -179,7 +179,6 @@ func (s *story) add() {
 	case "grant":
 		grants := pick([]string{`[]`, `[{"address":"0xdave"}]`, `[{"address":"0xDave","types":["POST","STORE"]}]`, `[{"address":"0xDave","types":["AGGREGATE","INSTANCE"]}]`}, "grants")
 		s.say(aggregate(o, t, "security", fmt.Sprintf(`{"authorizations":%s,"n":%d}`, grants, n)))
-		s.targets = s.targets[:len(s.targets)-1] // see docs/decisions: what was accepted under a grant outlives it
 	case "file":
 		s.stores = append(s.stores, s.say(file(o, t, version(), "")))
 	case "version":

@@ -186,7 +186,9 @@ func fill(s *script) {
 		s.call("InsertForgotten", &store.ForgottenRow{
 			Message: m, Owner: text, PaymentType: "hold", Size: some(i, int64(i)), ForgottenBy: []message.Hash{h}, ForgottenAt: message.Time(i), ReceptionTime: message.Time(i),
 			ContentTime: at, ContentType: pointer("amend"), ContentKey: some(i, "k"), ContentRef: some(i, string(hash(0))),
+			Grants: []byte(`[]`),
 		})
+		s.call("InsertForgetting", hash(300+i), &store.Forgetting{By: hash(i + 1), ContentTime: 2, Time: 3})
 		s.call("InsertForgetting", hash(300+i), &store.Forgetting{By: h, ContentTime: at, Time: message.Time(i)})
 		s.call("InsertAggregateForgetting", "a", "k", &store.AggregateForgetting{Forgetting: store.Forgetting{By: h, ContentTime: at, Time: message.Time(i)}, Sender: text})
 		m.ItemHash = hash(400 + i)
@@ -250,6 +252,7 @@ func ask(s *script) {
 			s.call(name, text)
 		}
 		s.call("Aggregate", "a", text)
+		s.call("ForgottenGrants", text, "k")
 		s.call("HasElements", text, text)
 		s.call("Elements", text, text)
 		s.call("AccountCosts", text, "hold")
