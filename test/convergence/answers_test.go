@@ -140,7 +140,7 @@ func (c *client) askAll(told *telling) {
 	for _, query := range []string{
 		"sortBy=tx-time", "sortBy=tx-time&sortOrder=1", "msgTypes=STORE,INSTANCE", "msgTypes=FORGET", "msgStatuses=removing", "msgStatuses=forgotten",
 		"msgStatuses=removed", "tags=a", "contentTypes=amend", "contentKeys=k,security", "channels=ALEPH_CREDIT", "paymentTypes=credit",
-		"owners=0xAlice&startDate=2&endDate=4", "startBlock=2", "contentHashes=" + string(files[1].Hash), "refs=" + string(s.posts[0]), "excludeContent=true",
+		"owners=0xAlice&startDate=2&endDate=4", "startBlock=2", "contentHashes=" + string(files[1].Hash), "refs=" + string(s.posts[0].ItemHash), "excludeContent=true",
 	} {
 		c.get("/api/v0/messages.json?%s", query)
 	}
@@ -153,7 +153,7 @@ func (c *client) askAll(told *telling) {
 	c.pages("/api/v0/balances", "")
 	c.pages("/api/v0/credit_balances", "")
 	for _, path := range []string{
-		"v0/posts.json?sortBy=tx-time", "v1/posts.json?types=note&addresses=0xAlice", "v1/posts.json?refs=" + string(s.posts[0]), "v0/aggregates?keys=k",
+		"v0/posts.json?sortBy=tx-time", "v1/posts.json?types=note&addresses=0xAlice", "v1/posts.json?refs=" + string(s.posts[0].ItemHash), "v0/aggregates?keys=k",
 		"v0/addresses/stats.json", "v1/addresses/stats.json?sortBy=messages&sortOrder=1", "v1/addresses/stats.json?sortBy=post", "v0/channels/list.json",
 		"v0/programs/on/message", "v0/costs?include_details=2", "v0/costs?payment_type=credit&include_details=1",
 	} {

@@ -53,7 +53,7 @@ func (told *telling) now() time.Time { return told.clock }
 func draw(t *rapid.T) *telling {
 	s := tell(t)
 	heard := s.news()
-	told := &telling{story: s, clock: rapid.SampledFrom([]time.Time{early, late}).Draw(t, "clock"), contents: map[message.Hash][]byte{}}
+	told := &telling{story: s, clock: one(t, []time.Time{early, late}, "clock"), contents: map[message.Hash][]byte{}}
 	for _, m := range append(slices.Clone(s.said), s.forgets...) {
 		told.contents[m.ItemHash] = m.text
 	}
@@ -72,7 +72,7 @@ func draw(t *rapid.T) *telling {
 		}
 		copies = append(copies, c)
 	}
-	split := rapid.IntRange(0, len(heard)).Draw(t, "split")
+	split := even(t, len(heard)+1, "split")
 	first := slices.Concat(copies, shuffled[:split])
 	// Nobody learns the size of a file that was forgotten before it came.
 	end := slices.IndexFunc(first, func(what news) bool { return what.message != nil && what.message.Type == message.TypeForget })
@@ -80,7 +80,7 @@ func draw(t *rapid.T) *telling {
 		end = len(first)
 	}
 	for i := range files {
-		first = slices.Insert(first, rapid.IntRange(0, end).Draw(t, "file"), news{file: &files[i]})
+		first = slices.Insert(first, even(t, end+1, "file"), news{file: &files[i]})
 	}
 	told.batches = [][]news{first, slices.Concat(copies, shuffled[split:], copies)}
 	return told

@@ -21,6 +21,21 @@ const (
 	dave  = "0xDave" // acts for others when they let him
 )
 
+// even draws a number below n, each as likely as any other: rapid's own ranges prefer small numbers.
+func even(t *rapid.T, n int, label string) int {
+	const bits = 10
+	x := 0
+	for _, bit := range rapid.SliceOfN(rapid.Bool(), bits, bits).Draw(t, label) {
+		if x <<= 1; bit {
+			x++
+		}
+	}
+	return x * n >> bits
+}
+
+// one draws an entry of a list.
+func one[T any](t *rapid.T, list []T, label string) T { return list[even(t, len(list), label)] }
+
 // story draws messages that depend on each other, of a few owners at a few times, so that many times are equal. It tells
 // them in the order in which they could have been made.
 type story struct {
@@ -28,32 +43,40 @@ type story struct {
 	said    []*said
 	forgets []*said               // name their targets
 	used    map[message.Hash]bool // files of VMs, which cannot be forgotten
-	posts   []message.Hash
-	stores  []message.Hash
-	vms     []message.Hash
+	posts   []*said
+	stores  []*said
+	vms     []*said
 	targets []*said // what can be forgotten
 	priced  bool    // prices change; see docs/decisions: what is forgotten keeps its price
 }
 
-func (s *story) at() float64 { return float64(rapid.IntRange(1, 6).Draw(s.T, "time")) }
+func (s *story) at() float64 { return float64(1 + even(s.T, 6, "time")) }
 
 func (s *story) owner() string {
-	return rapid.SampledFrom([]string{alice, bob, carol}).Draw(s.T, "owner")
+	return one(s.T, []string{alice, bob, carol}, "owner")
 }
 
 // say adds a message, sometimes signed by dave.
-func (s *story) say(content message.Content) message.Hash {
+func (s *story) say(content message.Content) *said {
 	var edit []func(*message.Message)
 	if p, ok := content.(*message.Post); ok && strings.HasPrefix(p.PostType, "aleph_credit") {
 		channel := "ALEPH_CREDIT"
 		edit = append(edit, func(m *message.Message) { m.Channel = &channel })
-	} else if content.Base().Address != params.DevnetAuthority && rapid.IntRange(0, 3).Draw(s.T, "delegated") == 0 {
+	} else if content.Base().Address != params.DevnetAuthority && even(s.T, 5, "delegated") == 0 {
 		edit = append(edit, sender(dave))
 	}
 	m := s.message(content, edit...)
 	s.said = append(s.said, m)
 	s.targets = append(s.targets, m)
-	return m.ItemHash
+	return m
+}
+
+// heir returns who refers to a message: mostly its owner.
+func (s *story) heir(m *said) string {
+	if even(s.T, 4, "stranger") == 0 {
+		return s.owner()
+	}
+	return m.content.Base().Address
 }
 
 // said is a message and what it says.
@@ -94,7 +117,7 @@ func (s *story) message(content message.Content, edit ...func(*message.Message))
 	for _, e := range edit {
 		e(m)
 	}
-	if rapid.IntRange(0, 7).Draw(s.T, "as a file") == 0 {
+	if even(s.T, 8, "as a file") == 0 {
 		m.ItemType, m.ItemContent = message.ItemStorage, ""
 	}
 	return &said{m, content, text}
@@ -152,23 +175,24 @@ func forget(owner string, t float64) *message.Forget {
 
 var kinds = []string{
 	"post", "post", "amend", "amend", "aggregate", "aggregate", "key", "grant", "grant", "file", "file", "version", "version", "named", "large",
-	"instance", "program", "replacement", "vprogram", "balances", "balances", "distribution", "distribution", "expense", "transfer", "transfer",
+	"instance", "instance", "program", "program", "replacement", "replacement", "vprogram", "balances", "balances", "distribution", "distribution", "expense", "transfer", "transfer",
 	"prices",
 }
 
 func (s *story) add() {
 	o, t := s.owner(), s.at()
 	n := len(s.said)
-	pick := func(list []string, label string) string { return rapid.SampledFrom(list).Draw(s.T, label) }
-	earlier := func(list []message.Hash, label string) message.Hash { return rapid.SampledFrom(list).Draw(s.T, label) }
-	version := func() string { return fmt.Sprint("v", rapid.IntRange(0, 2).Draw(s.T, "content")) }
+	pick := func(list []string, label string) string { return one(s.T, list, label) }
+	earlier := func(list []*said, label string) *said { return one(s.T, list, label) }
+	version := func() string { return fmt.Sprint("v", even(s.T, 3, "content")) }
 	switch pick(kinds, "kind") {
 	case "post":
 		s.posts = append(s.posts, s.say(post(o, t, fmt.Sprintf(`{"tags":["a"],"n":%d}`, n))))
 	case "amend":
 		if len(s.posts) > 0 {
-			c := post(o, t, fmt.Sprint(n))
-			c.PostType, c.Ref = message.PostTypeAmend, string(earlier(s.posts, "original"))
+			original := earlier(s.posts, "original")
+			c := post(s.heir(original), t, fmt.Sprint(n))
+			c.PostType, c.Ref = message.PostTypeAmend, string(original.ItemHash)
 			s.say(c)
 		}
 	case "aggregate":
@@ -183,7 +207,8 @@ func (s *story) add() {
 		s.stores = append(s.stores, s.say(file(o, t, version(), "")))
 	case "version":
 		if len(s.stores) > 0 {
-			s.say(file(o, t, version(), string(earlier(s.stores, "first"))))
+			original := earlier(s.stores, "first")
+			s.say(file(s.heir(original), t, version(), string(original.ItemHash)))
 		}
 	case "named":
 		s.say(file(o, t, version(), "site"))
@@ -195,22 +220,22 @@ func (s *story) add() {
 		s.say(c)
 	case "instance":
 		if len(s.stores) > 0 {
-			parent := earlier(s.stores, "parent")
+			parent := earlier(s.stores, "parent").ItemHash
 			s.used[parent] = true
-			pay := rapid.SampledFrom([]message.PaymentType{"", message.PaymentCredit, message.PaymentSuperfluid}).Draw(s.T, "payment")
+			pay := one(s.T, []message.PaymentType{"", message.PaymentCredit, message.PaymentSuperfluid}, "payment")
 			s.vms = append(s.vms, s.say(instance(o, t, parent, pay)))
 		}
 	case "program":
 		if len(s.stores) > 0 {
-			code := earlier(s.stores, "code")
+			code := earlier(s.stores, "code").ItemHash
 			s.used[code] = true
 			s.vms = append(s.vms, s.say(program(o, t, code, "")))
 		}
 	case "replacement":
 		if len(s.vms) > 0 {
-			code := earlier(s.stores, "code")
+			code, original := earlier(s.stores, "code").ItemHash, earlier(s.vms, "replaced")
 			s.used[code] = true
-			s.say(program(o, t, code, earlier(s.vms, "replaced")))
+			s.vms = append(s.vms, s.say(program(s.heir(original), t, code, original.ItemHash)))
 		}
 	case "vprogram":
 		root := strings.Repeat("0", 64)
@@ -224,7 +249,7 @@ func (s *story) add() {
 		c.Resources = message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 1}
 		s.say(c)
 	case "balances":
-		amount := rapid.SampledFrom([]int{0, 9, 10, 20, 1000, 1500, 3000}).Draw(s.T, "amount")
+		amount := one(s.T, []int{0, 9, 10, 20, 1000, 1500, 3000}, "amount")
 		c := post(params.DevnetAuthority, t, fmt.Sprintf(`{"chain":"ETH","main_height":%d,"balances":{%q:%d},"n":%d}`, int(s.at()), o, amount, n))
 		c.PostType = "balances-update"
 		s.say(c)
@@ -271,7 +296,7 @@ var pricing = func() string {
 }()
 
 func (s *story) amount() int {
-	return rapid.SampledFrom([]int{1, 500, 1000, 350_000, 700_000}).Draw(s.T, "credits")
+	return one(s.T, []int{1, 500, 1000, 350_000, 700_000}, "credits")
 }
 
 func (s *story) credits(owner string, t float64, kind, content string) {
@@ -282,7 +307,7 @@ func (s *story) credits(owner string, t float64, kind, content string) {
 
 // forget adds a FORGET by the owner of its target, or of a key.
 func (s *story) forget() {
-	if rapid.IntRange(0, 3).Draw(s.T, "by key") == 0 {
+	if even(s.T, 4, "by key") == 0 {
 		f := forget(s.owner(), s.at())
 		f.Aggregates = []message.Hash{hash("key")}
 		s.forgets = append(s.forgets, s.message(f))
@@ -295,19 +320,34 @@ func (s *story) forget() {
 	if len(free) == 0 {
 		return
 	}
-	target := free[rapid.IntRange(0, len(free)-1).Draw(s.T, "target")]
+	target := one(s.T, free, "target")
 	f := forget(target.content.Base().Address, s.at())
 	f.Hashes = []message.Hash{target.ItemHash}
 	s.forgets = append(s.forgets, s.message(f))
 }
 
+// endow gives everybody more than enough to begin with.
+func (s *story) endow() {
+	const much = 100_000_000
+	for _, owner := range []string{alice, bob, carol} {
+		c := post(params.DevnetAuthority, 1, fmt.Sprintf(`{"chain":"ETH","main_height":1,"balances":{%q:%d}}`, owner, much))
+		c.PostType = "balances-update"
+		s.say(c)
+		s.credits(params.DevnetAuthority, 1, ledger.CreditDistribution, fmt.Sprintf(
+			`{"distribution":{"token":"T","chain":"ETH","credits":[{"address":%q,"amount":%d,"price":"1","tx_hash":"","provider":"p"}]}}`, owner, much))
+	}
+}
+
 func tell(t *rapid.T) *story {
-	s := &story{T: t, used: map[message.Hash]bool{}, priced: rapid.IntRange(0, 3).Draw(t, "priced") == 0}
+	s := &story{T: t, used: map[message.Hash]bool{}, priced: even(t, 4, "priced") == 0}
 	s.posts = append(s.posts, s.say(post(s.owner(), s.at(), `{}`)))
-	for range rapid.IntRange(1, 17).Draw(t, "messages") {
+	if rapid.Bool().Draw(t, "rich") {
+		s.endow()
+	}
+	for range 4 + even(t, 15, "messages") {
 		s.add()
 	}
-	for range rapid.IntRange(0, 3).Draw(t, "forgets") {
+	for range even(t, 4, "forgets") {
 		s.forget()
 	}
 	return s
@@ -336,9 +376,9 @@ func (s *story) news() []news {
 		}
 		list = append(list, news{message: m.Message})
 	}
-	for i := range rapid.IntRange(0, 3).Draw(s.T, "anchored") {
-		list = append(list, news{message: rapid.SampledFrom(all).Draw(s.T, "anchor").Message, anchor: &store.Confirmation{
-			TxHash: fmt.Sprint("0x", i), Chain: "ETH", Height: int64(rapid.IntRange(1, 3).Draw(s.T, "height")), Time: message.Time(i), Publisher: alice,
+	for i := range even(s.T, 4, "anchored") {
+		list = append(list, news{message: one(s.T, all, "anchor").Message, anchor: &store.Confirmation{
+			TxHash: fmt.Sprint("0x", i), Chain: "ETH", Height: int64(1 + even(s.T, 3, "height")), Time: message.Time(i), Publisher: alice,
 		}})
 	}
 	return list
@@ -347,8 +387,8 @@ func (s *story) news() []news {
 // forge returns a copy of a message that nobody signed, and that says other things where nobody signs.
 func forge(t *rapid.T, m *message.Message) news {
 	bad := *m
-	bad.Signature = rapid.SampledFrom([]string{"", "forged", "zz"}).Draw(t, "signature")
-	bad.Time += message.Time(rapid.IntRange(-1, 1).Draw(t, "another time"))
+	bad.Signature = one(t, []string{"", "forged", "zz"}, "signature")
+	bad.Time += message.Time(even(t, 3, "another time") - 1)
 	if rapid.Bool().Draw(t, "another channel") {
 		bad.Channel = &bad.Signature
 	}
