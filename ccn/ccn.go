@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -17,6 +16,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/aleph-im/aleph-go/ccn/anchor"
+	"github.com/aleph-im/aleph-go/ccn/api"
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
 	"github.com/aleph-im/aleph-go/ccn/intake"
@@ -69,6 +70,10 @@ type Config struct {
 	// EthereumRPC is the URL of an Ethereum node, from which the authority reads token balances.
 	EthereumRPC string
 
+	// Drain is how long requests are still taken after ctx of Run ended, while /ready answers that the node stops: as long
+	// as it takes whoever sends requests to see it.
+	Drain time.Duration
+
 	Version string       // of this software, for announcements and answers
 	Logger  *slog.Logger // slog.Default() if nil
 }
@@ -93,11 +98,13 @@ type Node struct {
 	intake   *intake.Pipeline
 	p2p      *p2p.Node
 	listener net.Listener
-	handler  http.Handler
+	api      *api.API
+	stopping chan struct{} // closed when the node begins to stop
 	services []service
 	outbox   chan []byte // envelopes to publish
 
 	scheduler *schedule.Scheduler
+	chain     *anchor.BalanceFeed // nil when the node reads no chain
 }
 
 // service is a part of the node that runs as long as the node.
@@ -124,7 +131,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Store == "" {
 		cfg.Store = "sqlite:" + filepath.Join(cfg.DataDir, "aleph.db")
 	}
-	n := &Node{cfg: cfg, outbox: make(chan []byte, outboxSize)}
+	n := &Node{cfg: cfg, stopping: make(chan struct{}), outbox: make(chan []byte, outboxSize)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -163,11 +170,11 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.join(); err != nil {
 		return nil, err
 	}
-	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"gossip", n.gossip}, service{"http", n.serve})
+	n.services = append(n.services, service{"p2p", n.p2p.Run}, service{"gossip", n.gossip})
 	if err := n.addUpkeep(decides); err != nil {
 		return nil, err
 	}
-	return n, n.wire()
+	return n, n.wire(decides)
 }
 
 // listen takes the API's port first, as it is what two nodes on one machine most often both want.
@@ -286,10 +293,17 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopCore()
 	applied := make(chan error, 1)
 	go func() { applied <- n.intake.Run(core) }()
-	group, ctx := errgroup.WithContext(ctx)
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, parts := errgroup.WithContext(parts)
+	group.Go(func() error {
+		defer stop()
+		n.drain(ctx, parts)
+		return nil
+	})
 	for _, s := range n.services {
 		group.Go(func() error {
-			if err := s.run(ctx); err != nil && ctx.Err() == nil {
+			if err := s.run(parts); err != nil && parts.Err() == nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			return nil
@@ -301,35 +315,19 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(err, <-applied, n.Close())
 }
 
-// grace is how long requests that are being answered may take when the node stops.
-const grace = 5 * time.Second
-
-func (n *Node) serve(ctx context.Context) error {
-	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
-	defer endRequests()
-	server := &http.Server{
-		Handler:           n.handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(n.cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(n.listener) }()
+// drain returns when the parts of the node are to stop: some time after ctx ended, or when one of them failed.
+func (n *Node) drain(ctx, parts context.Context) {
 	select {
-	case err := <-ended:
-		return err
 	case <-ctx.Done():
+	case <-parts.Done():
 	}
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := server.Shutdown(late); err != nil {
-		n.cfg.Logger.Warn("requests cut off", "after", grace)
-		_ = server.Close() // the requests are cut off whatever it says
+	close(n.stopping)
+	drained := time.NewTimer(n.cfg.Drain)
+	defer drained.Stop()
+	select {
+	case <-drained.C:
+	case <-parts.Done():
 	}
-	<-ended
-	return nil
 }
 
 // Close gives back what New opened. Run does it by itself.

@@ -120,6 +120,7 @@ func (n *Node) addBalances(author *authority.Author) error {
 	if err != nil {
 		return err
 	}
+	n.chain = feed
 	n.services = append(n.services, service{"balances", feed.Run})
 	return nil
 }

@@ -1,27 +1,66 @@
 package ccn
 
 import (
-	"net/http"
+	"context"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/api"
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // wire adds what stands on the node's core: the services that read and publish, and the API.
-func (n *Node) wire() error {
+func (n *Node) wire(decides *state.State) error {
 	if err := n.addServices(); err != nil {
 		return err
 	}
-	handler := api.New(api.Config{
+	cfg := api.Config{
 		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
 		Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
-	})
-	n.handler = handler
-	if n.cfg.Role == RoleWorker {
-		mux := http.NewServeMux()
-		for _, path := range []string{"/metrics", "/metrics.json", "/health", "/ready"} {
-			mux.Handle("GET "+path, handler)
-		}
-		n.handler = mux
+		OperationsOnly: n.cfg.Role == RoleWorker, Stopping: n.stopping, Fetches: n.fetches,
+		RecalculateKey: n.cfg.Params.OperatorKey, Recalculate: recalculate(decides), Covers: decides.Covers,
 	}
+	if n.chain != nil {
+		cfg.Chain = n.chainProgress
+	}
+	n.api = api.New(cfg)
+	n.services = append(n.services, service{"http", func(ctx context.Context) error { return n.api.Serve(ctx, n.listener) }})
 	return nil
+}
+
+// recalculate judges a message again, and wakes what waits for what came of it.
+func recalculate(decides *state.State) func(*store.Tx, message.Hash) error {
+	return func(tx *store.Tx, h message.Hash) error {
+		effect, err := decides.JudgeAgain(tx, h)
+		if err != nil || len(effect.Wakes) == 0 {
+			return err
+		}
+		_, err = tx.WakePending(effect.Wakes, message.TimeFrom(time.Now()))
+		return err
+	}
+}
+
+// chainProgress tells how far the balances are read from the chain.
+func (n *Node) chainProgress() api.ChainProgress {
+	read, head := n.chain.Progress()
+	return api.ChainProgress{Height: height(read), Head: height(head)}
+}
+
+func height(n uint64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	h := int64(n)
+	return &h
+}
+
+func (n *Node) fetches() api.Fetches {
+	c := n.fetcher.Counts()
+	return api.Fetches{IPFS: fetched(c.IPFS), Storage: fetched(c.Peers)}
+}
+
+func fetched(c files.FetchCount) api.Fetched {
+	return api.Fetched{Tried: c.Tried, Failed: c.Failed, Time: c.Time}
 }

@@ -31,6 +31,10 @@ type Network struct {
 	// UnmergedAggregateOwner owns aggregates that are stored but never merged (spec/ccn-core.md §3.2 row 0).
 	UnmergedAggregateOwner string `json:"unmerged_aggregate_owner"`
 
+	// OperatorKey is the compressed secp256k1 key, in hex, of who may have costs computed again (spec/ccn-api.md §11.6).
+	// Empty: nobody may.
+	OperatorKey string `json:"operator_key"`
+
 	CutOffs CutOffs `json:"cut_offs"`
 	Prices  []Price `json:"prices"` // used while the prices aggregate does not exist
 	GPUs    []GPU   `json:"gpus"`   // used while the settings aggregate does not exist

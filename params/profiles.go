@@ -34,6 +34,8 @@ func Mainnet() *Network {
 			Keys:      []string{"pricing", "settings"},
 		},
 		UnmergedAggregateOwner: "0x51A58800b26AA1451aaA803d1746687cB88E0501",
+		OperatorKey:            "0209fe82e08ec3c5c3ee4904fa147a11d49c7130579066c8a452d279d539959389",
+
 		CutOffs: CutOffs{
 			StorageAndProgramCost:   1743775079,
 			StorageAndProgramHeight: 22196000,
@@ -92,6 +94,7 @@ func Devnet() *Network {
 		p.Addresses = []string{DevnetAuthority}
 	}
 	n.UnmergedAggregateOwner = ""
+	n.OperatorKey = ""
 	n.CutOffs = CutOffs{
 		StorageAndProgramCost:   0,
 		StorageAndProgramHeight: 0,

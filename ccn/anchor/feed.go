@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum"
@@ -55,11 +56,16 @@ const (
 	maxBackoff  = time.Minute
 )
 
-// BalanceFeed follows the token. Its fields are owned by the goroutine of Run.
+// BalanceFeed follows the token. Its fields are owned by the goroutine of Run, but for the progress.
 type BalanceFeed struct {
 	cfg    Config
 	cursor cursor
+
+	known, head atomic.Uint64 // heights; 0 before anything is known
 }
+
+// Progress returns the heights of the last block that was read and of the newest that is known of; 0 when none is yet.
+func (f *BalanceFeed) Progress() (read, head uint64) { return f.known.Load(), f.head.Load() }
 
 // cursor is how far the feed has come. Blocks remembers the hashes of the newest blocks that held transfers or were the
 // head, and what their transfers changed, so that a block which the chain dropped can be taken back.
@@ -151,6 +157,8 @@ func (f *BalanceFeed) step(ctx context.Context) error {
 		return fmt.Errorf("read head of the chain: %w", err)
 	}
 	c := &f.cursor
+	f.head.Store(head.Number.Uint64())
+	defer func() { f.known.Store(c.Height) }()
 	before := c.Height
 	if err := f.rollBack(ctx); err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/intake"
+	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
@@ -50,6 +51,8 @@ type Config struct {
 	// Without a key nobody may.
 	RecalculateKey string
 	Recalculate    func(tx *store.Tx, h message.Hash) error
+	// Covers tells whether the funds of its owner cover a STORE message whose file is known.
+	Covers func(r *store.Reader, it *state.Item) (bool, error)
 	// OperationsOnly leaves only the numbers and the health of the node: it serves no users.
 	OperationsOnly bool
 	Limits         Limits

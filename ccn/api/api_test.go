@@ -55,8 +55,9 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	decides := state.New(state.Config{Params: p, Now: time.Now})
 	pipeline, err := intake.New(intake.Config{
-		Params: p, Store: db, State: state.New(state.Config{Params: p, Now: time.Now}), Files: disk,
+		Params: p, Store: db, State: decides, Files: disk,
 		Fetch: func(context.Context, message.Hash, int64) (int64, error) {
 			return 0, files.ErrNotFound
 		},
@@ -78,6 +79,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	cfg := Config{
 		Params: p, Store: db, Files: disk, IPFS: r.ipfs, Stopping: r.stopping, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
+		Covers: decides.Covers,
 		Publish: func(_ context.Context, envelope []byte) error {
 			r.published = append(r.published, envelope)
 			return nil

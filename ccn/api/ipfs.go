@@ -98,7 +98,7 @@ func (a *API) payIPFS(ctx context.Context, metadata []byte, u *upload) (int, err
 	if p.content.FileHash != u.hash {
 		return 0, a.drop(ctx, u, refuse(http.StatusUnprocessableEntity, "422: File hash does not match (%s != %s)", u.hash, p.content.FileHash))
 	}
-	status, err := a.pay(ctx, p, u, u.size)
+	status, err := a.pay(ctx, p, u)
 	if err != nil {
 		return 0, a.drop(ctx, u, err)
 	}
@@ -148,7 +148,7 @@ func (a *API) addCAR(w http.ResponseWriter, r *http.Request) error {
 	case !f.found:
 		return refuse(http.StatusUnprocessableEntity, "422: Missing 'file' in multipart form.")
 	}
-	status, err := a.payCAR(r.Context(), f.metadata, &u, f.size, imported)
+	status, err := a.payCAR(r.Context(), f.metadata, &u, imported)
 	if err != nil {
 		if imported == nil {
 			return a.drop(r.Context(), &u, err)
@@ -158,7 +158,7 @@ func (a *API) addCAR(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, status, map[string]any{"status": "success", "hash": u.hash, "size": u.size})
 }
 
-func (a *API) payCAR(ctx context.Context, metadata []byte, u *upload, bytes int64, imported error) (int, error) {
+func (a *API) payCAR(ctx context.Context, metadata []byte, u *upload, imported error) (int, error) {
 	if metadata == nil {
 		return 0, refuse(http.StatusUnprocessableEntity, "422: metadata is required for CAR upload")
 	}
@@ -178,7 +178,7 @@ func (a *API) payCAR(ctx context.Context, metadata []byte, u *upload, bytes int6
 		}
 		return 0, refuse(http.StatusBadGateway, "502: Failed to import CAR into IPFS: %v", imported)
 	}
-	info, err := a.cfg.IPFS.Stat(ctx, u.hash)
+	info, err := a.stat(ctx, u.hash)
 	if err != nil {
 		return 0, err
 	}
@@ -187,7 +187,18 @@ func (a *API) payCAR(ctx context.Context, metadata []byte, u *upload, bytes int6
 	if !info.Dir {
 		recorded.size = info.Size
 	}
-	return a.pay(ctx, p, &recorded, bytes)
+	return a.pay(ctx, p, &recorded)
+}
+
+// stat looks for a file in IPFS as long as a client waits for it.
+func (a *API) stat(ctx context.Context, h message.Hash) (files.Info, error) {
+	within, cancel := context.WithTimeout(ctx, a.limits.Stat)
+	defer cancel()
+	info, err := a.cfg.IPFS.Stat(within, h)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		return info, refuse(http.StatusGatewayTimeout, "504: Timed out waiting for IPFS stat")
+	}
+	return info, err
 }
 
 // addIPFSJSON stores a JSON value in canonical form under its CIDv0 (ccn-api §8.3).

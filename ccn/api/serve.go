@@ -20,6 +20,7 @@ type Limits struct {
 	Silence     time.Duration // without progress of a body that is read, or an answer that is written: 30 s
 	Rate        int64         // bytes a second at which a body must come after that, in all: 8 KiB
 	Answer      time.Duration // until an answer from the database is there: 1 min
+	Stat        time.Duration // until IPFS knows what a file is: 30 s
 	Idle        time.Duration // between two requests of a connection: 2 min
 	Grace       time.Duration // for requests that are being answered when the node stops: 5 s
 	Connections int           // open at once, without WebSockets, which have limits of their own: 4,096
@@ -32,6 +33,7 @@ func (l Limits) withDefaults() Limits {
 		Silence:     cmp.Or(l.Silence, 30*time.Second),
 		Rate:        cmp.Or(l.Rate, 8<<10),
 		Answer:      cmp.Or(l.Answer, time.Minute),
+		Stat:        cmp.Or(l.Stat, 30*time.Second),
 		Idle:        cmp.Or(l.Idle, 2*time.Minute),
 		Grace:       cmp.Or(l.Grace, 5*time.Second),
 		Connections: cmp.Or(l.Connections, 4096),

@@ -75,7 +75,7 @@ func (a *API) addFile(w http.ResponseWriter, r *http.Request) error {
 	if p.content.FileHash != u.hash {
 		return refuse(http.StatusUnprocessableEntity, "422: File hash does not match (%s != %s)", u.hash, p.content.FileHash)
 	}
-	status, err := a.pay(r.Context(), p, &u, u.size)
+	status, err := a.pay(r.Context(), p, &u)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (a *API) rawFolder(w http.ResponseWriter, r *http.Request, hash message.Has
 	if a.cfg.IPFS == nil {
 		return refuse(http.StatusNotFound, "Not found")
 	}
-	if _, err := a.cfg.IPFS.Stat(r.Context(), hash); errors.Is(err, files.ErrNotFound) {
+	if _, err := a.stat(r.Context(), hash); errors.Is(err, files.ErrNotFound) {
 		return refuse(http.StatusNotFound, "Not found")
 	} else if err != nil {
 		return fmt.Errorf("look for folder %s: %w", hash, err)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
-	"math/big"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -15,7 +13,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
-	"github.com/aleph-im/aleph-go/ccn/ledger"
+	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature"
@@ -31,7 +29,6 @@ const (
 type form struct {
 	found    bool   // there is a part "file"
 	name     string // its filename
-	size     int64  // bytes that were read of it
 	metadata []byte // nil when there is none
 	held     *held  // metadata is in it
 }
@@ -92,15 +89,15 @@ func (a *API) readForm(w http.ResponseWriter, r *http.Request, boundary string, 
 		}
 		switch part.FormName() {
 		case "file":
-			counted := &counter{from: part}
-			err := take(counted)
-			if counted.err != nil {
-				return f, formFault(counted.err, limit)
+			read := &watched{from: part}
+			err := take(read)
+			if read.err != nil {
+				return f, formFault(read.err, limit)
 			}
 			if err != nil {
 				return f, uploadFault(err, limit)
 			}
-			f.found, f.name, f.size = true, part.FileName(), counted.n
+			f.found, f.name = true, part.FileName()
 		case "metadata":
 			f.release()
 			if f.held, err = a.memory.take(part, maxMetadata); err != nil {
@@ -148,16 +145,14 @@ func uploadFault(err error, limit int64) error {
 	return err
 }
 
-// counter counts what is read and remembers why the reading failed.
-type counter struct {
+// watched remembers why the reading of a part failed.
+type watched struct {
 	from io.Reader
-	n    int64
 	err  error // other than the end
 }
 
-func (c *counter) Read(p []byte) (int, error) {
+func (c *watched) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	c.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
 	}
@@ -244,22 +239,21 @@ func (a *API) keep(ctx context.Context, u *upload) error {
 	return a.cfg.Intake.FileArrived(ctx, u.hash)
 }
 
-// pay records an upload that a signed message pays for and takes the message in. bytes is the size that is paid for. It
-// returns the status of the answer (ccn-api §8.1, rows 8 to 10).
-func (a *API) pay(ctx context.Context, p *payment, u *upload, bytes int64) (int, error) {
-	affordable := false
-	err := a.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
-		affordable, err = a.affordable(r, p, bytes)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	if !affordable {
-		return 0, &fault{status: http.StatusPaymentRequired}
-	}
-	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		_, err := tx.PutFile(u.row())
+// errUnpaid refuses an upload that the owner's funds do not cover (ccn-api §8.1, row 8).
+var errUnpaid = &fault{status: http.StatusPaymentRequired}
+
+// pay records an upload that a signed message pays for and takes the message in. Whether the funds of its owner cover it is
+// judged as for any STORE message. It returns the status of the answer (ccn-api §8.1, rows 8 to 10).
+func (a *API) pay(ctx context.Context, p *payment, u *upload) (int, error) {
+	err := a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if _, err := tx.PutFile(u.row()); err != nil {
+			return err
+		}
+		it := &state.Item{Message: p.message, Content: p.content, ReceptionTime: message.TimeFrom(a.cfg.Now())}
+		covered, err := a.cfg.Covers(tx.Reader, it)
+		if err == nil && !covered {
+			err = errUnpaid // so that nothing is written
+		}
 		return err
 	})
 	if err != nil {
@@ -270,52 +264,4 @@ func (a *API) pay(ctx context.Context, p *payment, u *upload, bytes int64) (int,
 	}
 	_, status, err := a.submit(ctx, p.envelope, p.sync)
 	return status, err
-}
-
-// affordable tells whether the owner can pay for a file of a size beside all that is paid for already. Small files are
-// free to who holds.
-func (a *API) affordable(r *store.Reader, p *payment, size int64) (bool, error) {
-	paid := ledger.PaymentType(p.content)
-	if paid == message.PaymentHold && size <= a.cfg.Params.MaxUnauthenticated {
-		return true, nil
-	}
-	costs, err := a.costs(r, snapshot(size), p.message.ItemHash, p.content)
-	if err != nil {
-		return false, err
-	}
-	total, err := costs.Total()
-	if err != nil {
-		return false, err
-	}
-	cost, err := amount(ledger.Text(total))
-	if err != nil {
-		return false, fmt.Errorf("cost of %s: %w", p.message.ItemHash, err)
-	}
-	switch paid {
-	case message.PaymentHold:
-		_, held, locked, err := holdings(r, p.content.Address)
-		if err != nil {
-			return false, err
-		}
-		return held.Cmp(cost.Add(cost, locked)) >= 0, nil
-	case message.PaymentCredit:
-		credits, err := r.Credits(p.content.Address, message.TimeFrom(a.cfg.Now()))
-		if err != nil {
-			return false, err
-		}
-		running, err := r.AccountCosts(p.content.Address, message.PaymentCredit)
-		if err != nil {
-			return false, err
-		}
-		for _, row := range running {
-			v, err := amount(row.Credit)
-			if err != nil {
-				return false, fmt.Errorf("cost of %s: %w", row.Hash, err)
-			}
-			cost.Add(cost, v)
-		}
-		need := cost.Mul(cost, new(big.Rat).SetInt64(a.cfg.Params.MinCreditRuntime))
-		return new(big.Rat).SetInt64(credits).Cmp(need) >= 0, nil
-	}
-	return true, nil
 }

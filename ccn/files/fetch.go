@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -35,9 +36,37 @@ type FetcherConfig struct {
 type Fetcher struct {
 	cfg FetcherConfig
 
+	peers, ipfs fetchCount
+
 	mu     sync.Mutex
 	flying map[message.Hash]*flight // guarded by mu
 }
+
+// FetchCounts tells what was fetched in each way.
+type FetchCounts struct{ Peers, IPFS FetchCount }
+
+// FetchCount counts fetches. A file that no peer has and IPFS then has counts in both.
+type FetchCount struct {
+	Tried, Failed int64
+	Time          time.Duration // that all of them took together
+}
+
+type fetchCount struct{ tried, failed, nanoseconds atomic.Int64 }
+
+func (c *fetchCount) add(began time.Time, err error) {
+	c.tried.Add(1)
+	if err != nil {
+		c.failed.Add(1)
+	}
+	c.nanoseconds.Add(int64(time.Since(began)))
+}
+
+func (c *fetchCount) load() FetchCount {
+	return FetchCount{c.tried.Load(), c.failed.Load(), time.Duration(c.nanoseconds.Load())}
+}
+
+// Counts returns what was fetched since the start.
+func (f *Fetcher) Counts() FetchCounts { return FetchCounts{f.peers.load(), f.ipfs.load()} }
 
 // flight is one file on its way, shared by all who asked for it.
 type flight struct {
@@ -106,13 +135,17 @@ func (f *Fetcher) Fetch(ctx context.Context, h message.Hash, limit int64) (int64
 
 // bring asks the peers and then IPFS.
 func (f *Fetcher) bring(ctx context.Context, h message.Hash, limit int64) (int64, error) {
+	began := time.Now()
 	size, err := f.race(ctx, h, limit)
+	f.peers.add(began, err)
 	if err == nil || ctx.Err() != nil || h.Kind() != message.ItemIPFS || f.cfg.IPFS == nil {
 		return size, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
+	began = time.Now()
 	info, err2 := f.cfg.IPFS(ctx, h, limit)
+	f.ipfs.add(began, err2)
 	if err2 != nil {
 		return 0, fmt.Errorf("%w; from IPFS: %w", err, err2)
 	}

@@ -35,10 +35,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 	if current != nil && current.Owner != c.Address && !it.Accepted {
 		return nil, waitingFor(onlyOwnerStores(current.Owner, tag.Tag), message.WaitTag(tag.Tag))
 	}
-	small := file.Size <= s.params.MaxUnauthenticated
-	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
-	beforeCredits := it.Message.Time < message.TimeFromSeconds(float64(s.params.CutOffs.CreditOnly))
-	charge, err := s.charge(r, it, small && held, small && (held || beforeCredits))
+	charge, err := s.chargeFile(r, it, c, file.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +63,14 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 		return w.tx.PutTag(tag)
 	}
 	return ch, nil
+}
+
+// chargeFile is charge for a file of a size in bytes. Small ones cost who holds nothing.
+func (s *State) chargeFile(r *store.Reader, it *Item, c *message.Store, size int64) (*charge, error) {
+	small := size <= s.params.MaxUnauthenticated
+	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
+	beforeCredits := it.Message.Time < message.TimeFromSeconds(float64(s.params.CutOffs.CreditOnly))
+	return s.charge(r, it, small && held, small && (held || beforeCredits))
 }
 
 func onlyOwnerStores(owner, tag string) *message.Error {
