@@ -34,7 +34,8 @@ import (
 type Config struct {
 	Params *params.Network
 
-	// DataDir holds everything that the node keeps: the database, files/, ipfs/ and the key of its peer-to-peer identity.
+	// DataDir holds everything that the node keeps unless it is elsewhere: the database, files/, ipfs/ and the key of its
+	// peer-to-peer identity.
 	DataDir string
 
 	// Store names the database as store.Open takes it. Empty: a SQLite database in DataDir.
@@ -43,7 +44,10 @@ type Config struct {
 	// Role is this process's share of the work on a database that several share: RoleAll if empty.
 	Role Role
 
-	// Files says where files named by their sha256 are: "disk", the default, in DataDir, or a bucket as
+	// FilesDir holds files/ and ipfs/ instead of DataDir. Processes that share a database and the work on it must share it too.
+	FilesDir string
+
+	// Files says where files named by their sha256 are: "disk", the default, in FilesDir, or a bucket as
 	// s3://bucket/prefix?endpoint=https://host.
 	Files string
 
@@ -69,6 +73,9 @@ type Config struct {
 
 	// EthereumRPC is the URL of an Ethereum node, from which the authority reads token balances.
 	EthereumRPC string
+
+	// MaxSockets is how many WebSockets of messages are open at once at most, 10,000 if 0; a tenth as many of the metrics.
+	MaxSockets int
 
 	// Drain is how long requests are still taken after ctx of Run ended, while /ready answers that the node stops: as long
 	// as it takes whoever sends requests to see it.
@@ -146,8 +153,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.store, err = store.Open(ctx, cfg.Store); err != nil {
 		return nil, err
 	}
-	if cfg.Role != RoleAll && !n.store.Shared() {
-		return nil, fmt.Errorf("core node: the role %s is a share of the work on a PostgreSQL database: name it with --store, or leave --role out", cfg.Role)
+	if err := n.checkShares(); err != nil {
+		return nil, err
 	}
 	if err := n.openFiles(ctx); err != nil {
 		return nil, err
@@ -175,6 +182,21 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	return n, n.wire(decides)
+}
+
+// checkShares refuses what would keep processes from working together.
+func (n *Node) checkShares() error {
+	switch {
+	case n.store.Shared():
+		if n.cfg.Role != RoleAll && n.cfg.FilesDir == "" {
+			return fmt.Errorf("core node: the role %s needs the files of the other processes on the database: name their folder with --files-dir", n.cfg.Role)
+		}
+	case n.cfg.Role != RoleAll:
+		return fmt.Errorf("core node: the role %s is a share of the work on a PostgreSQL database: name it with --store, or leave --role out", n.cfg.Role)
+	case n.cfg.FilesDir != "":
+		return errors.New("core node: only processes on one PostgreSQL database share files: leave --files-dir out, or name the database with --store")
+	}
+	return nil
 }
 
 // listen takes the API's port first, as it is what two nodes on one machine most often both want.

@@ -23,10 +23,10 @@ import (
 )
 
 // run runs a node of its own data folder until the test ends and returns the URL of its API.
-func run(t *testing.T, database string, role Role) string {
+func run(t *testing.T, database, files string, role Role) string {
 	t.Helper()
 	n, err := New(t.Context(), Config{
-		Params: params.Devnet(), DataDir: t.TempDir(), Store: database, Role: role, HTTPListen: "127.0.0.1:0",
+		Params: params.Devnet(), DataDir: t.TempDir(), FilesDir: files, Store: database, Role: role, HTTPListen: "127.0.0.1:0",
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -76,9 +76,9 @@ func publish(t *testing.T, to string, m *message.Message, sync bool) (status int
 }
 
 func TestTwoAPIsAndAWorkerAnswerAsOneNode(t *testing.T) {
-	database := postgrestest.DSN(t)
-	worker := run(t, database, RoleWorker)
-	apis := []string{run(t, database, RoleAPI), run(t, database, RoleAPI)}
+	database, files := postgrestest.DSN(t), t.TempDir()
+	worker := run(t, database, files, RoleWorker)
+	apis := []string{run(t, database, files, RoleAPI), run(t, database, files, RoleAPI)}
 	account, err := ethereum.Generate()
 	if err != nil {
 		t.Fatal(err)
@@ -150,13 +150,20 @@ func TestTwoAPIsAndAWorkerAnswerAsOneNode(t *testing.T) {
 	}
 }
 
-func TestSharesOfTheWorkNeedASharedDatabase(t *testing.T) {
-	for _, role := range []Role{RoleAPI, RoleWorker, "boss"} {
-		_, err := New(t.Context(), Config{
-			Params: params.Devnet(), DataDir: t.TempDir(), Role: role, HTTPListen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
-		})
-		if err == nil || !strings.Contains(err.Error(), string(role)) {
-			t.Errorf("%s: %v", role, err)
+func TestSharesOfTheWorkNeedWhatIsShared(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		says string
+	}{
+		{Config{Role: RoleAPI}, "the role api is a share"},
+		{Config{Role: RoleWorker}, "the role worker is a share"},
+		{Config{Role: "boss"}, `no role "boss"`},
+		{Config{FilesDir: t.TempDir()}, "leave --files-dir out"},
+		{Config{Role: RoleAPI, Store: postgrestest.DSN(t)}, "--files-dir"},
+	} {
+		c.cfg.Params, c.cfg.DataDir, c.cfg.HTTPListen, c.cfg.Logger = params.Devnet(), t.TempDir(), "127.0.0.1:0", slog.New(slog.DiscardHandler)
+		if _, err := New(t.Context(), c.cfg); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("want %q, got %v", c.says, err)
 		}
 	}
 }

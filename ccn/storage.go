@@ -1,6 +1,7 @@
 package ccn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/files/s3"
 )
 
-// openFiles opens the store of files and, in the data folder, IPFS, and makes one store of both.
+// openFiles opens the store of files and IPFS, and makes one store of both.
 func (n *Node) openFiles(ctx context.Context) error {
 	stored, err := n.openStore(ctx)
 	if err != nil {
@@ -20,7 +21,7 @@ func (n *Node) openFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(n.cfg.DataDir, "ipfs"), Blocks: blocks})
+	n.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(n.filesDir(), "ipfs"), Blocks: blocks})
 	if err != nil {
 		return err
 	}
@@ -44,8 +45,10 @@ func (n *Node) openStore(ctx context.Context) (files.Store, error) {
 	return s3.Open(ctx, where)
 }
 
+func (n *Node) filesDir() string { return cmp.Or(n.cfg.FilesDir, n.cfg.DataDir) }
+
 func (n *Node) openDisk(name string) (*files.Disk, error) {
-	disk, err := files.OpenDisk(filepath.Join(n.cfg.DataDir, name))
+	disk, err := files.OpenDisk(filepath.Join(n.filesDir(), name))
 	if err != nil {
 		return nil, err
 	}

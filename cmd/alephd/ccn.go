@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn"
 	"github.com/aleph-im/aleph-go/ccn/backup"
@@ -17,24 +18,27 @@ import (
 )
 
 type ccnOptions struct {
-	DataDir      string   `name:"data-dir" doc:"folder of everything the node keeps"`
-	Network      string   `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
-	Store        string   `name:"store" doc:"database: sqlite:<path>, or postgres://user@host/database, with the password in PGPASSWORD; in the data folder when empty"`
-	Role         string   `name:"role" doc:"share of the work on a PostgreSQL database: all, api or worker"`
-	Files        string   `name:"files" doc:"where files are: disk, in the data folder, or s3://bucket/prefix?endpoint=https://host with keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"`
-	HTTPListen   string   `name:"http-listen" doc:"host:port of the API"`
-	P2PListen    []string `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
-	Peers        []string `name:"peers" doc:"multiaddresses of core nodes to stay connected to; those of the network when empty"`
-	HTTPPeers    []string `name:"http-peers" doc:"base URLs of core nodes to fetch missing files from"`
-	PublicURL    string   `name:"public-url" doc:"base URL of the API as others reach it, announced to them"`
-	PublicP2P    []string `name:"public-p2p" doc:"multiaddresses as others reach them, announced to them"`
-	KeyFile      string   `name:"key-file" doc:"Ethereum private key of the operator, in hex; the file's mode must be 0600"`
-	AuthorityKey string   `name:"authority-key-file" doc:"Ethereum private key of the account that the network trusts; on one node of a private network"`
-	EthereumRPC  string   `name:"ethereum-rpc" doc:"URL of an Ethereum node, to read token balances; needs authority-key-file"`
-	Token        string   `name:"token" doc:"address of the ALEPH token, when it is not the network's"`
-	LogLevel     string   `name:"log-level" doc:"debug, info, warn or error"`
-	LogFormat    string   `name:"log-format" doc:"text or json"`
-	PprofListen  string   `name:"pprof-listen" doc:"host:port to serve profiles on; keep it private"`
+	DataDir      string        `name:"data-dir" doc:"folder of everything the node keeps"`
+	Network      string        `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
+	Store        string        `name:"store" doc:"database: sqlite:<path>, or postgres://user@host/database, with the password in PGPASSWORD; in the data folder when empty"`
+	Role         string        `name:"role" doc:"share of the work on a PostgreSQL database: all, api or worker"`
+	Files        string        `name:"files" doc:"where files are: disk, in the folder of files, or s3://bucket/prefix?endpoint=https://host with keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"`
+	FilesDir     string        `name:"files-dir" doc:"folder of files/ and ipfs/ that the processes on one PostgreSQL database share; the data folder when empty"`
+	HTTPListen   string        `name:"http-listen" doc:"host:port of the API"`
+	P2PListen    []string      `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
+	Peers        []string      `name:"peers" doc:"multiaddresses of core nodes to stay connected to; those of the network when empty"`
+	HTTPPeers    []string      `name:"http-peers" doc:"base URLs of core nodes to fetch missing files from"`
+	PublicURL    string        `name:"public-url" doc:"base URL of the API as others reach it, announced to them"`
+	PublicP2P    []string      `name:"public-p2p" doc:"multiaddresses as others reach them, announced to them"`
+	KeyFile      string        `name:"key-file" doc:"Ethereum private key of the operator, in hex; the file's mode must be 0600"`
+	AuthorityKey string        `name:"authority-key-file" doc:"Ethereum private key of the account that the network trusts; on one node of a private network"`
+	EthereumRPC  string        `name:"ethereum-rpc" doc:"URL of an Ethereum node, to read token balances; needs authority-key-file"`
+	Token        string        `name:"token" doc:"address of the ALEPH token, when it is not the network's"`
+	MaxSockets   int           `name:"max-sockets" doc:"WebSockets of messages that are open at once at most; a tenth as many of the metrics"`
+	Drain        time.Duration `name:"drain" doc:"how long requests are still taken after the signal to stop, while /ready answers 503"`
+	LogLevel     string        `name:"log-level" doc:"debug, info, warn or error"`
+	LogFormat    string        `name:"log-format" doc:"text or json"`
+	PprofListen  string        `name:"pprof-listen" doc:"host:port to serve profiles on; keep it private"`
 }
 
 func defaultCCN() *ccnOptions {
@@ -45,6 +49,7 @@ func defaultCCN() *ccnOptions {
 		Network:    "mainnet",
 		HTTPListen: "0.0.0.0:4024",
 		P2PListen:  []string{"/ip4/0.0.0.0/tcp/4025"},
+		MaxSockets: 10_000,
 		LogLevel:   "info",
 		LogFormat:  "text",
 	}
@@ -68,8 +73,8 @@ func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	cfg := ccn.Config{
-		DataDir: o.DataDir, Store: o.Store, Role: ccn.Role(o.Role), Files: o.Files, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
-		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Version: version(), Logger: log,
+		DataDir: o.DataDir, Store: o.Store, Role: ccn.Role(o.Role), Files: o.Files, FilesDir: o.FilesDir, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
+		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Drain: o.Drain, MaxSockets: o.MaxSockets, Version: version(), Logger: log,
 	}
 	if cfg.Params, err = params.Load(o.Network); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ func (o *ccnOptions) database() string {
 	}
 	return "sqlite:" + filepath.Join(o.DataDir, "aleph.db")
 }
+
+func (o *ccnOptions) filesDir() string { return cmp.Or(o.FilesDir, o.DataDir) }
 
 // data is the files of a node as the commands besides the node itself open them.
 type data struct {
@@ -40,18 +43,18 @@ func (o *ccnOptions) openData(ctx context.Context) (_ *data, err error) {
 	}()
 	var stored files.Store
 	if o.Files == "" || o.Files == "disk" {
-		stored, err = d.disk(filepath.Join(o.DataDir, "files"))
+		stored, err = d.disk(filepath.Join(o.filesDir(), "files"))
 	} else {
 		stored, err = openBucket(ctx, o.Files)
 	}
 	if err != nil {
 		return nil, err
 	}
-	blocks, err := d.disk(filepath.Join(o.DataDir, "ipfs", "blocks"))
+	blocks, err := d.disk(filepath.Join(o.filesDir(), "ipfs", "blocks"))
 	if err != nil {
 		return nil, err
 	}
-	if d.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(o.DataDir, "ipfs"), Blocks: blocks}); err != nil {
+	if d.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(o.filesDir(), "ipfs"), Blocks: blocks}); err != nil {
 		return nil, err
 	}
 	d.Store = files.Combine(stored, d.ipfs)
