@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,12 +154,23 @@ func (s *Set) parse(flags *flag.FlagSet, args []string) error {
 	}
 }
 
-// Print writes what is in force and where each value comes from.
+// Passwords that values can hold: in a URL before its host, with whatever characters, and as a parameter.
+var (
+	passwordInURL       = regexp.MustCompile(`(://[^:/?@\s,]*:)[^\s,]*@`)
+	passwordAsParameter = regexp.MustCompile(`(?i)((?:password|passwd|secret)=)[^&\s,]*`)
+)
+
+// redacted returns a value as it may be shown.
+func redacted(value string) string {
+	return passwordAsParameter.ReplaceAllString(passwordInURL.ReplaceAllString(value, "${1}***@"), "${1}***")
+}
+
+// Print writes what is in force and where each value comes from. Passwords are not shown.
 func (s *Set) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "OPTION\tVALUE\tFROM")
 	for _, o := range s.options {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", o.name, o, o.source)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", o.name, redacted(o.String()), o.source)
 	}
 	return t.Flush()
 }

@@ -113,3 +113,32 @@ func TestHelpListsEveryOption(t *testing.T) {
 		}
 	}
 }
+
+func TestPasswordsAreNotPrinted(t *testing.T) {
+	for value, want := range map[string]string{
+		"postgres://user:s3cr3t@host/db?sslmode=disable":  "postgres://user:***@host/db?sslmode=disable",
+		"postgres://user:s3@cr3t/x@host/db":               "postgres://user:***@host/db",
+		"postgres://:s3cr3t@host/db":                      "postgres://:***@host/db",
+		"postgres://user@host/db?password=s3cr3t&x=1":     "postgres://user@host/db?password=***&x=1",
+		"host=h user=u password=s3cr3t dbname=d":          "host=h user=u password=*** dbname=d",
+		"https://key:s3cr3t@rpc.example/v1":               "https://key:***@rpc.example/v1",
+		"http://a.example:1,http://u:s3cr3t@b.example:2":  "http://a.example:1,http://u:***@b.example:2",
+		"sqlite:/var/lib/aleph.db":                        "sqlite:/var/lib/aleph.db",
+		"/ip4/0.0.0.0/tcp/4025":                           "/ip4/0.0.0.0/tcp/4025",
+		"s3://bucket/prefix?endpoint=https://host:9000/x": "s3://bucket/prefix?endpoint=https://host:9000/x",
+	} {
+		o := struct {
+			Store string `name:"store" doc:"database"`
+		}{value}
+		var out strings.Builder
+		if err := New("x", "X", &o).Print(&out); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Fields(strings.Split(out.String(), "\n")[1]); strings.Join(got[1:len(got)-1], " ") != want {
+			t.Errorf("%s is printed as %q", value, got)
+		}
+		if o.Store != value {
+			t.Errorf("%s became %s", value, o.Store)
+		}
+	}
+}
