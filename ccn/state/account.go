@@ -200,11 +200,11 @@ func (w *work) end(h message.Hash, by *store.Forgetting) error {
 		return err
 	}
 	at := place{by.ContentTime, by.By}
-	if claim.Ended != nil && (claim.Status == store.ClaimRemoved || !at.before(place{*claim.Ended, claim.EndedBy})) {
+	if claim.Ended != nil && !at.before(place{*claim.Ended, claim.EndedBy}) {
 		return nil
 	}
 	used := claim.Need
-	if claim.Ended != nil {
+	if claim.Ended != nil || claim.Status == store.ClaimRemoved {
 		used = "0"
 	}
 	claim.Status, claim.Ended, claim.EndedBy = store.ClaimForgotten, &by.ContentTime, by.By
@@ -308,6 +308,9 @@ func nextExpiry(r *store.Reader, owner string, t message.Time) (*message.Time, e
 
 // turn moves a claim to the status that the account gives it. It reports whether that is another one.
 func (w *work) turn(c *store.ClaimRow, v ledger.Verdict) (bool, error) {
+	if c.Status == store.ClaimRemoved {
+		return w.review(c, v)
+	}
 	if v.Status == c.Status {
 		return false, nil
 	}
@@ -331,6 +334,26 @@ func (w *work) turn(c *store.ClaimRow, v ledger.Verdict) (bool, error) {
 	}
 	c.Status = v.Status
 	return true, w.tx.PutClaim(c)
+}
+
+// review looks again at what was removed. It was removed at another time, or not at all, when something of the account
+// arrives late: then it comes back, as if it had never been there.
+func (w *work) review(c *store.ClaimRow, v ledger.Verdict) (bool, error) {
+	row, err := w.tx.Removed(c.Hash)
+	if err != nil || row == nil || v.Status == store.ClaimRemoved && v.Since == row.RemovedAt {
+		return false, err
+	}
+	if v.Status != store.ClaimRemoved {
+		if err := w.tx.DeleteClaim(c.Hash); err != nil {
+			return false, err
+		}
+		return true, w.tx.ReviveRemoved(row, message.TimeFrom(w.state.now()))
+	}
+	if err := w.tx.DeleteRemoved(c.Hash); err != nil {
+		return false, err
+	}
+	row.RemovedAt = v.Since
+	return false, w.tx.InsertRemoved(row)
 }
 
 // startRemoving starts the grace period of a message at since.
@@ -371,14 +394,19 @@ func (w *work) repin(h message.Hash, from, to string, until *message.Time) error
 
 // remove replaces a message whose grace period ended by what must remain of it.
 func (w *work) remove(m *store.MessageRow, c *store.ClaimRow, at message.Time) error {
+	envelope, err := m.Message.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("encode message %s: %w", m.Message.ItemHash, err)
+	}
 	row := &store.RemovedRow{
-		Message: m.Message, Owner: m.Owner, PaymentType: string(cmp.Or(c.PaymentType, message.PaymentHold)), RemovedAt: at,
+		Message: m.Message, Envelope: envelope, Owner: m.Owner, PaymentType: string(cmp.Or(c.PaymentType, message.PaymentHold)), RemovedAt: at,
 		ReceptionTime: m.ReceptionTime, ContentTime: m.ContentTime,
 	}
-	var err error
-	if row.Size, row.ContentRef, err = w.stored(m); err != nil {
+	remains, err := w.remains(m)
+	if err != nil {
 		return err
 	}
+	row.Size, row.ContentRef, row.AllowAmend = remains.Size, remains.ContentRef, remains.AllowAmend
 	if err := w.tx.InsertRemoved(row); err != nil {
 		return err
 	}
@@ -389,8 +417,7 @@ func (w *work) remove(m *store.MessageRow, c *store.ClaimRow, at message.Time) e
 	if err := w.erase(m); err != nil {
 		return err
 	}
-	ended := at.Seconds()
-	c.Status, c.Ended = store.ClaimRemoved, &ended
+	c.Status = store.ClaimRemoved
 	if err := w.tx.PutClaim(c); err != nil {
 		return err
 	}

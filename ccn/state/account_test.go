@@ -76,3 +76,27 @@ func TestResourceLeavesWithItsFundsAndReturnsWithThem(t *testing.T) {
 		t.Fatalf("after the grace period, it is %s", got)
 	}
 }
+
+// A statement of funds that comes late brings back what was removed for want of them.
+func TestRemovalIsUndoneByFundsThatWereThere(t *testing.T) {
+	grace := float64(params.Devnet().RemovalGracePeriod)
+	began := message.TimeFrom(now).Seconds()
+	w := newWorld(t, params.Devnet())
+	w.have(10, "root")
+	vm := item("vm", instance(alice, began+3, "root", message.PaymentHold))
+	w.must(item("root", file("0xvendor", began+1, "root", "")), balance("rich", began+2, 1_000_000), vm, balance("poor", began+20, 0))
+	w.settle(began + 21 + grace)
+	if got := w.status("vm"); got != message.StatusRemoved {
+		t.Fatalf("after the grace period, it is %s", got)
+	}
+	w.must(balance("rich again", began+30, 1_000_000))
+	w.settle(began + 22 + grace)
+	if got := w.status("vm"); got != message.StatusPending {
+		t.Fatalf("with funds in time, it is %s", got)
+	}
+	w.must(vm)
+	w.settle(began + 22 + grace)
+	if got := w.status("vm"); got != message.StatusProcessed {
+		t.Fatalf("taken in again, it is %s", got)
+	}
+}

@@ -258,7 +258,7 @@ func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
 	if removed != nil {
 		row = &store.ForgottenRow{
 			Message: removed.Message, Owner: removed.Owner, PaymentType: removed.PaymentType, Size: removed.Size,
-			ReceptionTime: removed.ReceptionTime, ContentTime: removed.ContentTime, ContentRef: removed.ContentRef,
+			ReceptionTime: removed.ReceptionTime, ContentTime: removed.ContentTime, ContentRef: removed.ContentRef, AllowAmend: removed.AllowAmend,
 		}
 		err = w.tx.DeleteRemoved(h)
 	} else {
@@ -350,7 +350,7 @@ func (w *work) remains(m *store.MessageRow) (*store.ForgottenRow, error) {
 	case *message.Store:
 		payment = c.Payment
 	case *message.Program:
-		payment = c.Payment
+		payment, row.AllowAmend, row.ContentRef = c.Payment, c.AllowAmend, c.Replaces
 	case *message.Instance:
 		payment = c.Payment
 	case *message.VProgram:

@@ -480,6 +480,24 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+func TestForgottenGrantHoldsUntilThen(t *testing.T) {
+	w := newWorld(t, params.Devnet())
+	grant := func(name string, at float64, to string, edit ...func(*message.Message)) *Item {
+		return item(name, aggregate(alice, at, securityKey, `{"authorizations":[{"address":"`+to+`"}]}`), edit...)
+	}
+	early := item("early", post(alice, 3, `{}`), sender(bob))
+	w.must(grant("g", 2, bob), item("f", forget(alice, 5, "g")), early)
+	w.refuses(message.ErrPermissionDenied, item("late", post(alice, 6, `{}`), sender(bob)))
+	w.must(item("earlier", forget(alice, 2.5, "g")))
+	if got := w.status("early"); got != message.StatusRejected {
+		t.Errorf("made after a FORGET of its grant that came late, it is %s", got)
+	}
+	w.must(grant("g2", 7, bob), grant("g3", 8, "0xEve", sender(bob)), item("eve", post(alice, 9, `{}`), sender("0xEve")), item("f3", forget(alice, 10, "g3")))
+	if got := w.status("eve"); got != message.StatusRejected {
+		t.Errorf("made under what a delegate granted and the owner forgot, it is %s", got)
+	}
+}
+
 func TestBalancePosts(t *testing.T) {
 	p := params.Devnet()
 	publish := func(name string, t float64, owner, content string) *Item {
@@ -591,6 +609,11 @@ func TestReplacingAProgram(t *testing.T) {
 	w.refuses(message.ErrPermissionDenied, item("u", program(bob, 3, "code", "p")))
 	w.must(item("u", program(alice, 3, "code", "p")))
 	w.refuses(message.ErrVMUpdateUpdate, item("v", program(alice, 4, "code", "u")))
+	w.must(item("f", forget(alice, 5, "p", "fixed", "u")))
+	w.must(item("w", program(alice, 6, "code", "p")))
+	w.refuses(message.ErrVMAmendNotAllowed, item("x", program(alice, 6, "code", "fixed")))
+	w.refuses(message.ErrVMUpdateUpdate, item("x", program(alice, 6, "code", "u")))
+	w.refuses(message.ErrVMRefNotFound, item("x", program(alice, 6, "code", "code")))
 }
 
 func TestPaymentCutOffs(t *testing.T) {

@@ -151,17 +151,18 @@ func checkSizes(r sizesAt, disks []child) error {
 	return nil
 }
 
-// checkReplaces decides by the original, which every node has, and not by the newest version it happens to know.
+// checkReplaces decides by the original, which every node has, and not by the newest version it happens to know. One that
+// was forgotten or removed can still be replaced.
 func checkReplaces(r *store.Reader, e *message.Executable) error {
 	if e.Replaces == nil || *e.Replaces == "" {
 		return nil
 	}
 	h := message.Hash(*e.Replaces)
-	original, err := r.VM(h)
+	original, err := originalProgram(r, h)
 	switch {
 	case err != nil:
 		return err
-	case original == nil || original.Type != vmProgram:
+	case original == nil:
 		return &message.Error{Code: message.ErrVMRefNotFound, Errors: []any{string(h)}, WaitsFor: []message.WaitKey{message.WaitMessage(h)}}
 	case original.Owner != e.Address:
 		return waitingFor(message.Errorf(message.ErrPermissionDenied, "only %s can replace program %s", original.Owner, h), message.WaitGone(h))
@@ -171,6 +172,32 @@ func checkReplaces(r *store.Reader, e *message.Executable) error {
 		return waitingFor(&message.Error{Code: message.ErrVMAmendNotAllowed}, message.WaitGone(h))
 	}
 	return nil
+}
+
+// originalProgram returns a program that is applied, or was; nil when there is none.
+func originalProgram(r *store.Reader, h message.Hash) (*store.VMRow, error) {
+	vm, err := r.VM(h)
+	if err != nil || vm != nil {
+		if vm != nil && vm.Type != vmProgram {
+			vm = nil
+		}
+		return vm, err
+	}
+	forgotten, err := r.Forgotten(h)
+	if err != nil {
+		return nil, err
+	}
+	if forgotten != nil {
+		if forgotten.Message.Type != message.TypeProgram {
+			return nil, nil
+		}
+		return &store.VMRow{Owner: forgotten.Owner, Replaces: forgotten.ContentRef, AllowAmend: forgotten.AllowAmend}, nil
+	}
+	removed, err := r.Removed(h)
+	if err != nil || removed == nil || removed.Message.Type != message.TypeProgram {
+		return nil, err
+	}
+	return &store.VMRow{Owner: removed.Owner, Replaces: removed.ContentRef, AllowAmend: removed.AllowAmend}, nil
 }
 
 // vprogram decides on a V-PROGRAM (spec/ccn-core.md §3.5): its files are pinned by hash and need not be there.

@@ -26,7 +26,7 @@ type ClaimRow struct {
 	Exempt      bool   // kept when funds are short
 	Time        message.Time
 	Status      string
-	Ended       *float64 // content time of the FORGET that ended it, or when it was removed
+	Ended       *float64 // content time of the FORGET that ended it
 	EndedBy     message.Hash
 	Height      *int64 // at which it was first anchored on Ethereum; nil when it was not
 }
@@ -52,8 +52,9 @@ type BalanceStatement struct {
 }
 
 const claimColumns = `SELECT c.item_hash, c.owner, c.payment_type, c.content_time, c.need, c.must_pay, c.exempt, c.time, c.status, c.ended,
-	COALESCE(c.ended_by, ''), (SELECT MIN(f.height) FROM confirmations f JOIN messages m ON m.item_hash = f.item_hash
-		AND COALESCE(m.signature, '') = f.signature WHERE f.item_hash = c.item_hash AND f.chain = 'ETH') FROM claims c `
+	COALESCE(c.ended_by, ''), (SELECT MIN(f.height) FROM confirmations f WHERE f.item_hash = c.item_hash AND f.chain = 'ETH' AND (
+		EXISTS (SELECT 1 FROM messages m WHERE m.item_hash = f.item_hash AND COALESCE(m.signature, '') = f.signature) OR
+		EXISTS (SELECT 1 FROM removed_messages m WHERE m.item_hash = f.item_hash AND COALESCE(m.signature, '') = f.signature))) FROM claims c `
 
 func scanClaim(rows *sql.Rows, c *ClaimRow) error {
 	var mustPay, exempt int64

@@ -21,7 +21,8 @@ type ForgottenRow struct {
 	ContentTime   float64
 	ContentType   *string // content.type
 	ContentKey    *string // content.key
-	ContentRef    *string // content.ref
+	ContentRef    *string // content.ref; of a PROGRAM content.replaces
+	AllowAmend    bool    // content.allow_amend
 	Grants        []byte  // JSON: content.content.authorizations, when an owner granted rights with it; not read back
 }
 
@@ -44,14 +45,16 @@ func (r *Reader) Forgotten(h message.Hash) (*ForgottenRow, error) {
 	var signature, owner, payment *string
 	var at *int64
 	var by []byte
+	var allowAmend int64
 	ok, err := found(r.row(`SELECT type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, forgotten_by,
-		forgotten_at, reception_time, content_time, content_type, content_key, content_ref FROM forgotten_messages WHERE item_hash = ?`, string(h)),
+		forgotten_at, reception_time, content_time, content_type, content_key, content_ref, allow_amend FROM forgotten_messages WHERE item_hash = ?`, string(h)),
 		&f.Message.Type, &f.Message.Chain, &f.Message.Sender, &signature, &f.Message.ItemType, &f.Message.Time, &f.Message.Channel,
-		&owner, &payment, &f.Size, &by, &at, &f.ReceptionTime, &f.ContentTime, &f.ContentType, &f.ContentKey, &f.ContentRef)
+		&owner, &payment, &f.Size, &by, &at, &f.ReceptionTime, &f.ContentTime, &f.ContentType, &f.ContentKey, &f.ContentRef, &allowAmend)
 	if err != nil || !ok {
 		return nil, wrap(err, "read forgotten message %s", h)
 	}
 	f.Message.ItemHash, f.Message.Signature, f.Owner, f.PaymentType = h, value(signature), value(owner), value(payment)
+	f.AllowAmend = allowAmend != 0
 	if at != nil {
 		f.ForgottenAt = message.Time(*at)
 	}
@@ -66,11 +69,11 @@ func (tx *Tx) InsertForgotten(f *ForgottenRow) error {
 	}
 	m := &f.Message
 	return wrap(tx.exec(`INSERT INTO forgotten_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner,
-		payment_type, size, forgotten_by, forgotten_at, reception_time, content_time, content_type, content_key, content_ref, grants)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		payment_type, size, forgotten_by, forgotten_at, reception_time, content_time, content_type, content_key, content_ref, grants, allow_amend)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		string(m.ItemHash), string(m.Type), string(m.Chain), m.Sender, optional(m.Signature), string(m.ItemType), int64(m.Time), m.Channel,
 		f.Owner, f.PaymentType, f.Size, string(by), int64(f.ForgottenAt), int64(f.ReceptionTime), f.ContentTime, f.ContentType, f.ContentKey,
-		f.ContentRef, optional(string(f.Grants))), "store forgotten message %s", m.ItemHash)
+		f.ContentRef, optional(string(f.Grants)), integer(f.AllowAmend)), "store forgotten message %s", m.ItemHash)
 }
 
 // InsertForgetting notes that a FORGET took target; the same one twice is one.
@@ -162,7 +165,9 @@ type RemovedRow struct {
 	RemovedAt     message.Time
 	ReceptionTime message.Time
 	ContentTime   float64
-	ContentRef    *string // content.ref
+	ContentRef    *string // content.ref; of a PROGRAM content.replaces
+	AllowAmend    bool    // content.allow_amend
+	Envelope      []byte  // JSON
 }
 
 // Removed returns what remains of a removed message, nil when it was not removed.
@@ -170,14 +175,16 @@ func (r *Reader) Removed(h message.Hash) (*RemovedRow, error) {
 	row := &RemovedRow{}
 	var signature, owner, payment *string
 	var at *int64
+	var allowAmend int64
 	ok, err := found(r.row(`SELECT type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, removed_at,
-		reception_time, content_time, content_ref FROM removed_messages WHERE item_hash = ?`, string(h)),
+		reception_time, content_time, content_ref, allow_amend, message FROM removed_messages WHERE item_hash = ?`, string(h)),
 		&row.Message.Type, &row.Message.Chain, &row.Message.Sender, &signature, &row.Message.ItemType, &row.Message.Time, &row.Message.Channel,
-		&owner, &payment, &row.Size, &at, &row.ReceptionTime, &row.ContentTime, &row.ContentRef)
+		&owner, &payment, &row.Size, &at, &row.ReceptionTime, &row.ContentTime, &row.ContentRef, &allowAmend, &row.Envelope)
 	if err != nil || !ok {
 		return nil, wrap(err, "read removed message %s", h)
 	}
 	row.Message.ItemHash, row.Message.Signature, row.Owner, row.PaymentType = h, value(signature), value(owner), value(payment)
+	row.AllowAmend = allowAmend != 0
 	if at != nil {
 		row.RemovedAt = message.Time(*at)
 	}
@@ -188,13 +195,27 @@ func (r *Reader) Removed(h message.Hash) (*RemovedRow, error) {
 func (tx *Tx) InsertRemoved(row *RemovedRow) error {
 	m := &row.Message
 	return wrap(tx.exec(`INSERT INTO removed_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner, payment_type,
-		size, removed_at, reception_time, content_time, content_ref) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		size, removed_at, reception_time, content_time, content_ref, allow_amend, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		string(m.ItemHash), string(m.Type), string(m.Chain), m.Sender, optional(m.Signature), string(m.ItemType), int64(m.Time), m.Channel,
-		row.Owner, row.PaymentType, row.Size, int64(row.RemovedAt), int64(row.ReceptionTime), row.ContentTime, row.ContentRef),
+		row.Owner, row.PaymentType, row.Size, int64(row.RemovedAt), int64(row.ReceptionTime), row.ContentTime, row.ContentRef,
+		integer(row.AllowAmend), string(row.Envelope)),
 		"store removed message %s", m.ItemHash)
 }
 
 // DeleteRemoved deletes what remains of a removed message.
 func (tx *Tx) DeleteRemoved(h message.Hash) error {
 	return wrap(tx.exec(`DELETE FROM removed_messages WHERE item_hash = ?`, string(h)), "delete removed message %s", h)
+}
+
+// ReviveRemoved lets a removed message come back, as a pending message that is due now.
+func (tx *Tx) ReviveRemoved(row *RemovedRow, now message.Time) error {
+	m := &row.Message
+	err := tx.PutPending(&PendingRow{
+		Hash: m.ItemHash, Sender: m.Sender, Signature: m.Signature, Envelope: row.Envelope, Origin: originRevived,
+		ReceptionTime: row.ReceptionTime, NextAttempt: now, Retries: noRetries, ErrorCode: message.ErrInternal,
+	}, nil)
+	if err != nil {
+		return err
+	}
+	return tx.DeleteRemoved(m.ItemHash)
 }

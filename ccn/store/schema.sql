@@ -143,8 +143,9 @@ CREATE TABLE forgotten_messages (
   content_time DOUBLE PRECISION NOT NULL,
   content_type TEXT,               -- what decides who may act on it, and what may still refer to it: content.type,
   content_key TEXT,                -- content.key,
-  content_ref TEXT,                -- content.ref
-  grants TEXT                      -- content.content.authorizations, when an owner granted rights with it
+  content_ref TEXT,                -- content.ref, of a PROGRAM content.replaces
+  grants TEXT,                     -- content.content.authorizations, when an owner granted rights with it
+  allow_amend BIGINT NOT NULL      -- content.allow_amend
 );
 CREATE INDEX forgotten_key ON forgotten_messages (owner, content_key, content_time) WHERE content_key IS NOT NULL;
 CREATE INDEX forgotten_ref ON forgotten_messages (content_ref) WHERE content_ref IS NOT NULL;
@@ -171,7 +172,8 @@ CREATE TABLE removed_messages (
   item_hash TEXT PRIMARY KEY,
   type TEXT, chain TEXT, sender TEXT, signature TEXT, item_type TEXT, time BIGINT, channel TEXT,
   owner TEXT, payment_type TEXT, size BIGINT, removed_at BIGINT, reception_time BIGINT NOT NULL,
-  content_time DOUBLE PRECISION NOT NULL, content_ref TEXT
+  content_time DOUBLE PRECISION NOT NULL, content_ref TEXT, allow_amend BIGINT NOT NULL,
+  message TEXT NOT NULL            -- the envelope, should it turn out that there were funds
 );
 
 CREATE TABLE confirmations (       -- kept whatever the state of the message, so none is ever lost
@@ -300,7 +302,7 @@ CREATE TABLE claims (              -- what resources ask of their owner's funds
   exempt BIGINT NOT NULL,          -- 1: kept when funds are short
   time BIGINT NOT NULL,            -- envelope time
   status TEXT NOT NULL,            -- processed, removing, removed, forgotten
-  ended DOUBLE PRECISION,          -- content time of the FORGET that ended it, or when it was removed
+  ended DOUBLE PRECISION,          -- content time of the FORGET that ended it
   ended_by TEXT
 ){{rowless}};
 CREATE INDEX claims_owner ON claims (owner, payment_type, content_time, item_hash);

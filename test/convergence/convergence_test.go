@@ -94,10 +94,6 @@ func indices(n int) []int {
 	return list
 }
 
-// pauses reports whether accounts may be looked at between the batches: what turns out to be paid for must not be removed
-// by then, as only the end of the grace period is final.
-func (told *telling) pauses() bool { return told.clock.Equal(early) }
-
 // String writes a story down.
 func (told *telling) String() string {
 	var b strings.Builder
@@ -186,7 +182,7 @@ func live(t *rapid.T, p place, told *telling, ask func(*store.Store), batches ..
 		}
 		last := i == len(batches)-1
 		err = db.Write(t.Context(), func(tx *store.Tx) error {
-			at(t, tx, told).hearAll(batch, last)
+			at(t, tx, told).hearAll(batch)
 			return nil
 		})
 		if err == nil && last {

@@ -14,18 +14,17 @@ import (
 // node takes news in as package intake would once all attempts are used up: what is refused is rejected, and comes back
 // when what it waits for comes to be. All that it knows is in its database and on its disk.
 type node struct {
-	t      *rapid.T
-	tx     *store.Tx
-	state  *state.State
-	now    message.Time
-	pauses bool
-	disk   map[message.Hash][]byte // contents that are files
+	t     *rapid.T
+	tx    *store.Tx
+	state *state.State
+	now   message.Time
+	disk  map[message.Hash][]byte // contents that are files
 }
 
 // at returns a node at work in a transaction.
 func at(t *rapid.T, tx *store.Tx, told *telling) *node {
 	return &node{
-		t: t, tx: tx, now: message.TimeFrom(told.clock), pauses: told.pauses(), disk: told.contents,
+		t: t, tx: tx, now: message.TimeFrom(told.clock), disk: told.contents,
 		state: state.New(state.Config{Params: params.Devnet(), Now: told.now}),
 	}
 }
@@ -36,14 +35,12 @@ func (n *node) must(err error) {
 	}
 }
 
-// hearAll takes news in. Accounts are looked at after the last, and in a pause.
-func (n *node) hearAll(batch []news, last bool) {
+// hearAll takes news in. Then accounts are looked at.
+func (n *node) hearAll(batch []news) {
 	for _, what := range batch {
 		n.hear(what)
 	}
-	if last || n.pauses {
-		n.settle()
-	}
+	n.settle()
 }
 
 // hear takes one thing in, and what it wakes.
@@ -119,9 +116,9 @@ func (n *node) reject(it *state.Item, refusal *message.Error, verified bool) {
 }
 
 func (n *node) wake(keys []message.WaitKey) {
-	_, err := n.tx.WakePending(keys, 0)
+	_, err := n.tx.WakePending(keys, n.now)
 	n.must(err)
-	due, err := n.tx.PendingDue(0, 1000)
+	due, err := n.tx.PendingDue(n.now, 1000)
 	n.must(err)
 	for _, row := range due {
 		n.must(n.tx.DeletePending(row.Hash, row.Sender, row.Signature))

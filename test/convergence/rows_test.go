@@ -32,8 +32,8 @@ var errUndo = errors.New("undone on purpose")
 func rows(t *rapid.T, db *store.Store, told *telling, batches ...[]news) (text string) {
 	err := db.Write(t.Context(), func(tx *store.Tx) (err error) {
 		n := at(t, tx, told)
-		for i, batch := range batches {
-			n.hearAll(batch, i == len(batches)-1)
+		for _, batch := range batches {
+			n.hearAll(batch)
 		}
 		if text, err = tx.Dump(); err != nil {
 			return err

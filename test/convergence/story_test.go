@@ -176,7 +176,7 @@ func forget(owner string, t float64) *message.Forget {
 var kinds = []string{
 	"post", "post", "amend", "amend", "aggregate", "aggregate", "key", "grant", "grant", "file", "file", "version", "version", "named", "large",
 	"instance", "instance", "program", "program", "replacement", "replacement", "vprogram", "balances", "balances", "distribution", "distribution", "expense", "transfer", "transfer",
-	"prices",
+	"prices", "crisis",
 }
 
 func (s *story) add() {
@@ -250,9 +250,13 @@ func (s *story) add() {
 		s.say(c)
 	case "balances":
 		amount := one(s.T, []int{0, 9, 10, 20, 1000, 1500, 3000}, "amount")
-		c := post(params.DevnetAuthority, t, fmt.Sprintf(`{"chain":"ETH","main_height":%d,"balances":{%q:%d},"n":%d}`, int(s.at()), o, amount, n))
-		c.PostType = "balances-update"
-		s.say(c)
+		s.balance(o, t, int(s.at()), amount)
+	case "crisis": // a file that is paid for, then is not, then is again
+		height := 10 * int(t)
+		s.say(file(o, t, "large", ""))
+		for i, amount := range []int{1000, 0, 1000} {
+			s.balance(o, t+float64(i), height+i, amount)
+		}
 	case "distribution":
 		expiration := pick([]string{"", `,"expiration":3500`, `,"expiration":5000`, `,"expiration":99000`}, "expiration")
 		s.credits(params.DevnetAuthority, t, ledger.CreditDistribution, fmt.Sprintf(
@@ -295,6 +299,13 @@ var pricing = func() string {
 	return string(raw)
 }()
 
+// balance publishes what somebody holds.
+func (s *story) balance(owner string, t float64, height, amount int) {
+	c := post(params.DevnetAuthority, t, fmt.Sprintf(`{"chain":"ETH","main_height":%d,"balances":{%q:%d},"n":%d}`, height, owner, amount, len(s.said)))
+	c.PostType = "balances-update"
+	s.say(c)
+}
+
 func (s *story) amount() int {
 	return one(s.T, []int{1, 500, 1000, 350_000, 700_000}, "credits")
 }
@@ -330,9 +341,7 @@ func (s *story) forget() {
 func (s *story) endow() {
 	const much = 100_000_000
 	for _, owner := range []string{alice, bob, carol} {
-		c := post(params.DevnetAuthority, 1, fmt.Sprintf(`{"chain":"ETH","main_height":1,"balances":{%q:%d}}`, owner, much))
-		c.PostType = "balances-update"
-		s.say(c)
+		s.balance(owner, 1, 1, much)
 		s.credits(params.DevnetAuthority, 1, ledger.CreditDistribution, fmt.Sprintf(
 			`{"distribution":{"token":"T","chain":"ETH","credits":[{"address":%q,"amount":%d,"price":"1","tx_hash":"","provider":"p"}]}}`, owner, much))
 	}

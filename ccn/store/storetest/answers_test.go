@@ -186,7 +186,7 @@ func fill(s *script) {
 		s.call("InsertForgotten", &store.ForgottenRow{
 			Message: m, Owner: text, PaymentType: "hold", Size: some(i, int64(i)), ForgottenBy: []message.Hash{h}, ForgottenAt: message.Time(i), ReceptionTime: message.Time(i),
 			ContentTime: at, ContentType: pointer("amend"), ContentKey: some(i, "k"), ContentRef: some(i, string(hash(0))),
-			Grants: []byte(`[]`),
+			AllowAmend: i%2 == 1, Grants: []byte(`[]`),
 		})
 		s.call("InsertForgetting", hash(300+i), &store.Forgetting{By: hash(i + 1), ContentTime: 2, Time: 3})
 		s.call("InsertForgetting", hash(300+i), &store.Forgetting{By: h, ContentTime: at, Time: message.Time(i)})
@@ -194,6 +194,7 @@ func fill(s *script) {
 		m.ItemHash = hash(400 + i)
 		s.call("InsertRemoved", &store.RemovedRow{
 			Message: m, Owner: text, PaymentType: "hold", Size: some(i, int64(i)), RemovedAt: message.Time(i), ReceptionTime: message.Time(i), ContentTime: at, ContentRef: some(i, text),
+			AllowAmend: i%2 == 0, Envelope: document(text),
 		})
 		s.call("PutPeer", &store.PeerRow{ID: text, Type: "P2P", Address: text, Source: text, LastSeen: message.Time(i % 3)})
 		s.call("Set", text, text)
@@ -232,6 +233,8 @@ func change(s *script) {
 	s.call("DeletePending", hash(9), texts[9], texts[9])
 	s.call("DeleteRejected", hash(209))
 	s.call("DeleteRemoved", hash(409))
+	revived := message.Message{ItemHash: hash(410), Sender: "a", Signature: "revived"}
+	s.call("ReviveRemoved", &store.RemovedRow{Message: revived, Envelope: document("revived")}, message.Time(1))
 }
 
 // ask asks everything that can be asked.
