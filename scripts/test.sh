@@ -13,7 +13,10 @@ part "contracts: artifacts are what the sources compile to"
 
 part "packages, with the race detector"
 # Packages run one at a time: two cores are shared with virtual machines and an embedded chain.
-go test -race -p 1 -timeout 20m ./...
+go test -race -p 1 -timeout 20m $(go list ./... | grep -v /test/conformance/ccn)
+
+part "the acceptance list of the core node's API: on SQLite, on PostgreSQL, on processes behind a proxy"
+go test -race -count 1 -timeout 10m -v ./test/conformance/ccn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
 
 part "pure Go builds of what also uses C"
 CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...
