@@ -37,6 +37,13 @@ func BenchmarkApply(b *testing.B) {
 				}
 				b.StartTimer()
 				w.write(func(tx *store.Tx) error {
+					hashes := make([]message.Hash, group)
+					for k, it := range items {
+						hashes[k] = it.Message.ItemHash
+					}
+					if err := tx.Foresee(hashes); err != nil {
+						return err
+					}
 					for _, it := range items {
 						if _, err := w.state.Apply(tx, it); err != nil {
 							return err

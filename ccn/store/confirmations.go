@@ -29,6 +29,9 @@ func (r *Reader) Confirmations(h message.Hash) ([]Confirmation, error) {
 // firstConfirmed returns the earliest time and the lowest height at which a copy of a message was anchored; nil when it was
 // not. It asks for the rows and not for their minimum, which SQLite would plan anew at each call.
 func (r *Reader) firstConfirmed(h message.Hash, signature string) (at, height *int64, err error) {
+	if r.foreseen.fresh[h] {
+		return nil, nil, nil
+	}
 	rows, err := r.rows(`SELECT time, height FROM confirmations WHERE item_hash = ? AND signature = ?`, string(h), signature)
 	if err != nil {
 		return nil, nil, wrap(err, "read confirmations of %s", h)
@@ -52,6 +55,7 @@ func (r *Reader) firstConfirmed(h message.Hash, signature string) (at, height *i
 // InsertConfirmation keeps a confirmation of a message in whatever state; the same one twice is one. It counts for the copy
 // with the signature that was anchored.
 func (tx *Tx) InsertConfirmation(h message.Hash, c Confirmation) error {
+	tx.foreseen.appears(h)
 	err := tx.exec(`INSERT INTO confirmations (item_hash, tx_hash, chain, height, time, publisher, signature) VALUES (?,?,?,?,?,?,?)
 		ON CONFLICT DO NOTHING`, string(h), c.TxHash, string(c.Chain), c.Height, int64(c.Time), c.Publisher, c.Signature)
 	if err == nil {

@@ -26,6 +26,7 @@ type conn struct {
 	engine     engine
 	use        use
 	lost       bool // of no use any more
+	brief      bool // commits are not synced to disk: see lasts
 	statements map[string]*sql.Stmt
 }
 
@@ -42,7 +43,7 @@ func (c *conn) connect(ctx context.Context) error {
 	if err := c.engine.session(ctx, n, c.use); err != nil {
 		return errors.Join(fmt.Errorf("set up connection: %w", err), n.Close())
 	}
-	c.Conn, c.lost, c.statements = n, false, map[string]*sql.Stmt{}
+	c.Conn, c.lost, c.brief, c.statements = n, false, false, map[string]*sql.Stmt{}
 	return nil
 }
 
@@ -73,23 +74,47 @@ func (c *conn) transaction(ctx context.Context, body func(ctx context.Context) e
 	}
 	inside, cancel := c.engine.within(ctx)
 	defer cancel()
+	if err := c.guarded(ctx, func() error { return body(inside) }); err != nil {
+		return err
+	}
+	return c.commit(ctx)
+}
+
+// guarded runs a part of a transaction, and undoes the transaction when the part fails or panics.
+func (c *conn) guarded(ctx context.Context, part func() error) error {
 	done := false
 	defer func() {
-		if !done { // body panicked
+		if !done { // it panicked
 			_ = c.rollback(ctx, nil)
 		}
 	}()
-	err := body(inside)
+	err := part()
 	done = true
 	if err != nil {
 		return c.rollback(ctx, err)
 	}
-	// The end of a transaction must be reached even when ctx is over, or the connection would stay inside it.
+	return nil
+}
+
+// commit ends a transaction. That must be reached even when ctx is over, or the connection would stay inside it.
+func (c *conn) commit(ctx context.Context) error {
 	end, cancel := c.engine.within(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := c.engine.commit(end, c.Conn); err != nil {
 		return c.rollback(ctx, fmt.Errorf("commit transaction: %w", err))
 	}
+	return nil
+}
+
+// lasts says whether a commit of the next transactions must outlast a loss of power.
+func (c *conn) lasts(ctx context.Context, yes bool) error {
+	if c.Conn == nil || c.lost || c.brief != yes {
+		return nil // a new connection's do
+	}
+	if err := c.engine.lasts(ctx, c.Conn, yes); err != nil {
+		return fmt.Errorf("set how commits are synced: %w", err)
+	}
+	c.brief = !yes
 	return nil
 }
 

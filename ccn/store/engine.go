@@ -17,6 +17,8 @@ type engine interface {
 	begin(ctx context.Context, c *sql.Conn, use use) error
 	// commit ends the transaction. Its error says that nothing was written, unless the connection was lost.
 	commit(ctx context.Context, c *sql.Conn) error
+	// lasts says whether commits must outlast a loss of power.
+	lasts(ctx context.Context, c *sql.Conn, yes bool) error
 	// within bounds how long a transaction may take.
 	within(ctx context.Context) (context.Context, context.CancelFunc)
 	// alive reports whether a connection can be used again after an error.
@@ -37,6 +39,8 @@ type engine interface {
 
 	// bind turns a query with '?' placeholders into the engine's own form.
 	bind(query string) string
+	// insert is the verb of a statement that inserts many rows in a transaction that is undone when it fails.
+	insert() string
 	// values turns arguments into what the engine keeps as every other does.
 	values(args []any) []any
 }

@@ -176,6 +176,10 @@ func (e *postgres) listen(ctx context.Context, heard func(Notice)) error {
 	}
 }
 
+func (e *postgres) lasts(context.Context, *sql.Conn, bool) error { return nil }
+
+func (e *postgres) insert() string { return "INSERT" }
+
 // bind numbers the placeholders. A question mark inside quotes is text.
 func (e *postgres) bind(query string) string {
 	var b strings.Builder

@@ -25,10 +25,10 @@ func (e *sqlite) open() (*sql.DB, error) {
 }
 
 func (e *sqlite) session(ctx context.Context, c *sql.Conn, use use) error {
-	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY", "mmap_size = 268435456"}
+	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY"}
 	if use == writes {
-		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 4000",
-			"journal_size_limit = 67108864")
+		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 16000",
+			"journal_size_limit = 134217728")
 	} else {
 		pragmas = append(pragmas, "query_only = ON", "cache_size = -8192")
 	}
@@ -52,6 +52,16 @@ func (e *sqlite) begin(ctx context.Context, c *sql.Conn, use use) error {
 
 func (e *sqlite) commit(ctx context.Context, c *sql.Conn) error {
 	_, err := c.ExecContext(ctx, "COMMIT")
+	return err
+}
+
+// lasts chooses between syncing the log at each commit and only before its pages go into the database.
+func (e *sqlite) lasts(ctx context.Context, c *sql.Conn, yes bool) error {
+	level := "NORMAL"
+	if yes {
+		level = "FULL"
+	}
+	_, err := c.ExecContext(ctx, "PRAGMA synchronous = "+level)
 	return err
 }
 
@@ -82,6 +92,9 @@ func (e *sqlite) listen(ctx context.Context, heard func(Notice)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// insert spares SQLite the copies of pages with which it would undo half of a statement.
+func (e *sqlite) insert() string { return "INSERT OR FAIL" }
 
 func (e *sqlite) bind(query string) string { return query }
 

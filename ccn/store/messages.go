@@ -59,6 +59,9 @@ func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 // Signature returns the signature under which a message was applied or forgotten, "" when it has none; known is false
 // when the message is neither.
 func (r *Reader) Signature(h message.Hash) (signature string, status message.Status, err error) {
+	if r.foreseen.fresh[h] {
+		return "", "", nil
+	}
 	hash := string(h)
 	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE item_hash = ?
 		UNION ALL SELECT COALESCE(signature, ''), 'forgotten' FROM forgotten_messages WHERE item_hash = ?
@@ -95,21 +98,17 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	if err != nil {
 		return err
 	}
-	m.ID, err = tx.insert(`INSERT INTO messages (item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
-		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
-		first_confirmed_at, first_confirmed_height)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+	row := []any{
 		string(e.ItemHash), string(e.Type), string(e.Chain), e.Sender, optional(e.Signature), string(e.ItemType), text, content, int64(e.Time), e.Channel,
-		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType, at, height)
-	if err != nil {
+		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType, at, height,
+	}
+	if err := tx.putMessage(m, row); err != nil {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}
+	tx.foreseen.appears(e.ItemHash)
 	for _, tag := range c.Tags {
-		if len(tag) > MaxIndexed {
-			continue // nobody searches for it
-		}
-		if err := tx.exec(`INSERT INTO message_tags (tag, message_id) VALUES (?,?) ON CONFLICT DO NOTHING`, tag, m.ID); err != nil {
-			return fmt.Errorf("store tag of message %s: %w", e.ItemHash, err)
+		if len(tag) <= MaxIndexed { // nobody searches for a longer one
+			tx.inserts.tags = append(tx.inserts.tags, tag, m.ID)
 		}
 	}
 	if m.Status == message.StatusProcessed {

@@ -98,6 +98,9 @@ func (tx *Tx) WakePending(keys []message.WaitKey, now message.Time) (int64, erro
 // awaited reports whether pending and whether rejected messages wait for key. Most keys nobody waits for, and to find that
 // out is much cheaper than to wake nobody.
 func (r *Reader) awaited(key message.WaitKey) (pending, rejected bool, err error) {
+	if r.foreseen.quiet[key] {
+		return false, false, nil
+	}
 	err = r.row(`SELECT EXISTS (SELECT 1 FROM pending_waits WHERE wait_key = ?), EXISTS (SELECT 1 FROM rejected_waits WHERE wait_key = ?)`,
 		string(key), string(key)).Scan(&pending, &rejected)
 	return pending, rejected, wrap(err, "look for messages that wait for %s", key)
@@ -105,6 +108,7 @@ func (r *Reader) awaited(key message.WaitKey) (pending, rejected bool, err error
 
 // PutPending inserts p, or updates the attempt of the same copy, and replaces what it waits for. It sets p.ID.
 func (tx *Tx) PutPending(p *PendingRow, waits []message.WaitKey) error {
+	tx.foreseen.waits(p.Hash, waits)
 	err := tx.row(`INSERT INTO pending_messages (item_hash, sender, signature, message, origin, reception_time, next_attempt, retries, error_code, details)
 		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender, signature) DO UPDATE SET next_attempt = excluded.next_attempt,
 		retries = excluded.retries, error_code = excluded.error_code, details = excluded.details RETURNING id`,
@@ -126,6 +130,9 @@ func (tx *Tx) PutPending(p *PendingRow, waits []message.WaitKey) error {
 
 // DeletePending deletes one waiting copy.
 func (tx *Tx) DeletePending(h message.Hash, sender, signature string) error {
+	if tx.foreseen.free[h] {
+		return nil
+	}
 	return wrap(tx.exec(`DELETE FROM pending_messages WHERE item_hash = ? AND sender = ? AND signature = ?`, string(h), sender, signature),
 		"delete pending message %s", h)
 }

@@ -28,9 +28,9 @@ func (r *Reader) Post(h message.Hash) (*PostRow, error) {
 
 // InsertPost stores a post.
 func (tx *Tx) InsertPost(p *PostRow) error {
-	return wrap(tx.exec(`INSERT INTO posts (item_hash, owner, type, ref, amends, channel, content_time, latest_amend, last_updated)
-		VALUES (?,?,?,?,?,?,?,?,?)`, string(p.Hash), p.Owner, p.Type, p.Ref, (*string)(p.Amends), p.Channel, p.ContentTime,
-		(*string)(p.LatestAmend), p.LastUpdated), "store post %s", p.Hash)
+	tx.inserts.posts = append(tx.inserts.posts, string(p.Hash), p.Owner, p.Type, p.Ref, (*string)(p.Amends), p.Channel, p.ContentTime,
+		(*string)(p.LatestAmend), p.LastUpdated)
+	return nil
 }
 
 // Amendments lists the amendments of a post by hash.

@@ -46,6 +46,7 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 func (tx *Tx) PutRejected(row *RejectedRow) error {
 	const waits = `(CASE WHEN EXISTS (SELECT 1 FROM rejected_waits WHERE rejected_waits.item_hash = rejected_messages.item_hash) THEN 1 ELSE 0 END)`
 	mine := integer(len(row.WaitsFor) > 0)
+	tx.foreseen.waits(row.Hash, row.WaitsFor)
 	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, judged_at, verified, content)
 		VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
 		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, content = excluded.content
@@ -69,6 +70,9 @@ func (tx *Tx) PutRejected(row *RejectedRow) error {
 
 // DeleteRejected forgets a refusal, because the message was accepted after all.
 func (tx *Tx) DeleteRejected(h message.Hash) error {
+	if tx.foreseen.free[h] {
+		return nil
+	}
 	return wrap(tx.exec(`DELETE FROM rejected_messages WHERE item_hash = ?`, string(h)), "delete rejected message %s", h)
 }
 

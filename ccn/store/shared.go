@@ -89,7 +89,7 @@ func (s *Store) Enqueue(ctx context.Context, rows []*PendingRow) error {
 	}
 	defer func() { s.queue <- c }()
 	return c.transaction(ctx, func(ctx context.Context) error {
-		tx := &Tx{Reader: &Reader{ctx: ctx, conn: c}}
+		tx := newTx(ctx, c)
 		for _, p := range rows {
 			if err := tx.enqueue(p); err != nil {
 				return wrap(err, "store pending message %s", p.Hash)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Store is an open database. It is safe for concurrent use.
@@ -22,6 +23,13 @@ type Store struct {
 	readers chan *conn
 	closing sync.Once
 	closed  chan struct{}
+
+	// Of WriteLater. What is not atomic belongs to who holds the writer.
+	later     *Tx    // the transaction that is open; nil: none
+	round     uint64 // number of the transaction that is open, or was last
+	undone    error  // why a round was undone whose writers do not know it yet
+	open      atomic.Uint64
+	committed atomic.Uint64
 }
 
 // ErrClosed is returned for what is asked of a closed store.
@@ -102,14 +110,24 @@ func (s *Store) Close() (err error) {
 		if s.engine.shared() {
 			errs = append(errs, (<-s.queue).close())
 		}
-		errs = append(errs, (<-s.writer).close(), s.db.Close())
+		w := <-s.writer
+		errs = append(errs, s.commitLater(w), w.close(), s.db.Close())
 		err = wrap(errors.Join(errs...), "close database")
 	})
 	return err
 }
 
-// Read runs read with one consistent snapshot of the database. The Reader must not outlive the call.
+// Read runs read with one consistent snapshot of the database, which has everything that was written before. The Reader
+// must not outlive the call.
 func (s *Store) Read(ctx context.Context, read func(r *Reader) error) error {
+	if err := s.Commit(ctx); err != nil {
+		return err
+	}
+	return s.ReadCommitted(ctx, read)
+}
+
+// ReadCommitted is Read for those who need not see what WriteLater wrote a moment ago.
+func (s *Store) ReadCommitted(ctx context.Context, read func(r *Reader) error) error {
 	c, err := s.take(ctx, s.readers)
 	if err != nil {
 		return fmt.Errorf("wait for a database reader: %w", err)
@@ -127,12 +145,18 @@ func (s *Store) Write(ctx context.Context, write func(tx *Tx) error) error {
 		return fmt.Errorf("wait for the database writer: %w", err)
 	}
 	defer func() { s.writer <- c }()
+	if err := s.commitLater(c); err != nil {
+		return err
+	}
+	if err := c.lasts(ctx, true); err != nil {
+		return err
+	}
 	return c.transaction(ctx, func(ctx context.Context) error {
-		tx := &Tx{Reader: &Reader{ctx: ctx, conn: c}}
+		tx := newTx(ctx, c)
 		if err := write(tx); err != nil {
 			return err
 		}
-		return tx.writeTallies()
+		return tx.finish()
 	})
 }
 
@@ -152,24 +176,61 @@ func (s *Store) take(ctx context.Context, from chan *conn) (*conn, error) {
 
 // Reader is a snapshot of the database.
 type Reader struct {
-	ctx  context.Context
-	conn *conn
+	ctx      context.Context
+	conn     *conn
+	foreseen foreseen     // of a transaction that writes
+	before   func() error // comes before each statement; nil: nothing does
 }
 
 // Tx is the transaction that may write; it reads what it wrote, except the counters of addresses, which are written at its
 // end.
 type Tx struct {
 	*Reader
+	inserts inserts
 	tallies tallies
+}
+
+func newTx(ctx context.Context, c *conn) *Tx {
+	tx := &Tx{Reader: &Reader{ctx: ctx, conn: c}}
+	tx.before = tx.flush
+	return tx
+}
+
+// flush writes the rows that wait before another statement that may want to see them.
+func (tx *Tx) flush() error {
+	if len(tx.inserts.messages)+len(tx.inserts.tags)+len(tx.inserts.posts) == 0 {
+		return nil
+	}
+	tx.before = nil
+	defer func() { tx.before = tx.flush }()
+	return tx.writeInserts()
+}
+
+// finish writes what the transaction put off.
+func (tx *Tx) finish() error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
+	return tx.writeTallies()
+}
+
+// statement returns the prepared statement of a query, nil when it is not kept prepared.
+func (r *Reader) statement(query string) (*sql.Stmt, error) {
+	if r.before != nil {
+		if err := r.before(); err != nil {
+			return nil, err
+		}
+	}
+	return r.conn.prepare(r.ctx, query)
 }
 
 // rows runs a query with '?' placeholders. The rows must be closed before the transaction ends.
 func (r *Reader) rows(query string, args ...any) (*sql.Rows, error) {
-	args = r.conn.engine.values(args)
-	s, err := r.conn.prepare(r.ctx, query)
+	s, err := r.statement(query)
 	if err != nil {
 		return nil, err
 	}
+	args = r.conn.engine.values(args)
 	if s == nil {
 		return r.conn.QueryContext(r.ctx, r.conn.engine.bind(query), args...)
 	}
@@ -178,11 +239,11 @@ func (r *Reader) rows(query string, args ...any) (*sql.Rows, error) {
 
 // row runs a query that returns at most one row.
 func (r *Reader) row(query string, args ...any) row {
-	args = r.conn.engine.values(args)
-	s, err := r.conn.prepare(r.ctx, query)
+	s, err := r.statement(query)
 	if err != nil {
 		return row{err: err}
 	}
+	args = r.conn.engine.values(args)
 	if s == nil {
 		return row{Row: r.conn.QueryRowContext(r.ctx, r.conn.engine.bind(query), args...)}
 	}
@@ -231,11 +292,11 @@ func (tx *Tx) insert(query string, args ...any) (id int64, err error) {
 }
 
 func (tx *Tx) run(query string, args []any) (sql.Result, error) {
-	args = tx.conn.engine.values(args)
-	s, err := tx.conn.prepare(tx.ctx, query)
+	s, err := tx.statement(query)
 	if err != nil {
 		return nil, err
 	}
+	args = tx.conn.engine.values(args)
 	if s == nil {
 		return tx.conn.ExecContext(tx.ctx, tx.conn.engine.bind(query), args...)
 	}

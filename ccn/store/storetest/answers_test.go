@@ -371,6 +371,7 @@ func TestEnginesAnswerTheSame(t *testing.T) {
 		}
 		for _, name := range []string{
 			"Integrity",                                   // of the engine itself
+			"Foresee",                                     // see TestForesightChangesNoAnswer
 			"EachMessage", "MessagesAfter", "LastMessage", // by row numbers: see TestMessagesAfterAreThoseAppliedLater
 		} {
 			called[name] = true
@@ -425,4 +426,36 @@ func TestMessagesAfterAreThoseAppliedLater(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A transaction that looked ahead at all that it will touch answers what one answers that did not.
+func TestForesightChangesNoAnswer(t *testing.T) {
+	answers := map[string][]string{}
+	for _, ahead := range []bool{false, true} {
+		Each(t, func(t *testing.T, open func() *store.Store) {
+			write(t, open(), func(tx *store.Tx) error {
+				if ahead {
+					var all []message.Hash
+					for i := range 1200 {
+						all = append(all, hash(i))
+					}
+					if err := tx.Foresee(all); err != nil {
+						return err
+					}
+				}
+				s := &script{t: t, on: reflect.ValueOf(tx), called: map[string]bool{}}
+				for _, step := range []func(*script){fill, ask, change, ask} {
+					step(s)
+				}
+				engine, _, _ := strings.Cut(strings.TrimPrefix(t.Name(), "TestForesightChangesNoAnswer/"), "#")
+				answers[engine] = append(answers[engine], s.text.String())
+				return nil
+			})
+		})
+	}
+	for engine, of := range answers {
+		if len(of) != 2 || of[0] != of[1] || len(of[0]) < 1000 {
+			t.Errorf("%s: the answers of %d runs differ", engine, len(of))
+		}
+	}
 }

@@ -1,0 +1,103 @@
+package store
+
+import "strings"
+
+// insertion is a table that takes rows in bulk.
+type insertion struct {
+	query   string // after INSERT, up to VALUES
+	columns int
+	end     string // after the rows
+}
+
+func intoTable(table, columns, end string) insertion {
+	return insertion{" INTO " + table + " (" + columns + ") VALUES ", strings.Count(columns, ",") + 1, end}
+}
+
+var (
+	intoMessages = intoTable("messages", `id, item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
+		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
+		first_confirmed_at, first_confirmed_height`, "")
+	intoTags  = intoTable("message_tags", "tag, message_id", " ON CONFLICT DO NOTHING")
+	intoPosts = intoTable("posts", "item_hash, owner, type, ref, amends, channel, content_time, latest_amend, last_updated", "")
+)
+
+// without leaves out the column that comes first.
+func (i insertion) without(column string) insertion {
+	return insertion{strings.Replace(i.query, "("+column, "(", 1), i.columns - 1, i.end}
+}
+
+// statement is the statement that inserts a number of rows, after INSERT.
+func (i insertion) statement(rows int) string {
+	row := "(?" + strings.Repeat(",?", i.columns-1) + ")"
+	return i.query + row + strings.Repeat(","+row, rows-1) + i.end
+}
+
+// inserts are rows that wait to be written together: a statement of many rows costs little more than one of one row.
+// Whatever else the transaction asks of the database comes after them.
+type inserts struct {
+	messages, tags, posts []any // values, row after row
+	lastID                int64 // of a row of messages; 0: not known yet
+}
+
+// maxWaiting bounds the messages that wait to be written.
+const maxWaiting = 128
+
+// putMessage leaves a row of messages to be written and sets m.ID. Processes that share a database are told the id by it.
+func (tx *Tx) putMessage(m *MessageRow, row []any) error {
+	if tx.conn.engine.shared() {
+		one := intoMessages.without("id, ")
+		id, err := tx.insert("INSERT"+one.statement(1), row...)
+		m.ID = id
+		return err
+	}
+	id, err := tx.nextID()
+	if err != nil {
+		return err
+	}
+	m.ID = id
+	tx.inserts.messages = append(append(tx.inserts.messages, id), row...)
+	if len(tx.inserts.messages) >= maxWaiting*intoMessages.columns {
+		return tx.flush()
+	}
+	return nil
+}
+
+// nextID returns the id of the next row of messages.
+func (tx *Tx) nextID() (int64, error) {
+	if tx.inserts.lastID == 0 {
+		if _, err := found(tx.row(`SELECT id FROM messages ORDER BY id DESC LIMIT 1`), &tx.inserts.lastID); err != nil {
+			return 0, wrap(err, "find the last message")
+		}
+	}
+	tx.inserts.lastID++
+	return tx.inserts.lastID, nil
+}
+
+// writeInserts writes the rows that wait. Messages come first: the others refer to them.
+func (tx *Tx) writeInserts() error {
+	waiting := &tx.inserts
+	for _, of := range []struct {
+		into insertion
+		rows *[]any
+	}{{intoMessages, &waiting.messages}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}} {
+		rows := *of.rows
+		*of.rows = rows[:0]
+		if err := tx.bulk(of.into, rows); err != nil {
+			return wrap(err, "write %d rows", len(rows)/of.into.columns)
+		}
+		clear(rows)
+	}
+	return nil
+}
+
+// bulk writes rows in statements of few lengths, each prepared once.
+func (tx *Tx) bulk(into insertion, rows []any) error {
+	for length := maxWaiting; len(rows) > 0; length /= 2 {
+		for n := length * into.columns; len(rows) >= n; rows = rows[n:] {
+			if _, err := tx.run(tx.conn.engine.insert()+into.statement(length), rows[:n]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
