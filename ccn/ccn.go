@@ -160,13 +160,18 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	decides := state.New(state.Config{Params: cfg.Params, Now: time.Now})
+	var journal string
+	if !n.store.Shared() {
+		journal = filepath.Join(cfg.DataDir, "journal")
+	}
 	if n.intake, err = intake.New(intake.Config{
-		Params: cfg.Params,
-		Store:  n.store,
-		State:  decides,
-		Files:  n.files,
-		Fetch:  n.fetcher.Fetch,
-		Verify: signature.Default().Verify,
+		Journal: journal,
+		Params:  cfg.Params,
+		Store:   n.store,
+		State:   decides,
+		Files:   n.files,
+		Fetch:   n.fetcher.Fetch,
+		Verify:  signature.Default().Verify,
 
 		EnqueueOnly: cfg.Role == RoleAPI,
 
@@ -315,6 +320,11 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopCore()
 	applied := make(chan error, 1)
 	go func() { applied <- n.intake.Run(core) }()
+	select {
+	case <-n.intake.Started():
+	case err := <-applied:
+		return errors.Join(err, n.Close())
+	}
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, parts := errgroup.WithContext(parts)

@@ -28,6 +28,9 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 				group = append(group, e)
 			case h := <-p.arrived:
 				arrived = append(arrived, h)
+			case <-p.keeper.due():
+				p.commitLateLogged(context.WithoutCancel(ctx))
+				continue
 			case <-ctx.Done():
 				stopping = true
 			}
@@ -50,7 +53,7 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if p.cfg.EnqueueOnly {
 			p.enqueueGroup(context.WithoutCancel(ctx), group, arrived)
 		} else {
-			p.commit(context.WithoutCancel(ctx), group, arrived)
+			p.commit(context.WithoutCancel(ctx), group, arrived, p.keep)
 		}
 	}
 }
@@ -114,18 +117,24 @@ type result struct {
 	due   bool // its row, or one that it woke, is due now
 }
 
-// commit applies a group in one transaction and answers after it. When the group fails as a whole, its messages are
-// applied one by one, so that the one that cannot be applied blocks no other.
-func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message.Hash) {
+// commit applies a group in one transaction, and answers when keep says that it is durable. When the group fails as a
+// whole, its messages are applied one by one, so that the one that cannot be applied blocks no other.
+func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message.Hash, keep func(context.Context, []*entry, applying) error) {
+	if len(group)+len(arrived) == 0 {
+		return
+	}
 	// Dependencies are older than what depends on them, so most are applied in the right order at once.
 	slices.SortStableFunc(group, func(a, b *entry) int {
 		return cmp.Or(cmp.Compare(contentTime(a), contentTime(b)), cmp.Compare(hashOf(a), hashOf(b)))
 	})
 	results := make([]result, len(group))
 	due := false
-	err := p.write(ctx, func(tx *store.Tx) error {
+	err := keep(ctx, group, func(tx *store.Tx) error {
 		due = false
 		now := message.TimeFrom(p.cfg.Now())
+		if err := tx.Foresee(hashesOf(group)); err != nil {
+			return err
+		}
 		if len(arrived) > 0 {
 			keys := make([]message.WaitKey, len(arrived))
 			for i, h := range arrived {
@@ -165,11 +174,11 @@ func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message
 func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []message.Hash, cause error) {
 	if len(group)+len(arrived) > 1 {
 		if len(arrived) > 0 {
-			p.commit(ctx, nil, arrived[:1])
+			p.commit(ctx, nil, arrived[:1], p.commitNow)
 			p.commitEachFile(ctx, arrived[1:])
 		}
 		for _, e := range group {
-			p.commit(ctx, []*entry{e}, nil)
+			p.commit(ctx, []*entry{e}, nil, p.commitNow)
 		}
 		return
 	}
@@ -178,9 +187,19 @@ func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []mes
 		return
 	}
 	e := group[0]
+	r, err := p.setToWait(ctx, e, cause)
+	if err != nil {
+		p.settle(e, Outcome{}, err)
+		return
+	}
+	p.announce(e, r)
+	p.settle(e, r.out, nil)
+}
+
+// setToWait lets a message wait that the node failed to apply.
+func (p *Pipeline) setToWait(ctx context.Context, e *entry, cause error) (r result, err error) {
 	p.cfg.Logger.Error("message not applied, set to wait", "message", hashOf(e), "error", cause)
-	var r result
-	err := p.write(ctx, func(tx *store.Tx) (err error) {
+	err = p.write(ctx, func(tx *store.Tx) (err error) {
 		r, err = p.refuse(tx, e, message.Errorf(message.ErrInternal, "the node failed to apply the message"), message.TimeFrom(p.cfg.Now()))
 		if err != nil {
 			return err
@@ -188,16 +207,14 @@ func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []mes
 		return p.tellOthers(tx, []*entry{e}, []result{r}, false)
 	})
 	if err != nil {
-		p.settle(e, Outcome{}, fmt.Errorf("store message %s: %w", hashOf(e), errors.Join(cause, err)))
-		return
+		return result{}, fmt.Errorf("store message %s: %w", hashOf(e), errors.Join(cause, err))
 	}
-	p.announce(e, r)
-	p.settle(e, r.out, nil)
+	return r, nil
 }
 
 func (p *Pipeline) commitEachFile(ctx context.Context, arrived []message.Hash) {
 	for _, h := range arrived {
-		p.commit(ctx, nil, []message.Hash{h})
+		p.commit(ctx, nil, []message.Hash{h}, p.commitNow)
 	}
 }
 
@@ -368,6 +385,14 @@ func contentTime(e *entry) float64 {
 		return 0
 	}
 	return e.item.Content.Base().Time
+}
+
+func hashesOf(group []*entry) []message.Hash {
+	hashes := make([]message.Hash, len(group))
+	for i, e := range group {
+		hashes[i] = hashOf(e)
+	}
+	return hashes
 }
 
 func hashOf(e *entry) message.Hash {

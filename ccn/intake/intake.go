@@ -49,6 +49,10 @@ type Config struct {
 	// Verify checks a signature. The error of a wrong one is a *message.Error.
 	Verify func(*message.Message) error
 
+	// Journal is a folder in which messages are durable before the database has them; "" commits each group of messages
+	// before anybody is answered, which is slower. A database that several processes share does without.
+	Journal string
+
 	// EnqueueOnly leaves applying to other processes on the same database. What is submitted is verified and made durable
 	// here, and its outcome is theirs.
 	EnqueueOnly bool
@@ -95,6 +99,8 @@ type Pipeline struct {
 	arrived chan message.Hash
 	kick    chan struct{} // pending messages may be due
 	stopped chan struct{} // closed when nothing is applied any more
+	started chan struct{} // closed when everything is known that was before the last end
+	keeper  keeper
 	seen    *verdicts
 	events  hub
 	stats   counters
@@ -167,6 +173,7 @@ func New(cfg Config) (*Pipeline, error) {
 		arrived: make(chan message.Hash, maxQueue),
 		kick:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
+		started: make(chan struct{}),
 		seen:    newVerdicts(1 << 16),
 		flying:  make(map[copyKey]*entry),
 		due:     make(map[int64]struct{}),
@@ -188,12 +195,19 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		wg.Go(func() { p.share(ctx, last) })
 	}
+	if err := p.recover(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("take in what the last end left in the journal: %w", err)
+	}
+	close(p.started)
 	if !p.cfg.EnqueueOnly {
 		wg.Go(func() { p.takeUp(ctx) })
 	}
 	p.applyAll(ctx)
-	return nil
+	return p.closeJournal(context.WithoutCancel(ctx))
 }
+
+// Started is closed when the database has everything that was acknowledged before the node last ended.
+func (p *Pipeline) Started() <-chan struct{} { return p.started }
 
 // Submit takes an envelope as it travels on the wire. It returns after the message is durable. The error is not nil only
 // when nothing is known of the message's fate: ctx ended, the node stops, or the database cannot be written.
@@ -292,7 +306,8 @@ func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error
 	if known && verdict == nil {
 		var signature string
 		var status message.Status
-		err := p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		// What is not committed yet is found to be a duplicate when it is applied.
+		err := p.cfg.Store.ReadCommitted(ctx, func(r *store.Reader) (err error) {
 			signature, status, err = r.Signature(m.ItemHash)
 			return err
 		})
@@ -331,14 +346,8 @@ func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error
 func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message.Error) (Outcome, error) {
 	p.stats.rejected.Add(1)
 	out := Outcome{Status: message.StatusRejected, Err: refusal}
-	var named struct {
-		ItemHash string `json:"item_hash"`
-	}
-	if json.Unmarshal(raw, &named) != nil {
-		return out, nil
-	}
-	h, err := message.ParseHash(named.ItemHash)
-	if err != nil {
+	h := namedHash(raw)
+	if h == "" {
 		return out, nil
 	}
 	raw = bytes.ToValidUTF8(raw, []byte("\ufffd")) // no database keeps other bytes as text
@@ -346,6 +355,21 @@ func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
 	e.out.Hash = h
 	return p.enqueue(ctx, e, true)
+}
+
+// namedHash returns the hash that bytes give themselves, although they are no message; "" when there is none.
+func namedHash(raw []byte) message.Hash {
+	var named struct {
+		ItemHash string `json:"item_hash"`
+	}
+	if json.Unmarshal(raw, &named) != nil {
+		return ""
+	}
+	h, err := message.ParseHash(named.ItemHash)
+	if err != nil {
+		return ""
+	}
+	return h
 }
 
 func (p *Pipeline) enqueue(ctx context.Context, e *entry, wait bool) (Outcome, error) {

@@ -119,6 +119,9 @@ func start(t testing.TB, at place, change ...func(*Config)) *rig {
 	}
 	r := &rig{t: t, dir: dir, store: s, files: d, rules: &rules{}}
 	cfg := Config{Params: params.Devnet(), Store: s, State: r.rules, Files: d, Verify: verify}
+	if !s.Shared() {
+		cfg.Journal = filepath.Join(dir, "journal")
+	}
 	for _, c := range change {
 		c(&cfg)
 	}

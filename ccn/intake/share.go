@@ -171,7 +171,7 @@ func (p *Pipeline) enqueueGroup(ctx context.Context, group []*entry, arrived []m
 		}
 	}
 	if len(refused)+len(arrived) > 0 {
-		p.commit(ctx, refused, arrived)
+		p.commit(ctx, refused, arrived, p.commitNow)
 	}
 	if len(fresh) == 0 {
 		return

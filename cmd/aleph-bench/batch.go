@@ -93,7 +93,7 @@ func runBatch(ctx context.Context, args []string) (err error) {
 	network := params.Devnet()
 	pipeline, err := intake.New(intake.Config{
 		Params: network, Store: db, State: state.New(state.Config{Params: network, Now: time.Now}), Files: disk,
-		Verify: signature.Default().Verify, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Verify: signature.Default().Verify, Journal: filepath.Join(args[0], "journal"), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,159 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"reflect"
+	"testing"
+)
+
+func open(t *testing.T, dir string) *Journal {
+	t.Helper()
+	j, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
+func record(text string) Record { return Record{Origin: "api", Received: 7, Message: []byte(text)} }
+
+func records(texts ...string) (list []Record) {
+	for _, text := range texts {
+		list = append(list, record(text))
+	}
+	return list
+}
+
+func replayed(t *testing.T, j *Journal, after Position) (texts []string) {
+	t.Helper()
+	err := j.Replay(after, func(r Record) error {
+		if !reflect.DeepEqual(r, record(string(r.Message))) {
+			t.Errorf("record came back as %+v", r)
+		}
+		texts = append(texts, string(r.Message))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+func appendAll(t *testing.T, j *Journal, texts ...string) Position {
+	t.Helper()
+	want := j.After(records(texts...))
+	if err := j.Append(records(texts...)); err != nil {
+		t.Fatal(err)
+	}
+	if j.End() != want {
+		t.Fatalf("the end is %v, After said %v", j.End(), want)
+	}
+	return want
+}
+
+func TestRecordsComeBackInOrderFromWherePositionSays(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	first := appendAll(t, j, "a", "")
+	second := appendAll(t, j, "b")
+	if err := j.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, "c")
+	j = open(t, dir) // as another process would after a crash
+	appendAll(t, j, "new")
+	for after, want := range map[Position][]string{
+		{}:      {"a", "", "b", "c"},
+		first:   {"b", "c"},
+		second:  {"c"},
+		j.End(): nil,
+	} {
+		if got := replayed(t, j, after); !reflect.DeepEqual(got, want) {
+			t.Errorf("after %v: %q, want %q", after, got, want)
+		}
+		if back, err := ParsePosition(after.String()); err != nil || back != after {
+			t.Errorf("position %v is read as %v, %v", after, back, err)
+		}
+	}
+	if err := j.Drop(j.End()); err != nil {
+		t.Fatal(err)
+	}
+	if got := replayed(t, j, Position{}); got != nil {
+		t.Errorf("dropped segments still hold %q", got)
+	}
+	if got := replayed(t, open(t, dir), Position{}); !reflect.DeepEqual(got, []string{"new"}) {
+		t.Errorf("the segment that was being written holds %q", got)
+	}
+}
+
+// Whatever a crash leaves of the last record, the records before it come back and nothing else does.
+func TestTornRecordIsLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	whole := appendAll(t, j, "kept", "kept too").Offset
+	end := appendAll(t, j, "torn").Offset
+	raw, err := os.ReadFile(j.path(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := whole; cut < end; cut++ {
+		torn := append(bytes.Clone(raw[:cut]), make([]byte, end-cut)...) // a file may be longer than what was written of it
+		for _, left := range [][]byte{raw[:cut], torn} {
+			if err := os.WriteFile(j.path(1), left, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if got := replayed(t, open(t, dir), Position{}); !reflect.DeepEqual(got, []string{"kept", "kept too"}) {
+				t.Fatalf("cut at %d: %q", cut, got)
+			}
+		}
+	}
+}
+
+func TestReplayStopsAtAnError(t *testing.T) {
+	dir := t.TempDir()
+	appendAll(t, open(t, dir), "a", "b")
+	stop := errors.New("stop")
+	if err := open(t, dir).Replay(Position{}, func(Record) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("Replay returns %v", err)
+	}
+}
+
+func TestForeignFilesAndPositionsAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/notes"+suffix, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("a folder with a foreign segment opens")
+	}
+	for _, text := range []string{"1", ":", "1:x", "-1:2"} {
+		if _, err := ParsePosition(text); err == nil {
+			t.Errorf("%q is a position", text)
+		}
+	}
+	j := open(t, t.TempDir())
+	if err := j.Append([]Record{{Message: make([]byte, MaxMessage+1)}}); err == nil {
+		t.Error("a message above the bound is taken")
+	}
+}
+
+// Any bytes in a segment are read as records or as its end.
+func FuzzReplay(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{9, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 255})
+	f.Add(bytes.Repeat([]byte{255}, 64))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for r := bytes.NewReader(raw); ; {
+			record, err := read(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if record == nil {
+				return
+			}
+		}
+	})
+}
