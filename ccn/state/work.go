@@ -15,6 +15,7 @@ type work struct {
 	state  *State
 	tx     *store.Tx
 	effect *Effect
+	row    int64 // number of the message that is being applied
 
 	again []message.Hash        // applied messages to be judged again
 	stale map[aggregateKey]bool // aggregates to be folded again
@@ -38,6 +39,7 @@ func (w *work) apply(it *Item, c *change) error {
 	if err := w.tx.InsertMessage(row, &c.columns); err != nil {
 		return err
 	}
+	w.row = row.ID
 	if m.ItemType != message.ItemInline {
 		if _, err := w.tx.PutFile(&store.FileRow{Hash: m.ItemHash, Size: it.Size, Type: store.FileTypeFile}); err != nil {
 			return err

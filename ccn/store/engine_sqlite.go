@@ -74,7 +74,7 @@ func (e *sqlite) alive(*sql.Conn) bool { return true }
 func (e *sqlite) interrupted(error) bool { return false }
 
 func (e *sqlite) schema(script string) string {
-	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)
+	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{key}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)
 }
 
 func (e *sqlite) version(ctx context.Context, c *sql.Conn) (version int, err error) {

@@ -18,7 +18,7 @@ var (
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
 		first_confirmed_at, first_confirmed_height`, "")
 	intoTags  = intoTable("message_tags", "tag, message_id", " ON CONFLICT DO NOTHING")
-	intoPosts = intoTable("posts", "item_hash, owner, type, ref, amends, channel, content_time, latest_amend, last_updated", "")
+	intoPosts = intoTable("posts", "id, item_hash, owner, type, ref, amends, channel, content_time, latest_amend, last_updated", "")
 )
 
 // without leaves out the column that comes first.

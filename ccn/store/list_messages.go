@@ -21,7 +21,19 @@ type MessageFilter struct {
 	AfterHash            message.Hash
 	Limit                int // 0: no limit
 	Offset               int64
+
+	signed signed
 }
+
+// signed says who signed the messages of the owners that are asked for. The index of owners has only what others signed
+// for them; the rest is found by its sender.
+type signed int
+
+const (
+	byAnybody signed = iota
+	byOwner
+	byOther
+)
 
 // where collects the conditions of a query.
 type where struct {
@@ -49,8 +61,10 @@ func (w *where) String() string {
 	if len(w.parts) == 0 {
 		return ""
 	}
-	return " WHERE " + strings.Join(w.parts, " AND ")
+	return " WHERE " + w.all()
 }
+
+func (w *where) all() string { return strings.Join(w.parts, " AND ") }
 
 // union is how many values of an indexed column are looked up one by one, each in the order of its index.
 const union = 16
@@ -64,6 +78,16 @@ func (f MessageFilter) branches() []MessageFilter {
 	// The most telling column comes first.
 	for _, list := range []*[]string{&f.ContentHashes, &f.Refs, &f.ContentKeys, &f.Senders, &f.Owners, &f.ContentTypes, &f.Channels, &f.Types} {
 		values := unique(*list)
+		if list == &f.Owners && 0 < len(values) && 2*len(values) <= union {
+			var all []MessageFilter
+			for i := range values {
+				for _, f.signed = range []signed{byOwner, byOther} {
+					f.Owners = values[i : i+1]
+					all = append(all, f)
+				}
+			}
+			return all
+		}
 		if len(values) == 1 {
 			*list = values
 			return []MessageFilter{f}
@@ -97,7 +121,7 @@ func (f *MessageFilter) where() *where {
 	w := &where{}
 	w.in("type", f.Types)
 	w.in("sender", f.Senders)
-	w.in("owner", f.Owners)
+	f.whereOwner(w)
 	w.in("content_ref", f.Refs)
 	w.in("content_item_hash", f.ContentHashes)
 	w.in("content_key", f.ContentKeys)
@@ -125,6 +149,25 @@ func (f *MessageFilter) where() *where {
 		w.add("first_confirmed_height < ?", f.EndBlock)
 	}
 	return w
+}
+
+func (f *MessageFilter) whereOwner(w *where) {
+	if len(f.Owners) == 0 {
+		return
+	}
+	own, others := &where{}, &where{}
+	own.in("sender", f.Owners)
+	own.add("sender = owner")
+	others.in("owner", f.Owners)
+	others.add("sender <> owner")
+	switch f.signed {
+	case byOwner:
+		w.add(own.all(), own.args...)
+	case byOther:
+		w.add(others.all(), others.args...)
+	default:
+		w.add("("+own.all()+" OR "+others.all()+")", append(own.args, others.args...)...)
+	}
 }
 
 // order returns the clause that sorts; ties go by ascending hash.

@@ -31,6 +31,9 @@ type PostListRow struct {
 	Shown                MessageRow // the newest amendment, or the original
 }
 
+// shownPost is the row number of the message that a post shows.
+const shownPost = `CASE WHEN p.latest_amend IS NULL THEN p.id ELSE (SELECT l.id FROM messages l WHERE l.item_hash = p.latest_amend) END`
+
 func (f *PostFilter) where() *where {
 	w := &where{}
 	w.add("p.amends IS NULL")
@@ -38,7 +41,11 @@ func (f *PostFilter) where() *where {
 	w.in("p.type", f.Types)
 	w.in("p.ref", f.Refs)
 	w.in("p.channel", f.Channels)
-	w.in("p.item_hash", f.Hashes)
+	if len(f.Hashes) > 0 {
+		hashes := &where{}
+		hashes.in("item_hash", f.Hashes)
+		w.add("p.id IN (SELECT id FROM messages"+hashes.String()+")", hashes.args...)
+	}
 	if f.Start != 0 {
 		w.add("p.last_updated >= ?", f.Start)
 	}
@@ -48,12 +55,11 @@ func (f *PostFilter) where() *where {
 	if len(f.Tags) > 0 {
 		tags := &where{}
 		tags.in("tag", f.Tags)
-		tagged := &where{}
-		tagged.add("m.id IN (SELECT message_id FROM message_tags"+tags.String()+")", tags.args...)
+		tagged := "(SELECT message_id FROM message_tags" + tags.String() + ")"
 		// The tags of an amendment replace those of the original, unless it has none.
-		w.add("(COALESCE(p.latest_amend, p.item_hash) IN (SELECT m.item_hash FROM messages m"+tagged.String()+`) OR p.latest_amend IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM messages a JOIN message_tags t ON t.message_id = a.id WHERE a.item_hash = p.latest_amend)
-			AND p.item_hash IN (SELECT m.item_hash FROM messages m`+tagged.String()+"))", append(append([]any{}, tags.args...), tags.args...)...)
+		w.add("("+shownPost+" IN "+tagged+` OR p.latest_amend IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM message_tags t WHERE t.message_id = `+shownPost+`) AND p.id IN `+tagged+")",
+			append(append([]any{}, tags.args...), tags.args...)...)
 	}
 	return w
 }
@@ -84,7 +90,7 @@ func (r *Reader) ListPosts(f PostFilter) ([]PostListRow, error) {
 	query := `SELECT p.owner, p.type, p.ref, p.channel, p.content_time, p.last_updated, p.latest_amend IS NOT NULL, p.item_hash, o.chain, o.signature,
 		s.item_hash, s.chain, s.sender, COALESCE(s.signature, ''), s.item_type, COALESCE(s.item_content, ''), COALESCE(s.item_content, s.content),
 		s.time, s.size, s.first_confirmed_at
-		FROM posts p JOIN messages o ON o.item_hash = p.item_hash JOIN messages s ON s.item_hash = COALESCE(p.latest_amend, p.item_hash)`
+		FROM posts p JOIN messages o ON o.id = p.id JOIN messages s ON s.id = ` + shownPost
 	rows, err := r.rows(query+w.String()+by+w.limit(f.Limit, f.Offset), w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, p *PostListRow) error {
 		m := &p.Shown

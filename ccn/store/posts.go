@@ -4,6 +4,7 @@ import "github.com/aleph-im/aleph-go/message"
 
 // PostRow is a POST message in the tree of originals and amendments.
 type PostRow struct {
+	ID          int64 // of its message
 	Hash        message.Hash
 	Owner       string
 	Type        string
@@ -15,11 +16,14 @@ type PostRow struct {
 	LastUpdated float64       // content time of what is shown
 }
 
+// idOf is the row number of the message with a hash.
+const idOf = `(SELECT id FROM messages WHERE item_hash = ?)`
+
 // Post returns a post, nil when there is none.
 func (r *Reader) Post(h message.Hash) (*PostRow, error) {
 	p := &PostRow{Hash: h}
-	ok, err := found(r.row(`SELECT owner, type, ref, amends, channel, content_time, latest_amend, last_updated FROM posts WHERE item_hash = ?`, string(h)),
-		&p.Owner, &p.Type, &p.Ref, &p.Amends, &p.Channel, &p.ContentTime, &p.LatestAmend, &p.LastUpdated)
+	ok, err := found(r.row(`SELECT id, owner, type, ref, amends, channel, content_time, latest_amend, last_updated FROM posts WHERE id = `+idOf, string(h)),
+		&p.ID, &p.Owner, &p.Type, &p.Ref, &p.Amends, &p.Channel, &p.ContentTime, &p.LatestAmend, &p.LastUpdated)
 	if err != nil || !ok {
 		return nil, wrap(err, "read post %s", h)
 	}
@@ -28,7 +32,7 @@ func (r *Reader) Post(h message.Hash) (*PostRow, error) {
 
 // InsertPost stores a post.
 func (tx *Tx) InsertPost(p *PostRow) error {
-	tx.inserts.posts = append(tx.inserts.posts, string(p.Hash), p.Owner, p.Type, p.Ref, (*string)(p.Amends), p.Channel, p.ContentTime,
+	tx.inserts.posts = append(tx.inserts.posts, p.ID, string(p.Hash), p.Owner, p.Type, p.Ref, (*string)(p.Amends), p.Channel, p.ContentTime,
 		(*string)(p.LatestAmend), p.LastUpdated)
 	return nil
 }
@@ -45,19 +49,19 @@ func (tx *Tx) RefreshPost(original message.Hash) error {
 	var latest *string
 	var updated float64
 	h := string(original)
-	ok, err := found(tx.row(`SELECT a.item_hash, a.content_time FROM posts a JOIN posts o ON o.item_hash = a.amends
-		WHERE a.amends = ? AND a.content_time > o.content_time ORDER BY a.content_time DESC, a.item_hash DESC LIMIT 1`, h), &latest, &updated)
+	ok, err := found(tx.row(`SELECT a.item_hash, a.content_time FROM posts a JOIN posts o ON o.id = `+idOf+`
+		WHERE a.amends = ? AND a.content_time > o.content_time ORDER BY a.content_time DESC, a.item_hash DESC LIMIT 1`, h, h), &latest, &updated)
 	if err == nil && ok {
-		err = tx.exec(`UPDATE posts SET latest_amend = ?, last_updated = ? WHERE item_hash = ?`, latest, updated, h)
+		err = tx.exec(`UPDATE posts SET latest_amend = ?, last_updated = ? WHERE id = `+idOf, latest, updated, h)
 	} else if err == nil {
-		err = tx.exec(`UPDATE posts SET latest_amend = NULL, last_updated = content_time WHERE item_hash = ?`, h)
+		err = tx.exec(`UPDATE posts SET latest_amend = NULL, last_updated = content_time WHERE id = `+idOf, h)
 	}
 	return wrap(err, "refresh post %s", original)
 }
 
 // DeletePost deletes a post; its amendments stay.
 func (tx *Tx) DeletePost(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM posts WHERE item_hash = ?`, string(h)), "delete post %s", h)
+	return wrap(tx.exec(`DELETE FROM posts WHERE id = `+idOf, string(h)), "delete post %s", h)
 }
 
 // hashes runs a query of one column of hashes.

@@ -1,6 +1,6 @@
 -- The node's state. One schema for every engine: no JSON operators, no triggers; what is filtered on is a column or a side table.
 -- Times named *_time or *_at are microseconds since the epoch unless the type is DOUBLE PRECISION (content times, Unix seconds as signed).
--- JSON texts are kept exactly as received. {{id}} and {{rowless}} are filled in per engine.
+-- JSON texts are kept exactly as received. {{id}}, {{key}} and {{rowless}} are filled in per engine.
 
 CREATE TABLE messages (            -- valid and applied: status processed or removing
   id {{id}},
@@ -29,7 +29,7 @@ CREATE TABLE messages (            -- valid and applied: status processed or rem
 );
 CREATE INDEX messages_time ON messages (time, item_hash);
 CREATE INDEX messages_sender ON messages (sender, time);
-CREATE INDEX messages_owner ON messages (owner, time);
+CREATE INDEX messages_owner ON messages (owner, time) WHERE sender <> owner; -- the others are found by their sender
 CREATE INDEX messages_delegated ON messages (owner, content_time) WHERE sender <> owner;
 CREATE INDEX messages_type ON messages (type, time);
 CREATE INDEX messages_channel ON messages (channel, time);
@@ -188,7 +188,8 @@ CREATE TABLE confirmations (       -- kept whatever the state of the message, so
 ){{rowless}};
 
 CREATE TABLE posts (
-  item_hash TEXT PRIMARY KEY,
+  id {{key}},                      -- of its message
+  item_hash TEXT NOT NULL,
   owner TEXT NOT NULL,
   type TEXT NOT NULL,
   ref TEXT,
@@ -197,7 +198,7 @@ CREATE TABLE posts (
   content_time DOUBLE PRECISION NOT NULL,
   latest_amend TEXT,               -- of an original: the amendment with the greatest (content_time, item_hash)
   last_updated DOUBLE PRECISION NOT NULL -- of an original: content time of what is shown
-){{rowless}};
+);
 CREATE INDEX posts_amends ON posts (amends) WHERE amends IS NOT NULL;
 CREATE INDEX posts_updated ON posts (last_updated, item_hash) WHERE amends IS NULL;
 CREATE INDEX posts_owner ON posts (owner, last_updated) WHERE amends IS NULL;

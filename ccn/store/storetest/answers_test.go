@@ -134,16 +134,17 @@ func fill(s *script) {
 			m.Signature = ""
 		}
 		s.call("InsertConfirmation", h, store.Confirmation{TxHash: text, Chain: "ETH", Height: int64(i % 3), Time: message.Time(i), Publisher: text, Signature: m.Signature})
-		s.call("InsertMessage", &store.MessageRow{
+		row := &store.MessageRow{
 			Message: m, Content: document(text), Size: math.MaxInt64 - int64(i), Status: message.StatusProcessed,
 			ReceptionTime: message.Time(i % 3), Owner: texts[(i+1)%len(texts)], ContentTime: at, PaymentType: some(i, "hold"),
-		}, &store.ContentColumns{Type: some(i, text), Ref: some(i+1, text), Key: some(i+2, text), ItemHash: some(i, string(hash(i+1))), Tags: []string{text, "tag", text}})
+		}
+		s.call("InsertMessage", row, &store.ContentColumns{Type: some(i, text), Ref: some(i+1, text), Key: some(i+2, text), ItemHash: some(i, string(hash(i+1))), Tags: []string{text, "tag", text}})
 		amends := some(i, hash(0))
 		if i == 0 {
 			amends = nil
 		}
 		s.call("InsertPost", &store.PostRow{
-			Hash: h, Owner: text, Type: text, Ref: some(i, text), Amends: amends, Channel: some(i+1, text), ContentTime: at, LastUpdated: at,
+			ID: row.ID, Hash: h, Owner: text, Type: text, Ref: some(i, text), Amends: amends, Channel: some(i+1, text), ContentTime: at, LastUpdated: at,
 		})
 		s.call("InsertElement", &store.Element{Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
 		s.call("InsertElement", &store.Element{Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})

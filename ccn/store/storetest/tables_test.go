@@ -206,7 +206,7 @@ func TestLongestTextsFitIntoIndexes(t *testing.T) {
 				tx.PutPending(&store.PendingRow{Hash: h, Sender: *long("sender"), Signature: *long("signature"), Envelope: []byte("{}")}, []message.WaitKey{key}),
 				tx.PutTag(&store.TagRow{Tag: *long("owner") + "/" + *long("ref"), Owner: *long("owner")}),
 				tx.PutCost(&store.CostRow{Owner: *long("owner"), Hash: h, Name: "#1:" + *long("mount")}),
-				tx.InsertPost(&store.PostRow{Hash: h, Owner: *long("owner"), Type: *long("type"), Ref: long("ref")}),
+				tx.InsertPost(&store.PostRow{ID: 1, Hash: h, Owner: *long("owner"), Type: *long("type"), Ref: long("ref")}),
 			)
 		})
 	})
