@@ -1,11 +1,16 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // strange are values that parsers stumble over.
@@ -16,29 +21,70 @@ var strange = []string{
 	"\U0001F600", strings.Repeat("a,", 300), "' OR 1=1 --", "last_modified", "creation_time",
 }
 
+// target is a route with a method, and the parameters that it reads.
+type target struct {
+	path  string
+	names []string
+}
+
+// targets lists the routes of a method, always in the same order.
+func (r *rig) targets(method string) []target {
+	r.t.Helper()
+	all := r.handler.(*API).routes()
+	var list []target
+	for _, pattern := range slices.Sorted(maps.Keys(all)) {
+		path, ok := strings.CutPrefix(pattern, method+" ")
+		if !ok {
+			continue
+		}
+		h := all[pattern]
+		if l, ok := h.(long); ok {
+			h = l.handler
+		}
+		one := target{path: path}
+		if q, ok := h.(query); ok {
+			read, err := readBy(q)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for _, p := range read {
+				one.names = append(one.names, p.names...)
+			}
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+var pathParameter = regexp.MustCompile(`\{\w+\}`)
+
+// with fills in the parameters of the path.
+func (t target) with(value string) string {
+	if value == "" {
+		value = "x"
+	}
+	return pathParameter.ReplaceAllLiteralString(t.path, url.PathEscape(value))
+}
+
 func FuzzQueriesAreAnsweredOrRefused(f *testing.F) {
-	handler := newRig(f).handler
-	paths := []string{
-		"/api/v0/messages.json", "/api/v0/messages/page/1.json", "/api/v0/messages/hashes", "/api/v0/posts.json", "/api/v1/posts.json",
-		"/api/v0/aggregates", "/api/v0/aggregates/0xA.json", "/api/v0/authorizations/granted/0xA.json", "/api/v0/authorizations/received/0xA.json",
-		"/api/v0/channels/list.json", "/api/v0/programs/on/message",
-	}
-	names := []string{
-		"pagination", "page", "cursor", "sortBy", "sortOrder", "msgType", "msgTypes", "msgStatuses", "addresses", "refs", "contentHashes", "contentKeys",
-		"contentTypes", "chains", "channels", "tags", "hashes", "paymentTypes", "startDate", "endDate", "startBlock", "endBlock", "excludeContent",
-		"contentFormat", "keys", "limit", "with_info", "value_only", "types", "grantee", "status", "hash_only", "sort_order",
-	}
-	for i, name := range names {
-		for j, value := range strange {
-			f.Add(i+j, name, value, names[(i+j)%len(names)], strange[(i*7+j)%len(strange)])
+	r := newRig(f)
+	list := r.targets(http.MethodGet)
+	n := 0
+	for i, one := range list {
+		f.Add(i, "cursor", "", "x", strange[i%len(strange)])
+		for j, name := range one.names {
+			for range 3 { // values in turn, so that each meets each kind of parameter
+				n++
+				f.Add(i, name, strange[n%len(strange)], one.names[(j+n)%len(one.names)], strange[n*7%len(strange)])
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, path int, name, value, name2, value2 string) {
 		query := url.Values{name: {value}}
 		query.Add(name2, value2)
-		target := paths[uint(path)%uint(len(paths))] + "?" + query.Encode()
+		target := list[uint(path)%uint(len(list))].with(value2) + "?" + query.Encode()
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
+		r.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
 		if w.Code >= 500 {
 			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
@@ -47,7 +93,8 @@ func FuzzQueriesAreAnsweredOrRefused(f *testing.F) {
 
 func FuzzBodiesAreTakenOrRefused(f *testing.F) {
 	r := newRig(f)
-	handler, good := r.handler, string(r.post(1))
+	list, good := r.targets(http.MethodPost), string(r.post(1))
+	stored := string(r.storing(message.HashBytes([]byte("file")), nil))
 	for _, body := range []string{
 		"", "{", "null", "[]", "0", `""`, `{}`, `{"message":null}`, `{"message":[]}`, `{"message":{}}`, `{"message":` + good + `}`,
 		`{"message":` + good + `,"sync":"x"}`, `{"message":` + good + `,"message":{}}`, `{"message":` + strings.Repeat(`{"a":`, 20000) + strings.Repeat("}", 20001),
@@ -57,15 +104,20 @@ func FuzzBodiesAreTakenOrRefused(f *testing.F) {
 		`{"topic":"ALEPH_DEVNET_TEST","data":{}}`, `{"topic":1}`, `{"topic":"ALEPH_DEVNET_TEST","data":"\ud800"}`,
 		strings.Replace(good, `"time":`, `"time":-1e300,"x":`, 1), strings.Replace(good, "POST", "\x00", 1),
 		`{"message":` + strings.Replace(good, `"item_hash":"`, `"item_hash":"../../`, 1) + `,"sync":true}`,
+		`{"message":` + stored + `}`, `{"message":` + strings.Replace(stored, `"item_type":"inline"`, `"item_type":"storage"`, 1) + `}`,
+		`{"message":{"type":"INSTANCE","item_hash":"` + strings.Repeat("0", 64) + `"}}`, `{"message":{"type":"STORE","item_hash":1}}`,
+		`{"address":"0x1","environment":{},"resources":{"vcpus":1e300},"rootfs":{"parent":{"ref":"x"},"size_mib":-1}}`,
+		`{"address":"0x1","environment":{},"resources":{"vcpus":9223372036854775807,"memory":9223372036854775807},"rootfs":{"parent":{"ref":"` +
+			strings.Repeat("ca", 32) + `"},"persistence":"host","size_mib":9223372036854775807},"payment":{"type":"credit"}}`,
 	} {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		for _, path := range []string{"/api/v0/messages", "/api/v0/p2p/pubsub/pub"} {
+		for _, one := range list {
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+			r.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, one.with("x"), strings.NewReader(body)))
 			if w.Code >= 500 {
-				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+				t.Errorf("%s: %d %s", one.path, w.Code, w.Body)
 			}
 		}
 	})

@@ -322,6 +322,11 @@ func FuzzFormsAreTakenOrRefused(f *testing.F) {
 		f.Add(contentType, body.Bytes())
 		f.Add(contentType, body.Bytes()[:body.Len()/2])
 	}
+	archive, root := car([]byte("file"))
+	for _, file := range [][]byte{archive, archive[:len(archive)-1], archive[:20], append(archive[:30:30], archive...), bytes.Repeat([]byte{0xff}, 20)} {
+		body, contentType := formOf(f, part{"file", "", file}, metadataOf(r.storing(root, nil), true))
+		f.Add(contentType, body.Bytes())
+	}
 	f.Add("multipart/form-data; boundary=\"\"", []byte("----\r\n"))
 	f.Add("multipart/form-data; boundary=x", []byte("--x\r\nContent-Disposition: form-data; name=file\r\nContent-Transfer-Encoding: base64\r\n\r\n!\r\n--x--"))
 	f.Add("multipart/form-data; boundary=x", append([]byte("--x\r\nX: "), bytes.Repeat([]byte("y"), 1<<16)...))
