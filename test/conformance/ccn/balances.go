@@ -73,9 +73,6 @@ var balanceChecks = []check{
 		if mine.number("credits") != "1500" {
 			c.Errorf("in the list: %v", mine)
 		}
-		page := c.get("/api/v0/credit_balances?pagination=1").want(200).object()
-		c.shape("the page", page, "credit_balances:list "+pageShape)
-		c.get("/api/v0/credit_balances?min_balance=0").problems()
 		walk := c.walk("/api/v0/credit_balances?pagination=200", "credit_balances", "address")
 		if i := slices.Index(walk, c.address()); i < 0 || slices.Contains(walk[i+1:], c.address()) || !slices.IsSorted(walk) {
 			c.Errorf("the walk: %v", walk)
@@ -113,10 +110,19 @@ var balanceChecks = []check{
 				c.Errorf("%s: %d balances, want %d", query, n, want)
 			}
 		}
-		if got := c.get("/api/v0/balances?page=1000000").want(200).object(); got.number("pagination_per_page") != "100" {
-			c.Errorf("past the end: %v", got)
+	}},
+	{"§10.2 lists of balances have pages, past the end empty ones", func(c *client) {
+		for _, list := range []string{"balances", "credit_balances"} {
+			page := c.get("/api/v0/" + list + "?page=1000000").want(200).object()
+			c.shape(list, page, list+":list "+pageShape)
+			c.expect(list, page, "pagination_per_page=100", "pagination_page=1000000", "pagination_item="+list, list+"=[]")
+			c.shape(list, c.get("/api/v0/"+list+"?cursor=").want(200).object(), list+":list next_cursor:text/null pagination_per_page:int")
+			for _, query := range []string{"min_balance=0", "min_balance=x", "page=0", "pagination=-1"} {
+				c.get("/api/v0/" + list + "?" + query).problems()
+			}
+			c.get("/api/v0/"+list+"?cursor=x").says(422, "Invalid cursor")
 		}
-		for _, query := range []string{"min_balance=0", "chains=eth", "chains=", "pagination=-1"} {
+		for _, query := range []string{"chains=eth", "chains="} {
 			c.get("/api/v0/balances?" + query).problems()
 		}
 	}},

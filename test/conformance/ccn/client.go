@@ -61,6 +61,21 @@ func (c *client) authority() *client {
 	return c.as(c.target.Authority)
 }
 
+// rich is a client whose account has credits. Others may use the account at the same time.
+func (c *client) rich() *client {
+	c.Helper()
+	switch {
+	case c.target.Funded != nil:
+		return c.as(c.target.Funded)
+	case c.target.Authority == nil:
+		c.Skip("needs the key of an account that has credits, or of the network's authority")
+	}
+	c.credits(c.authority(), "distribution", map[string]any{"token": "ALEPH", "chain": "ETH", "credits": []any{map[string]any{
+		"address": c.address(), "amount": 1_000_000_000, "price": "0.000001", "tx_hash": "0xabc", "provider": "WALLET",
+	}}})
+	return c
+}
+
 // within fails the check when done does not become true in time. It asks again and again.
 func (c *client) within(limit time.Duration, what string, done func() bool) {
 	c.Helper()
@@ -344,9 +359,12 @@ func program(code, runtime string, on map[string]any) map[string]any {
 		"code":        map[string]any{"encoding": "zip", "entrypoint": "main:app", "ref": code, "use_latest": false},
 		"runtime":     map[string]any{"ref": runtime, "use_latest": false, "comment": ""},
 		"environment": map[string]any{"internet": false, "aleph_api": false, "reproducible": false, "shared_cache": false},
-		"resources":   map[string]any{"vcpus": 1, "memory": 128, "seconds": 30}, "volumes": []any{}, "on": on,
+		"resources":   map[string]any{"vcpus": 1, "memory": 128, "seconds": 30}, "volumes": []any{}, "on": on, "payment": byCredits(),
 	}
 }
+
+// byCredits is how what has to be paid with credits says so.
+func byCredits() map[string]any { return map[string]any{"chain": "ETH", "type": "credit"} }
 
 func (c *client) forget(hashes ...string) signed {
 	c.Helper()

@@ -26,6 +26,10 @@ type Target struct {
 	// Authority is the account that the network believes on balances, credits and measurements of nodes.
 	Authority signature.Account
 
+	// Funded is an account that has some hundred thousand credits and does not mind spending them. The authority can give
+	// credits to others as well.
+	Funded signature.Account
+
 	// Confirm makes the node believe that a transaction anchored a message.
 	Confirm func(ctx context.Context, hash string, height int64, at time.Time) error
 
@@ -97,6 +101,9 @@ func checks() (list []check) {
 
 // lastChecks run alone, after all others.
 var lastChecks = []check{
-	{"§20.19 a socket beyond the capacity is closed with 1013", atCapacity},
+	{"§20.19 a socket of messages beyond the capacity is closed with 1013", func(c *client) {
+		c.fill("messages", socketPath+"?history=0&addresses="+c.address())
+	}},
+	{"§14.2 a socket of metrics beyond the capacity is closed with 1013", func(c *client) { c.fill("status", "/api/ws0/status") }},
 	{"§2 every route was called", everyRouteCalled},
 }

@@ -42,9 +42,9 @@ func TestPostgreSQL(t *testing.T) {
 }
 
 // TestRemote holds the node at ALEPH_CONFORMANCE_URL to the specification. ALEPH_CONFORMANCE_NETWORK names its network or
-// the file of its parameters, devnet if absent, and the private keys, in hex, of the account that the network trusts and of the operator who
-// may have costs computed again are in ALEPH_CONFORMANCE_AUTHORITY and ALEPH_CONFORMANCE_OPERATOR: without them a part of the
-// checks is skipped.
+// the file of its parameters; devnet if absent. Private keys, in hex, are in ALEPH_CONFORMANCE_FUNDED, of an account with
+// credits, in ALEPH_CONFORMANCE_AUTHORITY, of the account that the network trusts, and in ALEPH_CONFORMANCE_OPERATOR, of who
+// may have costs computed again. Checks that need a key which is missing are skipped.
 func TestRemote(t *testing.T) {
 	url := os.Getenv("ALEPH_CONFORMANCE_URL")
 	if url == "" {
@@ -59,9 +59,11 @@ func TestRemote(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := Target{URL: strings.TrimRight(url, "/"), Network: p}
-	if key := os.Getenv("ALEPH_CONFORMANCE_AUTHORITY"); key != "" {
-		if target.Authority, err = ethereum.FromHex(key); err != nil {
-			t.Fatal(err)
+	for name, account := range map[string]*signature.Account{"AUTHORITY": &target.Authority, "FUNDED": &target.Funded} {
+		if key := os.Getenv("ALEPH_CONFORMANCE_" + name); key != "" {
+			if *account, err = ethereum.FromHex(key); err != nil {
+				t.Fatalf("the key in ALEPH_CONFORMANCE_%s: %v", name, err)
+			}
 		}
 	}
 	if key := os.Getenv("ALEPH_CONFORMANCE_OPERATOR"); key != "" {

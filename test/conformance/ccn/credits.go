@@ -53,6 +53,15 @@ var creditChecks = []check{
 			c.shape("a row of the walk", row, creditWalkShape)
 		}
 	}},
+	{"§20.14 rows of a history have their members, whoever gave the credits", func(c *client) {
+		path := "/api/v0/addresses/" + c.rich().address() + "/credit_history?pagination=20"
+		for _, row := range c.get(path).want(200).list("credit_history") {
+			c.shape("a row of a page", row, creditPageShape)
+		}
+		for _, row := range c.get(path + "&cursor=").want(200).list("credit_history") {
+			c.shape("a row of a walk", row, creditWalkShape)
+		}
+	}},
 	{"§20.14 walks of credits need a page size and end, in every order", func(c *client) {
 		given, spent, passed, _ := c.history()
 		path := "/api/v0/addresses/" + c.address() + "/credit_history"

@@ -133,11 +133,11 @@ var aboutChecks = []check{
 		}
 	}},
 	{"§12.4 programs that messages start are listed", func(c *client) {
-		c.holds("ETH", "100000")
-		_, file := c.stored("program "+c.address(), nil)
+		rich := c.rich()
+		_, file := rich.stored("program "+c.address(), nil)
 		on := map[string]any{"http": false, "message": []any{map[string]any{"sender": c.address()}}}
-		hash := c.published(c.build("PROGRAM", program(file, file, on)))
-		silent := c.published(c.build("PROGRAM", program(file, file, map[string]any{"http": true})))
+		hash := rich.published(rich.build("PROGRAM", program(file, file, on)))
+		silent := rich.published(rich.build("PROGRAM", program(file, file, map[string]any{"http": true})))
 		for _, query := range []string{"", "?sort_order=1"} {
 			list, _ := c.get("/api/v0/programs/on/message" + query).want(200).value().([]any)
 			i := slices.IndexFunc(list, func(v any) bool { return object(v.(map[string]any)).text("item_hash") == hash })
@@ -153,6 +153,7 @@ var aboutChecks = []check{
 				c.Error("a program that no message starts is listed")
 			}
 		}
+		rich.published(rich.forget(hash, silent))
 	}},
 	{"§18.36 unknown parameters of programs are refused with a text that holds the problems", func(c *client) {
 		c.get("/api/v0/programs/on/message").want(200)

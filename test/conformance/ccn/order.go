@@ -14,7 +14,7 @@ func (c *client) walk(path, list, member string) []string {
 	c.Helper()
 	var seen []string
 	next := ""
-	for range 100 {
+	for range 1000 {
 		page := c.get(path + "&cursor=" + next).want(200)
 		o := page.object()
 		for _, name := range []string{"pagination_page", "pagination_total", "pagination_item"} {
@@ -97,18 +97,21 @@ var orderChecks = []check{
 		}
 	}},
 	{"§20.4 a cursor walk over statistics has no duplicate and no gap", func(c *client) {
+		// Addresses with the same beginning, so that few others are in the walk.
+		begin := strings.ToLower(c.address()[:4])
 		var own []string
-		for range 3 {
-			one := c.as(newAccount(c.T))
-			one.published(one.post("note", "", 1))
-			own = append(own, one.address())
+		for len(own) < 3 {
+			if one := c.as(newAccount(c.T)); strings.HasPrefix(strings.ToLower(one.address()), begin) {
+				one.published(one.post("note", "", 1))
+				own = append(own, one.address())
+			}
 		}
 		for _, order := range []string{"1", "-1"} {
-			got := c.walk("/api/v1/addresses/stats.json?pagination=200&sortOrder="+order, "data", "")
+			got := c.walk("/api/v1/addresses/stats.json?pagination=2&addressContains="+begin+"&sortOrder="+order, "data", "")
 			all := strings.Fields(strings.Join(got, " "))
 			for _, address := range own {
 				if i := slices.Index(all, address); i < 0 || slices.Contains(all[i+1:], address) {
-					c.Errorf("%s is in the walk %s at %d of %d, and again", address, order, i, len(all))
+					c.Errorf("%s is in the walk %s at %d of %d, or twice", address, order, i, len(all))
 				}
 			}
 		}

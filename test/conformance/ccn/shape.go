@@ -17,7 +17,7 @@ var kinds = map[string]func(any) bool{
 	"any":    func(any) bool { return true },
 	"number": func(v any) bool { _, ok := v.(json.Number); return ok },
 	"int":    matches[json.Number](`^-?\d+$`),
-	"float":  matches[json.Number](`^-?\d+\.\d+$`),
+	"float":  matches[json.Number](`^-?\d+(\.\d+([eE][+-]?\d+)?|[eE][+-]?\d+)$`),
 	"hash":   matches[string](`^([0-9a-f]{64}|Qm[1-9A-HJ-NP-Za-km-z]{42,44}|bafy[a-z2-7]{55})$`),
 	"z":      matches[string](`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z$`),     // RFC 3339 of a model
 	"offset": matches[string](`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00$`), // ISO 8601 of a plain answer

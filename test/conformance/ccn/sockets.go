@@ -273,38 +273,35 @@ var socketChecks = []check{
 // tried bounds how many processes behind one address a check reckons with.
 const tried = 4
 
-// atCapacity opens sockets until one is closed for want of room. Each process behind a proxy has room of its own.
-func atCapacity(c *client) {
-	metrics := c.get("/metrics.json").want(200).object()
-	for name, path := range map[string]string{"status": "/api/ws0/status", "messages": socketPath + "?history=0&addresses=" + c.address()} {
-		room, _ := strconv.Atoi(metrics.number("pyaleph_ws_" + name + "_connections_max"))
-		if room < 1 || room > 1000 {
-			c.Skipf("the node takes %d sockets for %s", room, name)
-		}
-		closed := make(chan websocket.CloseError, tried*(room+1))
-		for range tried * (room + 1) {
-			s := c.dial(path)
-			go func() {
-				var end websocket.CloseError
-				for {
-					if _, _, err := s.conn.Read(c.Context()); err != nil {
-						errors.As(err, &end)
-						closed <- end
-						return
-					}
+// fill opens sockets until one is closed for want of room. Each process behind a proxy has room of its own.
+func (c *client) fill(name, path string) {
+	room, _ := strconv.Atoi(c.get("/metrics.json").want(200).object().number("pyaleph_ws_" + name + "_connections_max"))
+	if room < 1 || room > 1000 {
+		c.Skipf("the node takes %d sockets", room)
+	}
+	closed := make(chan websocket.CloseError, tried*(room+1))
+	for range tried * (room + 1) {
+		s := c.dial(path)
+		go func() {
+			var end websocket.CloseError
+			for {
+				if _, _, err := s.conn.Read(c.Context()); err != nil {
+					errors.As(err, &end)
+					closed <- end
+					return
 				}
-			}()
-			if len(closed) > 0 {
-				break
 			}
+		}()
+		if len(closed) > 0 {
+			break
 		}
-		select {
-		case end := <-closed:
-			if end.Code != websocket.StatusTryAgainLater || end.Reason != "Too many connections" {
-				c.Errorf("%s: closed with %d %q", name, end.Code, end.Reason)
-			}
-		case <-time.After(20 * time.Second):
-			c.Errorf("%s: no socket was closed, the capacity is %d", name, room)
+	}
+	select {
+	case end := <-closed:
+		if end.Code != websocket.StatusTryAgainLater || end.Reason != "Too many connections" {
+			c.Errorf("closed with %d %q", end.Code, end.Reason)
 		}
+	case <-time.After(20 * time.Second):
+		c.Errorf("no socket was closed, the capacity is %d", room)
 	}
 }

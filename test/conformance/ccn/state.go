@@ -44,11 +44,14 @@ var stateChecks = []check{
 		)
 	}},
 	{"§3.3 contents of workloads have every member of their model", func(c *client) {
-		c.holds("ETH", "100000")
-		_, file := c.stored("workload "+c.address(), nil)
+		rich := c.rich()
+		_, file := rich.stored("workload "+c.address(), nil)
+		var made []string
 		content := func(t message.Type, content map[string]any) object {
 			c.Helper()
-			return c.get("/api/v0/messages/" + c.published(c.build(t, content))).want(200).object().object("message").object("content")
+			hash := rich.published(rich.build(t, content))
+			made = append(made, hash)
+			return c.get("/api/v0/messages/" + hash).want(200).object().object("message").object("content")
 		}
 		shared := `address:text time:number allow_amend:bool metadata:object/null authorized_keys:list/null variables:object/null
 			environment:object resources:object payment:object/null requirements:object/null volumes:list replaces:text/null `
@@ -57,9 +60,9 @@ var stateChecks = []check{
 		c.shape("its code", p.object("code"), "encoding:text entrypoint:text ref:hash interface:null args:null use_latest:bool")
 		c.shape("its environment", p.object("environment"), "reproducible:bool internet:bool aleph_api:bool shared_cache:bool")
 		c.shape("its triggers", p.object("on"), "http:bool message:null persistent:null")
-		i := content(message.TypeInstance, instance(file, map[string]any{"volumes": []any{map[string]any{
-			"mount": "/data", "persistence": "host", "size_mib": 10,
-		}}}))
+		i := content(message.TypeInstance, instance(file, map[string]any{
+			"payment": byCredits(), "volumes": []any{map[string]any{"mount": "/data", "persistence": "host", "size_mib": 10}},
+		}))
 		c.shape("an instance", i, shared+"rootfs:object")
 		c.shape(
 			"its environment", i.object("environment"),
@@ -72,6 +75,7 @@ var stateChecks = []check{
 			c.Fatalf("volumes: %v", volumes)
 		}
 		c.shape("its volume", volumes[0], "comment:null mount:text parent:null persistence:text name:null size_mib:int")
+		rich.published(rich.forget(made...))
 	}},
 	{"§18.2 a message that waits is answered with 200, its times are texts", func(c *client) {
 		m := c.post("amend", strings.Repeat("0", 63)+"3", map[string]int{"n": 1})
@@ -102,7 +106,7 @@ var stateChecks = []check{
 	}},
 	{"§3.3 who cannot pay is told what is missing", func(c *client) {
 		_, file := c.stored("unpaid "+c.address(), nil)
-		m := c.build(message.TypeInstance, instance(file, map[string]any{"payment": map[string]any{"chain": "ETH", "type": "credit"}}))
+		m := c.build(message.TypeInstance, instance(file, map[string]any{"payment": byCredits()}))
 		c.publish(m, true)
 		got := c.get("/api/v0/messages/" + m.hash).want(200).object()
 		if got.text("status") == "pending" {

@@ -108,11 +108,26 @@ var storageChecks = []check{
 			}
 		}
 	}},
+	{"§20.10 a file is paid for by credits as far as they reach", func(c *client) {
+		rich := c.rich()
+		content := "by credits " + c.address()
+		file := hashOf(content)
+		m := rich.storing(file, map[string]any{"payment": byCredits()})
+		rich.form(addFile, filePart(content), paying(m, true)).want(200)
+		price := c.get("/api/v0/price/" + m.hash).want(200).object()
+		c.expect("the price", price, "payment_type=credit", "charged_address="+rich.address())
+		costs := c.get("/api/v0/costs?item_hash=" + m.hash + "&include_details=1").want(200).only("resources")
+		c.expect("the costs", costs, "item_hash="+m.hash, "owner="+rich.address(), "payment_type=credit", "cost_credit="+price.text("cost"))
+		if got := c.get("/api/v0/messages.json?paymentTypes=credit&hashes=" + m.hash).want(200).list("messages"); len(got) != 1 {
+			c.Errorf("by how it is paid: %v", got)
+		}
+		rich.published(rich.forget(m.hash))
+	}},
 	{"§20.10 uploads are refused for the first reason that there is", func(c *client) {
 		content := "refused " + c.address()
 		file := hashOf(content)
 		m := c.storing(file, nil)
-		credit := c.storing(file, map[string]any{"payment": map[string]any{"chain": "ETH", "type": "credit"}})
+		credit := c.storing(file, map[string]any{"payment": byCredits()})
 		other := part{name: "metadata", body: []byte(`{"message":` + string(m.envelope) + `}`)}
 		c.form(addFile, paying(m, true)).want(400, "400: File should be sent as FormData or Raw Upload")
 		c.form(addFile, filePart(content), part{name: "metadata", body: []byte("{")}).says(422, "422: Could not decode metadata: [")
