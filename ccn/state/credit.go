@@ -163,7 +163,7 @@ func (w *work) ask(p *creditPost) error {
 }
 
 // askForgotten keeps a refused transfer that is forgotten: should it turn out that its sender had the credits at its place,
-// it is as if it had been forgotten afterwards.
+// or that its signer could act for him, it is as if it had been forgotten afterwards.
 func (w *work) askForgotten(it *Item) error {
 	c, ok := it.Content.(*message.Post)
 	if !ok {
@@ -176,7 +176,18 @@ func (w *work) askForgotten(it *Item) error {
 	return w.ask(p)
 }
 
-// takeBack undoes a transfer.
+// transferForgotten moves again what an address asked to transfer in forgotten messages that others signed for it.
+func (w *work) transferForgotten(sender string) error {
+	t, _, ok, err := w.tx.FirstForgottenTransfer(sender)
+	if err != nil || !ok {
+		return err
+	}
+	f := w.creditFold()
+	f.dirty[sender] = true
+	return f.finish(place{time: t})
+}
+
+// takeBack undoes what a POST moved.
 func (w *work) takeBack(h message.Hash, at place) error {
 	f := w.creditFold()
 	rows, err := w.tx.CreditRows(h)
@@ -402,7 +413,10 @@ func (f *creditFold) transferAgain(p *creditPost) (covered bool, err error) {
 		return false, err
 	}
 	var rows []store.CreditRow
-	if covered = ledger.Spendable(lots, p.at.clock()) >= p.sum(); covered {
+	if covered, err = f.signerMay(p); err != nil {
+		return false, err
+	}
+	if covered = covered && ledger.Spendable(lots, p.at.clock()) >= p.sum(); covered {
 		rows = p.transferRows(lots)
 	}
 	old, err := f.tx.CreditRows(p.at.hash)
@@ -425,6 +439,15 @@ func (f *creditFold) transferAgain(p *creditPost) (covered bool, err error) {
 		}
 	}
 	return covered, nil
+}
+
+// signerMay reports whether a transfer was signed by who may. One that is applied is judged as a message.
+func (f *creditFold) signerMay(p *creditPost) (bool, error) {
+	row, err := f.tx.Forgotten(p.at.hash)
+	if err != nil || row == nil {
+		return true, err
+	}
+	return f.state.allowed(f.tx.Reader, row.Message.Sender, row.Owner, forgottenScope(row), p.at)
 }
 
 func sameMovement(a, b store.CreditRow) bool {

@@ -71,25 +71,25 @@ func findTarget(r *store.Reader, h message.Hash) (*target, error) {
 	if removed != nil {
 		return &target{h, removed.Owner, scopeOf(&removed.Message, nil), false}, nil
 	}
-	m, content, _, err := refused(r, h)
+	m, content, err := refused(r, h)
 	if err != nil || m == nil {
 		return nil, err
 	}
 	return &target{h, m.Owner, scopeOf(&m.Message, content), false}, nil
 }
 
-// refused returns a message that was refused although its signature and content are right, and why; nil when there is none.
-func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Content, message.ErrorCode, error) {
+// refused returns a message that was refused although its signature and content are right; nil when there is none.
+func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Content, error) {
 	row, err := r.Rejected(h)
 	if err != nil || row == nil || !row.Verified {
-		return nil, nil, 0, err
+		return nil, nil, err
 	}
 	m, content, err := message.Parse(row.Envelope)
 	if err == nil && m.ItemType != message.ItemInline {
 		content, err = message.ParseContent(m.Type, row.Content)
 	}
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("read rejected message %s: %w", h, err)
+		return nil, nil, fmt.Errorf("read rejected message %s: %w", h, err)
 	}
 	base := content.Base()
 	text := row.Content
@@ -98,7 +98,7 @@ func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Conten
 	}
 	return &store.MessageRow{
 		Message: *m, Content: text, ReceptionTime: row.ReceptionTime, Owner: base.Address, ContentTime: base.Time,
-	}, content, row.ErrorCode, nil
+	}, content, nil
 }
 
 // checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
@@ -262,17 +262,15 @@ func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
 		}
 		err = w.tx.DeleteRemoved(h)
 	} else {
-		m, content, code, err := refused(w.tx.Reader, h)
+		m, content, err := refused(w.tx.Reader, h)
 		if err != nil || m == nil {
 			return err
 		}
 		if row, err = w.remains(m); err != nil {
 			return err
 		}
-		if code == message.ErrInvalidFormat { // a transfer that its sender could not cover
-			if err := w.askForgotten(&Item{Message: &m.Message, Content: content}); err != nil {
-				return err
-			}
+		if err := w.askForgotten(&Item{Message: &m.Message, Content: content}); err != nil {
+			return err
 		}
 		if err := w.tx.DeleteRejected(h); err != nil {
 			return err

@@ -123,8 +123,11 @@ func (s *State) allowed(r *store.Reader, sender, owner string, sc scope, at plac
 func (w *work) followGrants(owner string, since float64) error {
 	w.wake(message.WaitGrant(owner))
 	delegated, err := w.tx.DelegatedSince(owner, since)
+	if err != nil {
+		return err
+	}
 	w.judgeAgain(delegated...)
-	return err
+	return w.transferForgotten(owner)
 }
 
 // sameAddress compares addresses as the network does when it asks who acts: without regard to case, on every chain.

@@ -3,8 +3,8 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
-	"github.com/aleph-im/aleph-go/ccn/ledger"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -124,7 +124,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 	if err := w.close(h); err != nil {
 		return err
 	}
-	if p, ok := content.(*message.Post); ok && p.PostType == ledger.CreditTransfer {
+	if p, ok := content.(*message.Post); ok && slices.Contains(w.state.params.Credits.PostTypes, p.PostType) {
 		if err := w.takeBack(h, placeAt(m)); err != nil {
 			return err
 		}

@@ -115,6 +115,14 @@ func (r *Reader) CreditTransfersFrom(sender string, t float64, ref message.Hash)
 	return list, wrap(err, "read credit transfers of %s", sender)
 }
 
+// FirstForgottenTransfer returns the place of the first forgotten transfer from an address that another address signed; ok
+// is false when there is none.
+func (r *Reader) FirstForgottenTransfer(sender string) (t float64, ref message.Hash, ok bool, err error) {
+	ok, err = found(r.row(`SELECT t.content_time, t.credit_ref FROM credit_transfers t JOIN forgotten_messages m ON m.item_hash = t.credit_ref
+		WHERE t.sender = ? AND m.sender <> t.sender ORDER BY t.content_time, t.credit_ref LIMIT 1`, sender), &t, &ref)
+	return t, ref, ok, wrap(err, "look for forgotten transfers of %s", sender)
+}
+
 // InsertCredit stores a movement; a known one stays as it is.
 func (tx *Tx) InsertCredit(c *CreditRow) error {
 	origin := c.Origin

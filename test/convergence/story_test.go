@@ -62,7 +62,8 @@ func (s *story) say(content message.Content) *said {
 	if p, ok := content.(*message.Post); ok && strings.HasPrefix(p.PostType, "aleph_credit") {
 		channel := "ALEPH_CREDIT"
 		edit = append(edit, func(m *message.Message) { m.Channel = &channel })
-	} else if content.Base().Address != params.DevnetAuthority && even(s.T, 5, "delegated") == 0 {
+	}
+	if content.Base().Address != params.DevnetAuthority && even(s.T, 5, "delegated") == 0 {
 		edit = append(edit, sender(dave))
 	}
 	m := s.message(content, edit...)

@@ -184,6 +184,7 @@ func fill(s *script) {
 			Verified: i%2 == 0, Content: []byte(text), WaitsFor: []message.WaitKey{message.WaitGrant(text)},
 		})
 		m.ItemHash, m.ItemContent = hash(300+i), ""
+		s.call("InsertCreditTransfer", &store.CreditTransfer{Ref: m.ItemHash, Sender: texts[(i+1)%len(texts)], Recipient: text, Amount: 1, ContentTime: at})
 		s.call("InsertForgotten", &store.ForgottenRow{
 			Message: m, Owner: text, PaymentType: "hold", Size: some(i, int64(i)), ForgottenBy: []message.Hash{h}, ForgottenAt: message.Time(i), ReceptionTime: message.Time(i),
 			ContentTime: at, ContentType: pointer("amend"), ContentKey: some(i, "k"), ContentRef: some(i, string(hash(0))),
@@ -257,6 +258,7 @@ func ask(s *script) {
 		}
 		s.call("Aggregate", "a", text)
 		s.call("ForgottenGrants", text, "k")
+		s.call("FirstForgottenTransfer", text)
 		s.call("HasElements", text, text)
 		s.call("Elements", text, text)
 		s.call("AccountCosts", text, "hold")
