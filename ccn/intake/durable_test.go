@@ -1,0 +1,163 @@
+package intake
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// image copies files of a place, which is what a crash leaves of them.
+func image(t *testing.T, from place, to string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		files, err := filepath.Glob(filepath.Join(from.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			relative, err := filepath.Rel(from.dir, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied := filepath.Join(to, relative)
+			if err := os.MkdirAll(filepath.Dir(copied), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(copied, raw, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+const (
+	database = "aleph.db*"
+	journals = "journal/*"
+)
+
+// count counts the applied messages that a database holds by itself.
+func count(t *testing.T, at place) (n int64) {
+	t.Helper()
+	s, err := store.OpenReader(t.Context(), at.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Read(t.Context(), func(r *store.Reader) (err error) {
+		n, err = r.CountMessages(store.MessageFilter{}, 0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// What was answered is there after a crash, whatever of it the database had: nothing, or what it had at any time before.
+func TestAcknowledgedSurvivesACrash(t *testing.T) {
+	at := onSQLite(t.TempDir())
+	r := start(t, at)
+	<-r.Started()
+	early := t.TempDir() // loss of power: the database fell back to its beginning
+	image(t, at, early, database)
+
+	want := map[message.Hash]message.Status{}
+	take := func(h message.Hash, raw []byte) {
+		t.Helper()
+		out := r.submit(raw)
+		if out.Status == "" {
+			t.Fatalf("message %s has no status", h)
+		}
+		want[h] = out.Status
+	}
+	middle := t.TempDir()
+	for n := range 40 {
+		take(post(n, nil))
+		if n == 20 {
+			r.wantStatus(hashOfPost(n), message.StatusProcessed) // a reader has it committed
+			image(t, at, middle, database)
+		}
+	}
+	take(post(100, fields{"type": "denied"}))
+	take(post(101, fields{"ref": message.HashBytes([]byte("missing"))}))
+	take(envelope(message.TypePost, fields{"address": "0xA", "time": 1, "type": "note"}, "bad"))
+	late := t.TempDir()
+	image(t, at, late, database)
+	for _, dir := range []string{early, middle, late} {
+		image(t, at, dir, journals)
+	}
+	r.stop()
+
+	for name, dir := range map[string]string{"early": early, "middle": middle, "late": late} {
+		t.Run(name, func(t *testing.T) {
+			at := onSQLite(dir)
+			if n := count(t, at); n >= 40 {
+				t.Fatalf("the database alone has %d messages: there is nothing to show", n)
+			}
+			for range 2 { // the second start finds all of it in the database
+				again := start(t, at)
+				<-again.Started()
+				for h, status := range want {
+					again.wantStatus(h, status)
+				}
+				again.stop()
+			}
+			if n := count(t, at); n != 40 {
+				t.Errorf("the database has %d messages, want 40", n)
+			}
+		})
+	}
+}
+
+func hashOfPost(n int) message.Hash {
+	h, _ := post(n, nil)
+	return h
+}
+
+// A message on which the transaction breaks takes others with it that were answered; they are applied again.
+func TestAnsweredMessagesOutliveAFailedTransaction(t *testing.T) {
+	r := start(t, onSQLite(t.TempDir()))
+	<-r.Started()
+	for n := range 10 {
+		_, raw := post(n, nil)
+		r.submit(raw)
+	}
+	poison, raw := post(100, fields{"type": "poison"})
+	if out := r.submit(raw); out.Status != message.StatusPending {
+		t.Errorf("the message that cannot be applied is %s", out.Status)
+	}
+	for n := range 10 {
+		r.wantStatus(hashOfPost(n), message.StatusProcessed)
+	}
+	r.wantStatus(poison, message.StatusPending)
+}
+
+// Without a journal that can be written each group is committed before it is answered.
+func TestBrokenJournalCostsNoMessage(t *testing.T) {
+	at := onSQLite(t.TempDir())
+	r := start(t, at)
+	<-r.Started()
+	if err := r.keeper.journal.Close(); err != nil { // nothing applies at this moment
+		t.Fatal(err)
+	}
+	for n := range 10 {
+		_, raw := post(n, nil)
+		r.submit(raw)
+	}
+	dir := t.TempDir()
+	image(t, at, dir, database)
+	if n := count(t, onSQLite(dir)); n != 10 {
+		t.Errorf("the database has %d of 10 messages", n)
+	}
+	r.keeper.journal = nil // nothing left to close
+	r.stop()
+}
