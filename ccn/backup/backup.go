@@ -2,7 +2,7 @@
 // commands alephd ccn backup and alephd ccn restore call it.
 //
 // A backup is a folder: aleph.db, a consistent snapshot of a SQLite database; files/ with every file that the snapshot
-// refers to by its sha256; ipfs/ with all blocks and pins of the node's IPFS; p2p.key, the identity of the node; and
+// refers to by its sha256; journal/ with what the node had answered and not committed; ipfs/ with all blocks and pins of the node's IPFS; p2p.key, the identity of the node; and
 // manifest.json, which is written last and holds the hash of everything else that has no hash for a name. Files that the
 // folder has from an earlier backup are not copied again, so a second backup into it costs what is new.
 package backup
@@ -30,9 +30,11 @@ const (
 	databaseName = "aleph.db"
 	filesName    = "files"
 	ipfsName     = "ipfs"
+	journalName  = "journal"
 	keyName      = "p2p.key"
 	manifestName = "manifest.json"
 	markName     = "RESTORE-UNFINISHED" // in a data folder that a restore has not finished
+	freshSuffix  = ".new"               // of what takes the place of an earlier backup's at the end
 )
 
 // Manifest says what a backup holds.
@@ -40,6 +42,7 @@ type Manifest struct {
 	Made     time.Time      `json:"made"`
 	Schema   int            `json:"schema_version"`
 	Database Sum            `json:"database"`
+	Journal  map[string]Sum `json:"journal,omitempty"`
 	Key      *Sum           `json:"p2p_key,omitempty"`
 	Files    []message.Hash `json:"files"`
 	Blocks   []message.Hash `json:"ipfs_blocks,omitempty"`
@@ -84,8 +87,12 @@ func Run(ctx context.Context, cfg Config) (*Manifest, error) {
 }
 
 func run(ctx context.Context, cfg Config) (*Manifest, error) {
-	fresh := filepath.Join(cfg.Dir, databaseName+".new")
+	fresh := filepath.Join(cfg.Dir, databaseName+freshSuffix)
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	m := &Manifest{Made: cfg.Now().UTC(), Schema: store.SchemaVersion(), Files: []message.Hash{}}
+	if err := copyJournal(ctx, cfg, m); err != nil {
 		return nil, err
 	}
 	source, err := store.OpenReader(ctx, "sqlite:"+filepath.Join(cfg.DataDir, databaseName))
@@ -96,7 +103,6 @@ func run(ctx context.Context, cfg Config) (*Manifest, error) {
 	if err := errors.Join(err, source.Close()); err != nil {
 		return nil, err
 	}
-	m := &Manifest{Made: cfg.Now().UTC(), Schema: store.SchemaVersion(), Files: []message.Hash{}}
 	if err := copyIPFS(ctx, cfg, m); err != nil {
 		return nil, err
 	}
@@ -121,6 +127,13 @@ func run(ctx context.Context, cfg Config) (*Manifest, error) {
 		return nil, err
 	}
 	if err := os.Rename(fresh, filepath.Join(cfg.Dir, databaseName)); err != nil {
+		return nil, err
+	}
+	journal := filepath.Join(cfg.Dir, journalName)
+	if err := os.RemoveAll(journal); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(journal+freshSuffix, journal); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	raw, err := json.MarshalIndent(m, "", "  ")

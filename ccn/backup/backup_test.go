@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/aleph-im/aleph-go/ccn/backup"
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -78,6 +79,9 @@ func run(t *testing.T, dir, to string) *backup.Manifest {
 func TestRestoredNodeIsTheOneThatRan(t *testing.T) {
 	dir, to, again := t.TempDir(), filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "data")
 	fill(t, dir, "one", "two") // the database stays open
+	if err := os.CopyFS(filepath.Join(dir, "journal"), fstest.MapFS{"000000000001.journal": {Data: []byte("answered")}}); err != nil {
+		t.Fatal(err)
+	}
 	if m := run(t, dir, to); len(m.Files) != 2 || m.Key == nil {
 		t.Fatalf("got %+v", m)
 	}
@@ -95,6 +99,9 @@ func TestRestoredNodeIsTheOneThatRan(t *testing.T) {
 	n := 0
 	if err := disk.Walk(t.Context(), func(files.Info) error { n++; return nil }); err != nil || n != 2 {
 		t.Errorf("%d files, %v", n, err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(again, "journal", "000000000001.journal")); err != nil || string(raw) != "answered" {
+		t.Errorf("journal: %q, %v", raw, err)
 	}
 	if info, err := os.Stat(filepath.Join(again, "p2p.key")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key: %v, %v", info, err)

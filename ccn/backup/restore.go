@@ -75,6 +75,9 @@ func restore(ctx context.Context, dir, dataDir string, progress func(done, total
 	if err := restoreIPFS(ctx, filepath.Join(dir, ipfsName), filepath.Join(dataDir, ipfsName), m, step); err != nil {
 		return nil, err
 	}
+	if err := restoreJournal(ctx, filepath.Join(dir, journalName), filepath.Join(dataDir, journalName), m); err != nil {
+		return nil, err
+	}
 	if m.Key != nil {
 		if err := copyChecked(ctx, filepath.Join(dir, keyName), filepath.Join(dataDir, keyName), *m.Key, 0o600); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/backup"
@@ -89,8 +90,13 @@ func (o *importOptions) replay(ctx context.Context, stderr io.Writer) (counts re
 	fetcher := files.NewFetcher(files.FetcherConfig{
 		Store: data.Store, IPFS: data.ipfs.Fetch, Peers: func() []string { return peers },
 	})
+	var journal string
+	if !db.Shared() {
+		journal = filepath.Join(o.DataDir, "journal")
+	}
 	pipeline, err := intake.New(intake.Config{
-		Params: network, Store: db, State: state.New(state.Config{Params: network, Now: time.Now}), Files: data.Store,
+		Journal: journal,
+		Params:  network, Store: db, State: state.New(state.Config{Params: network, Now: time.Now}), Files: data.Store,
 		Fetch: fetcher.Fetch, Verify: signature.Default().Verify, Logger: log.With("part", "intake"),
 	})
 	if err != nil {

@@ -56,6 +56,7 @@ func ParsePosition(text string) (p Position, err error) {
 // Journal is an open journal. One goroutine uses it at a time.
 type Journal struct {
 	dir  string
+	lock *os.File // the folder, locked
 	old  []uint64 // segments that earlier processes or Rotate left, ascending
 	file *os.File // the newest segment
 	at   Position // its end
@@ -68,16 +69,27 @@ func (j *Journal) path(segment uint64) string {
 	return filepath.Join(j.dir, fmt.Sprintf("%012d%s", segment, suffix))
 }
 
-// Open opens the journal in a folder, which it creates, and begins a segment.
-func Open(dir string) (*Journal, error) {
+// Open opens the journal in a folder, which it creates, and begins a segment. One process has a journal open at a time.
+func Open(dir string) (_ *Journal, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create the folder of the journal: %w", err)
 	}
-	entries, err := os.ReadDir(dir)
+	j := &Journal{dir: dir}
+	if j.lock, err = os.Open(dir); err != nil {
+		return nil, fmt.Errorf("open the folder of the journal: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, j.lock.Close())
+		}
+	}()
+	if err := lock(j.lock); err != nil {
+		return nil, fmt.Errorf("lock the journal %s: %w", dir, err)
+	}
+	entries, err := j.lock.ReadDir(-1)
 	if err != nil {
 		return nil, fmt.Errorf("list the journal: %w", err)
 	}
-	j := &Journal{dir: dir}
 	for _, e := range entries {
 		name, isSegment := strings.CutSuffix(e.Name(), suffix)
 		if !isSegment {
@@ -265,7 +277,7 @@ func unlessShort(err error) error {
 
 // Close ends the journal. What is in it stays.
 func (j *Journal) Close() error {
-	if err := j.file.Close(); err != nil {
+	if err := errors.Join(j.file.Close(), j.lock.Close()); err != nil {
 		return fmt.Errorf("close the journal: %w", err)
 	}
 	return nil

@@ -18,6 +18,14 @@ func open(t *testing.T, dir string) *Journal {
 	return j
 }
 
+func reopen(t *testing.T, j *Journal) *Journal {
+	t.Helper()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, j.dir)
+}
+
 func record(text string) Record { return Record{Origin: "api", Received: 7, Message: []byte(text)} }
 
 func records(texts ...string) (list []Record) {
@@ -55,15 +63,14 @@ func appendAll(t *testing.T, j *Journal, texts ...string) Position {
 }
 
 func TestRecordsComeBackInOrderFromWherePositionSays(t *testing.T) {
-	dir := t.TempDir()
-	j := open(t, dir)
+	j := open(t, t.TempDir())
 	first := appendAll(t, j, "a", "")
 	second := appendAll(t, j, "b")
 	if err := j.Rotate(); err != nil {
 		t.Fatal(err)
 	}
 	appendAll(t, j, "c")
-	j = open(t, dir) // as another process would after a crash
+	j = reopen(t, j) // as another process would after a crash
 	appendAll(t, j, "new")
 	for after, want := range map[Position][]string{
 		{}:      {"a", "", "b", "c"},
@@ -84,39 +91,48 @@ func TestRecordsComeBackInOrderFromWherePositionSays(t *testing.T) {
 	if got := replayed(t, j, Position{}); got != nil {
 		t.Errorf("dropped segments still hold %q", got)
 	}
-	if got := replayed(t, open(t, dir), Position{}); !reflect.DeepEqual(got, []string{"new"}) {
+	if got := replayed(t, reopen(t, j), Position{}); !reflect.DeepEqual(got, []string{"new"}) {
 		t.Errorf("the segment that was being written holds %q", got)
 	}
 }
 
 // Whatever a crash leaves of the last record, the records before it come back and nothing else does.
 func TestTornRecordIsLeftOut(t *testing.T) {
-	dir := t.TempDir()
-	j := open(t, dir)
+	j := open(t, t.TempDir())
 	whole := appendAll(t, j, "kept", "kept too").Offset
 	end := appendAll(t, j, "torn").Offset
-	raw, err := os.ReadFile(j.path(1))
+	segment := j.path(1)
+	raw, err := os.ReadFile(segment)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for cut := whole; cut < end; cut++ {
 		torn := append(bytes.Clone(raw[:cut]), make([]byte, end-cut)...) // a file may be longer than what was written of it
 		for _, left := range [][]byte{raw[:cut], torn} {
-			if err := os.WriteFile(j.path(1), left, 0o644); err != nil {
+			if err := os.WriteFile(segment, left, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if got := replayed(t, open(t, dir), Position{}); !reflect.DeepEqual(got, []string{"kept", "kept too"}) {
+			j = reopen(t, j)
+			if got := replayed(t, j, Position{}); !reflect.DeepEqual(got, []string{"kept", "kept too"}) {
 				t.Fatalf("cut at %d: %q", cut, got)
 			}
 		}
 	}
 }
 
+func TestOneProcessHasAJournal(t *testing.T) {
+	j := open(t, t.TempDir())
+	if _, err := Open(j.dir); err == nil {
+		t.Error("a journal opens twice")
+	}
+	reopen(t, j)
+}
+
 func TestReplayStopsAtAnError(t *testing.T) {
-	dir := t.TempDir()
-	appendAll(t, open(t, dir), "a", "b")
+	j := open(t, t.TempDir())
+	appendAll(t, j, "a", "b")
 	stop := errors.New("stop")
-	if err := open(t, dir).Replay(Position{}, func(Record) error { return stop }); !errors.Is(err, stop) {
+	if err := reopen(t, j).Replay(Position{}, func(Record) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("Replay returns %v", err)
 	}
 }
