@@ -243,3 +243,43 @@ func TestMetricsHaveTheNamesThatDashboardsRead(t *testing.T) {
 		}
 	}
 }
+
+func TestCostsOfManyResourcesAreAddedUpOnceAMinute(t *testing.T) {
+	now := time.Unix(1800000000, 0)
+	r := newRig(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	put := func(from, to int) {
+		r.write(func(tx *store.Tx) error {
+			for i := from; i < to; i++ {
+				c := store.CostRow{Owner: "0xA", Hash: message.HashBytes(fmt.Append(nil, i)), Type: "STORAGE", Name: "STORAGE", PaymentType: "credit"}
+				c.Hold, c.Stream, c.Credit = "1.000000000000000000", "0.000000000000000000", "0.000000000000000001"
+				if err := tx.PutCost(&c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	ask := func(name, query string, count int) []any {
+		answer := r.get("/api/v0/costs?" + query)
+		answer.check(t, name, 200, fmt.Sprintf(`"resource_count":%d,`, count))
+		answer.check(t, name, 200, fmt.Sprintf(`"total_cost_hold":"%d.000000000000000000"`, count))
+		list, _ := answer.object(t)["resources"].([]any)
+		return list
+	}
+	put(0, exactTotal-1)
+	ask("few", "", exactTotal-1)
+	put(exactTotal-1, exactTotal)
+	ask("one more", "", exactTotal)
+	whole := ask("page of as many", "include_details=1&pagination=10&page=3", exactTotal)
+	put(exactTotal, exactTotal+50)
+	ask("within the minute", "", exactTotal)
+	ask("of one owner", "address=0xA", exactTotal+50)
+	if list := ask("pages within the minute", "include_details=1&pagination=10&page=3", exactTotal); len(list) != 10 || len(whole) != 10 {
+		t.Errorf("%d and %d resources", len(list), len(whole))
+	}
+	if list := ask("past the end", "include_details=1&pagination=1000&page=99999999999", exactTotal); len(list) != 0 {
+		t.Errorf("%d resources", len(list))
+	}
+	now = now.Add(totalTTL)
+	ask("then", "", exactTotal+50)
+}

@@ -63,15 +63,16 @@ type Config struct {
 
 // API is the handler of all routes.
 type API struct {
-	cfg     Config
-	router  router
-	totals  totals
-	feed    feed
-	parsing chan struct{} // holds a token for the JSON value that is being rewritten
-	limits  Limits
-	memory  allowance // for bodies
-	base    baseMetrics
-	sockets socketCounters
+	cfg        Config
+	router     router
+	totals     totals
+	costTotals costTotals
+	feed       feed
+	parsing    chan struct{} // holds a token for the JSON value that is being rewritten
+	limits     Limits
+	memory     allowance // for bodies
+	base       baseMetrics
+	sockets    socketCounters
 	// subscribers counts the sockets whose handlers run: a server that stops does not wait for them.
 	subscribers sync.WaitGroup
 	statusEvery time.Duration
@@ -115,6 +116,7 @@ func New(cfg Config) *API {
 	}
 	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), limits: cfg.Limits.withDefaults(), statusEvery: statusEvery}
 	a.memory.left.Store(a.limits.Bodies)
+	a.costTotals = costTotals{adding: make(chan struct{}, 1), kept: map[message.PaymentType]*allCosts{}}
 	a.feed.intake = cfg.Intake
 	all := a.routes()
 	for pattern, h := range all {

@@ -191,7 +191,8 @@ func (a *API) listBalances(w http.ResponseWriter, r *http.Request, q *arguments)
 		if rows, err = rd.ListBalances(f); err != nil || p.cursor {
 			return err
 		}
-		total, err = rd.CountBalances(f)
+		key := fmt.Sprintf("balances %v %d", f.Chains, f.Minimum)
+		total, err = a.totals.count(key, a.cfg.Now(), func(int) (int64, error) { return rd.CountBalances(f) })
 		return err
 	})
 	if err != nil {
@@ -251,7 +252,8 @@ func (a *API) listCreditBalances(w http.ResponseWriter, r *http.Request, q *argu
 		if rows, err = rd.ListCreditBalances(f); err != nil || p.cursor {
 			return err
 		}
-		total, err = rd.CountCreditBalances(f)
+		key := fmt.Sprintf("credit balances %d", f.Minimum)
+		total, err = a.totals.count(key, a.cfg.Now(), func(int) (int64, error) { return rd.CountCreditBalances(f) })
 		return err
 	})
 	if err != nil {

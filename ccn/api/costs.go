@@ -1,10 +1,13 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -86,14 +89,16 @@ func (a *API) listCosts(w http.ResponseWriter, r *http.Request, q *arguments) er
 	if byResource {
 		filters["item_hash"] = resource
 	}
+	f := store.CostFilter{Owner: address, Resource: resource, PaymentType: payment, ByOwner: byAddress, ByResource: byResource}
 	l := &costList{depth: depth, first: p.offset(), size: p.size, page: []*chargedResource{}}
-	var consumed int64
+	var sum *allCosts
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		f := store.CostFilter{Owner: address, Resource: resource, PaymentType: payment, ByOwner: byAddress, ByResource: byResource}
-		if err := rd.VisitCosts(f, l.add); err != nil {
-			return err
+		if byAddress || byResource {
+			sum, err = sumCosts(rd, f, l)
+		} else {
+			sum, err = a.sumAllCosts(r.Context(), rd, f, l)
 		}
-		if consumed, err = consumedFor(rd, f); err != nil {
+		if err != nil {
 			return err
 		}
 		for _, item := range l.page {
@@ -108,23 +113,77 @@ func (a *API) listCosts(w http.ResponseWriter, r *http.Request, q *arguments) er
 	}
 	answer := map[string]any{
 		"summary": map[string]any{
-			"total_consumed_credits": consumed, "total_cost_hold": &l.total.hold, "total_cost_stream": &l.total.stream,
-			"total_cost_credit": &l.total.credit, "resource_count": l.count,
+			"total_consumed_credits": sum.consumed, "total_cost_hold": &sum.total.hold, "total_cost_stream": &sum.total.stream,
+			"total_cost_credit": &sum.total.credit, "resource_count": sum.count,
 		},
 		"filters": filters, "resources": nil,
 		"pagination_page": nil, "pagination_total": nil, "pagination_per_page": nil, "pagination_item": nil,
 	}
 	if depth > 0 {
 		answer["resources"], answer["pagination_item"] = l.page, "resources"
-		p.addTo(answer, l.count, nil)
+		p.addTo(answer, sum.count, nil)
 	}
 	return reply(w, http.StatusOK, answer)
 }
+
+// allCosts is what resources cost together.
+type allCosts struct {
+	total           costSum
+	count, consumed int64
+	at              time.Time // when it was added up
+}
+
+// sumCosts adds up the costs that a filter chooses and lists them.
+func sumCosts(r *store.Reader, f store.CostFilter, l *costList) (*allCosts, error) {
+	if err := r.VisitCosts(f, l.add); err != nil {
+		return nil, err
+	}
+	consumed, err := consumedFor(r, f)
+	return &allCosts{total: l.total, count: l.count, consumed: consumed}, err
+}
+
+// costTotals remembers what all resources cost together where they are many, as totals does of lists.
+type costTotals struct {
+	adding chan struct{}                     // holds a token for who adds up
+	kept   map[message.PaymentType]*allCosts // of who holds it
+}
+
+// sumAllCosts is sumCosts for a filter of everything. Only for a sum that is not known all lines are read.
+func (a *API) sumAllCosts(ctx context.Context, r *store.Reader, f store.CostFilter, l *costList) (*allCosts, error) {
+	t := &a.costTotals
+	select {
+	case t.adding <- struct{}{}:
+		defer func() { <-t.adding }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	now := a.cfg.Now()
+	if kept := t.kept[f.PaymentType]; kept != nil && now.Sub(kept.at) < totalTTL {
+		if l.depth == 0 {
+			return kept, nil
+		}
+		l.pageOnly = true
+		if err := r.VisitCosts(f, l.add); err != nil && !errors.Is(err, errPageFull) {
+			return nil, err
+		}
+		return kept, nil
+	}
+	sum, err := sumCosts(r, f, l)
+	if err == nil && sum.count >= exactTotal {
+		sum.at = now
+		t.kept[f.PaymentType] = sum
+	}
+	return sum, err
+}
+
+// errPageFull ends a visit of lines after the page that is asked for.
+var errPageFull = errors.New("the page is full")
 
 // costList adds up lines that come ordered by resource and keeps the resources of one page.
 type costList struct {
 	depth       int64
 	first, size int64 // of the page, in resources
+	pageOnly    bool  // what comes after the page does not matter
 
 	total   costSum
 	count   int64
@@ -134,6 +193,9 @@ type costList struct {
 }
 
 func (l *costList) add(row *store.CostRow) error {
+	if l.pageOnly && row.Hash != l.last && l.count >= l.first && l.count-l.first >= l.size {
+		return errPageFull
+	}
 	if err := l.total.add(row); err != nil {
 		return err
 	}
