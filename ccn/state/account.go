@@ -133,7 +133,7 @@ func (s *State) ledgerClaim(row *store.ClaimRow) (ledger.Claim, error) {
 		return ledger.Claim{}, fmt.Errorf("need of %s: %w", row.Hash, err)
 	}
 	cut := s.params.CutOffs
-	paid := row.Time >= message.TimeFromSeconds(float64(cut.StorageAndProgramCost))
+	paid := row.ContentTime >= float64(cut.StorageAndProgramCost)
 	if row.Height != nil {
 		paid = *row.Height >= cut.StorageAndProgramHeight
 	}

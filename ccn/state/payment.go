@@ -44,7 +44,7 @@ func (s *State) charge(r *store.Reader, it *Item, free, kept bool) (*charge, err
 	}
 	ch.claim = &store.ClaimRow{
 		Hash: it.Message.ItemHash, Owner: it.Content.Base().Address, PaymentType: costs.PaymentType, ContentTime: at.time,
-		Need: need.Text('f'), MustPay: must && !free && !it.Accepted, Exempt: kept, Time: it.Message.Time, Status: store.ClaimProcessed,
+		Need: need.Text('f'), MustPay: must && !free && !it.Accepted, Exempt: kept, Status: store.ClaimProcessed,
 	}
 	return ch, s.checkFunds(r, ch)
 }
@@ -65,11 +65,12 @@ func (s *State) waitPrices() []message.WaitKey {
 	return []message.WaitKey{message.WaitAggregate(owner, pricingKey), message.WaitAggregate(owner, settingsKey)}
 }
 
-// mustPay reports whether what the owner has must cover the message. It refuses ways to pay that are no longer allowed.
+// mustPay reports whether what the owner has must cover the message. It refuses ways to pay that are no longer allowed. As
+// everything, that goes by the time of the content, which is signed, and not by that of the envelope.
 func (s *State) mustPay(it *Item, payment message.PaymentType) (bool, error) {
 	refused := &message.Error{Code: message.ErrPaymentMethod}
-	cut, t := s.params.CutOffs, it.Message.Time
-	since := func(seconds int64) bool { return t >= message.TimeFromSeconds(float64(seconds)) }
+	cut := s.params.CutOffs
+	since := func(seconds int64) bool { return it.Content.Base().Time >= float64(seconds) }
 	credit := payment == message.PaymentCredit
 	persistent := false
 	switch c := it.Content.(type) {

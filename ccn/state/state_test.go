@@ -621,7 +621,7 @@ func TestPaymentCutOffs(t *testing.T) {
 	cut := p.CutOffs
 	root := func(w *world) {
 		w.have(30<<20, "disk")
-		w.must(item("root", file(alice, 1, "disk", ""), sentAt(1)))
+		w.must(item("root", file(alice, 1, "disk", "")))
 	}
 	for _, test := range []struct {
 		name    string
@@ -642,7 +642,8 @@ func TestPaymentCutOffs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, p)
 			root(w)
-			it := item("m", test.content, sentAt(test.at))
+			test.content.Base().Time = float64(test.at)
+			it := item("m", test.content, sentAt(1)) // nobody signs that
 			if test.want == message.ErrInternal {
 				w.must(it)
 			} else {

@@ -69,7 +69,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 func (s *State) chargeFile(r *store.Reader, it *Item, c *message.Store, size int64) (*charge, error) {
 	small := size <= s.params.MaxUnauthenticated
 	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
-	beforeCredits := it.Message.Time < message.TimeFromSeconds(float64(s.params.CutOffs.CreditOnly))
+	beforeCredits := c.Time < float64(s.params.CutOffs.CreditOnly)
 	return s.charge(r, it, small && held, small && (held || beforeCredits))
 }
 

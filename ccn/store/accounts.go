@@ -24,7 +24,6 @@ type ClaimRow struct {
 	Need        string // decimal text: ALEPH to hold, or credits for the least time that they must last
 	MustPay     bool   // false: accepted without funds, although it counts
 	Exempt      bool   // kept when funds are short
-	Time        message.Time
 	Status      string
 	Ended       *float64 // content time of the FORGET that ended it
 	EndedBy     message.Hash
@@ -51,14 +50,14 @@ type BalanceStatement struct {
 	Balance     string // decimal text in ALEPH
 }
 
-const claimColumns = `SELECT c.item_hash, c.owner, c.payment_type, c.content_time, c.need, c.must_pay, c.exempt, c.time, c.status, c.ended,
+const claimColumns = `SELECT c.item_hash, c.owner, c.payment_type, c.content_time, c.need, c.must_pay, c.exempt, c.status, c.ended,
 	COALESCE(c.ended_by, ''), (SELECT MIN(f.height) FROM confirmations f WHERE f.item_hash = c.item_hash AND f.chain = 'ETH' AND (
 		EXISTS (SELECT 1 FROM messages m WHERE m.item_hash = f.item_hash AND COALESCE(m.signature, '') = f.signature) OR
 		EXISTS (SELECT 1 FROM removed_messages m WHERE m.item_hash = f.item_hash AND COALESCE(m.signature, '') = f.signature))) FROM claims c `
 
 func scanClaim(rows *sql.Rows, c *ClaimRow) error {
 	var mustPay, exempt int64
-	err := rows.Scan(&c.Hash, &c.Owner, &c.PaymentType, &c.ContentTime, &c.Need, &mustPay, &exempt, &c.Time, &c.Status, &c.Ended,
+	err := rows.Scan(&c.Hash, &c.Owner, &c.PaymentType, &c.ContentTime, &c.Need, &mustPay, &exempt, &c.Status, &c.Ended,
 		&c.EndedBy, &c.Height)
 	c.MustPay, c.Exempt = mustPay != 0, exempt != 0
 	return err
@@ -90,10 +89,10 @@ func (r *Reader) ClaimsSince(t float64) ([]message.Hash, error) {
 
 // PutClaim stores a claim.
 func (tx *Tx) PutClaim(c *ClaimRow) error {
-	return wrap(tx.exec(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, exempt, time, status, ended, ended_by)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET need = excluded.need, must_pay = excluded.must_pay,
+	return wrap(tx.exec(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, exempt, status, ended, ended_by)
+		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET need = excluded.need, must_pay = excluded.must_pay,
 		exempt = excluded.exempt, status = excluded.status, ended = excluded.ended, ended_by = excluded.ended_by`,
-		string(c.Hash), c.Owner, string(c.PaymentType), c.ContentTime, c.Need, integer(c.MustPay), integer(c.Exempt), int64(c.Time), c.Status,
+		string(c.Hash), c.Owner, string(c.PaymentType), c.ContentTime, c.Need, integer(c.MustPay), integer(c.Exempt), c.Status,
 		c.Ended, optional(string(c.EndedBy))), "store claim of %s", c.Hash)
 }
 

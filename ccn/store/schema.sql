@@ -301,7 +301,6 @@ CREATE TABLE claims (              -- what resources ask of their owner's funds
   need TEXT NOT NULL,              -- decimal text: ALEPH to hold, or credits for the least time that they must last
   must_pay BIGINT NOT NULL,        -- 0: accepted without funds, although it counts
   exempt BIGINT NOT NULL,          -- 1: kept when funds are short
-  time BIGINT NOT NULL,            -- envelope time
   status TEXT NOT NULL,            -- processed, removing, removed, forgotten
   ended DOUBLE PRECISION,          -- content time of the FORGET that ended it
   ended_by TEXT

@@ -170,7 +170,7 @@ func fill(s *script) {
 		s.call("PutCreditLot", text, &store.CreditLot{Ref: h, Index: int64(i), Remaining: int64(i), Expiration: some(i, message.Time(i)), ContentTime: at})
 		s.call("InsertCreditTransfer", &store.CreditTransfer{Ref: h, Entry: int64(i), Sender: "a", Recipient: text, Amount: int64(i), Expiration: some(i, message.Time(i)), ContentTime: at})
 		s.call("PutClaim", &store.ClaimRow{
-			Hash: h, Owner: "a", PaymentType: "hold", ContentTime: at, Need: "1.5", MustPay: i%2 == 0, Exempt: i%2 == 1, Time: message.Time(i),
+			Hash: h, Owner: "a", PaymentType: "hold", ContentTime: at, Need: "1.5", MustPay: i%2 == 0, Exempt: i%2 == 1,
 			Status: store.ClaimProcessed, Ended: some(i, at), EndedBy: hash(i + 1),
 		})
 		s.call("PutAccount", &store.AccountRow{Owner: text, PaymentType: "hold", Used: "1.5", LastTime: at, LastHash: h, CheckAt: some(i, message.Time(i))})
