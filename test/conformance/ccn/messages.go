@@ -145,6 +145,18 @@ var messageChecks = []check{
 		c.get("/api/v0/messages.json?cursor=&pagination=0").want(422, "pagination=0 is not allowed with cursor-based pagination")
 		c.get("/api/v0/messages.json?cursor=x").says(422, "Invalid cursor")
 	}},
+	{"§18.43 pages and dates beyond all bounds are no crash", func(c *client) {
+		for _, query := range []string{
+			"page=99999999999999999999", "page=9223372036854775807&pagination=9223372036854775807", "pagination=99999999999999999999999",
+			"startDate=1e308", "endDate=inf", "startDate=253402300800", "startBlock=99999999999999999999",
+		} {
+			for _, list := range []string{"messages.json", "posts.json", "messages/hashes"} {
+				if a := c.get("/api/v0/" + list + "?" + query); a.status != 200 && a.status != 422 {
+					c.Errorf("%s?%s: %d %s", list, query, a.status, clip(a.body))
+				}
+			}
+		}
+	}},
 	{"§3.1 the page may be in the path", func(c *client) {
 		c.get("/api/v0/messages/page/abc.json").want(400, "Invalid page value in path: abc")
 		c.get("/api/v0/messages/page/0.json").want(422, "Page number must be greater than 1.")

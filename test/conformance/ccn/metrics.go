@@ -118,6 +118,8 @@ var metricChecks = []check{
 	}},
 }
 
+var parameter = regexp.MustCompile(`\{[^}]*\}`)
+
 var aboutChecks = []check{
 	{"§12 channels, addresses, version", func(c *client) {
 		c.published(c.post("note", "", 1))
@@ -162,6 +164,25 @@ var aboutChecks = []check{
 		v, err := decode([]byte(text))
 		if list, ok := v.([]any); err != nil || !ok || len(list) != 1 {
 			c.Errorf("%s", a.body)
+		}
+	}},
+	{"§15 the node describes its routes", func(c *client) {
+		if c.get("/api/docs/swagger.json").status == 404 {
+			c.Skip("the node has no description of its API")
+		}
+		c.get("/api/docs").want(301).headers("Location=/api/docs/")
+		c.get("/api/docs/").want(200)
+		paths := c.get("/api/docs/swagger.json").want(200).object().object("paths")
+		described := map[string]bool{}
+		for path, item := range paths {
+			for method := range item.(map[string]any) {
+				described[strings.ToUpper(method)+parameter.ReplaceAllString(path, "{}")] = true
+			}
+		}
+		for _, route := range routes {
+			if !strings.HasPrefix(route, "HEAD") && !described[parameter.ReplaceAllString(route, "{}")] {
+				c.Errorf("%s is not described", route)
+			}
 		}
 	}},
 	{"§15 the node has a page", func(c *client) {

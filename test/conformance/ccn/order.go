@@ -136,6 +136,7 @@ var orderChecks = []check{
 		}
 		early, late := c.published(c.post("note", "", 1)), c.published(c.post("note", "", 2))
 		none := []string{c.published(c.post("note", "", 3)), c.published(c.post("note", "", 4))}
+		s := c.dial(socketPath + "?history=0&addresses=" + c.address())
 		// Anchored in the other order than they are dated.
 		for hash, height := range map[string]int64{late: 100, early: 200} {
 			if err := c.target.Confirm(c.Context(), hash, height, time.Unix(1_600_000_000+height, 0)); err != nil {
@@ -170,6 +171,7 @@ var orderChecks = []check{
 		if got := c.get("/api/v0/posts.json?hashes=" + late).want(200).only("posts"); got["confirmed"] != true {
 			c.Errorf("the post: %v", got)
 		}
+		s.live(c.published(c.post("note", "", "§18.27: no confirmation came before")))
 		single := c.get("/api/v0/messages/" + late).want(200).object().object("message")
 		if list, _ := single.list("confirmations"); single["confirmed"] != true || len(list) != 1 || list[0].number("height") != fmt.Sprint(100) {
 			c.Errorf("single: %v", single)

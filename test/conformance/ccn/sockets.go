@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -143,23 +144,23 @@ var socketChecks = []check{
 	}},
 	{"§20.19 messages that are published while a socket connects come once", func(c *client) {
 		for round := range 3 {
-			var want []string
-			done := make(chan struct{})
 			account := c.as(newAccount(c.T))
-			messages := make([]signed, 10)
-			for i := range messages {
-				messages[i] = account.post("note", "", i+round)
-				want = append(want, messages[i].hash)
-			}
+			connected := make(chan *socket, 1)
 			go func() {
-				defer close(done)
-				for _, m := range messages {
-					account.publish(m, true)
+				defer close(connected)
+				if s, err := c.tryDial(socketPath + "?history=100&addresses=" + account.address()); err == nil {
+					connected <- s
 				}
 			}()
-			s := c.dial(socketPath + "?history=100&addresses=" + account.address())
+			var want []string
+			for i := range 10 {
+				want = append(want, account.published(account.post("note", "", i+round)))
+			}
+			s := <-connected
+			if s == nil {
+				c.Fatal("not connected")
+			}
 			got := s.hashes(len(want))
-			<-done
 			slices.Sort(got)
 			if slices.Sort(want); !slices.Equal(got, want) {
 				c.Errorf("%v, want %v", got, want)
@@ -280,9 +281,11 @@ func (c *client) fill(name, path string) {
 		c.Skipf("the node takes %d sockets", room)
 	}
 	closed := make(chan websocket.CloseError, tried*(room+1))
+	var readers sync.WaitGroup
+	c.Cleanup(readers.Wait) // after those that close the sockets
 	for range tried * (room + 1) {
 		s := c.dial(path)
-		go func() {
+		readers.Go(func() {
 			var end websocket.CloseError
 			for {
 				if _, _, err := s.conn.Read(c.Context()); err != nil {
@@ -291,7 +294,7 @@ func (c *client) fill(name, path string) {
 					return
 				}
 			}
-		}()
+		})
 		if len(closed) > 0 {
 			break
 		}

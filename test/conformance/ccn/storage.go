@@ -123,6 +123,14 @@ var storageChecks = []check{
 		}
 		rich.published(rich.forget(m.hash))
 	}},
+	{"§18.10 an upload whose message is rejected is answered with 422 and the hash", func(c *client) {
+		_, original := c.stored("original "+c.address(), nil)
+		_, update := c.stored("update "+c.address(), map[string]any{"ref": original})
+		content := "update of an update " + c.address()
+		m := c.storing(hashOf(content), map[string]any{"ref": update})
+		c.form(addFile, filePart(content), paying(m, true)).wantJSON(422, `{"status":"success","hash":"`+hashOf(content)+`"}`)
+		c.expect("the message", c.get("/api/v0/messages/"+m.hash).want(200).object(), "status=rejected", "error_code=201")
+	}},
 	{"§20.10 uploads are refused for the first reason that there is", func(c *client) {
 		content := "refused " + c.address()
 		file := hashOf(content)
