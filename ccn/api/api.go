@@ -31,7 +31,9 @@ type Config struct {
 	Store  *store.Store
 	Files  files.Store
 	// IPFS is nil when the node has none.
-	IPFS   IPFS
+	IPFS IPFS
+	// Fetch gets from elsewhere what the node lacks; nil when it gets nothing.
+	Fetch  func(ctx context.Context, h message.Hash, limit int64) (size int64, err error)
 	Intake *intake.Pipeline
 	// Publish sends the text of an accepted message to the other nodes.
 	Publish func(ctx context.Context, envelope []byte) error

@@ -325,6 +325,12 @@ const maxContent = 16 << 20
 func (a *API) content(ctx context.Context, hash message.Hash) ([]byte, error) {
 	f, size, err := a.cfg.Files.Open(ctx, hash)
 	if errors.Is(err, files.ErrNotFound) {
+		if err := a.fetch(ctx, hash); err != nil {
+			return nil, err
+		}
+		f, size, err = a.cfg.Files.Open(ctx, hash)
+	}
+	if errors.Is(err, files.ErrNotFound) {
 		return nil, refuse(http.StatusNotFound, "404: Content of %s is not available", hash)
 	}
 	if err != nil {
@@ -339,6 +345,25 @@ func (a *API) content(ctx context.Context, hash message.Hash) ([]byte, error) {
 		return nil, fmt.Errorf("read content %s: %w", hash, err)
 	}
 	return raw, nil
+}
+
+// fetch gets a content from elsewhere, as long as a client waits for it. That nobody has it is no error.
+func (a *API) fetch(ctx context.Context, hash message.Hash) error {
+	if a.cfg.Fetch == nil {
+		return nil
+	}
+	within, cancel := context.WithTimeout(ctx, a.limits.Stat)
+	defer cancel()
+	_, err := a.cfg.Fetch(within, hash, maxContent)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case within.Err() != nil:
+		return refuse(http.StatusGatewayTimeout, "504: Timed out waiting for the content of %s", hash)
+	case err != nil:
+		a.cfg.Logger.Debug("content not fetched for a price", "message", hash, "error", err)
+	}
+	return nil
 }
 
 // estimateInstance tells what an instance with the content in the body would cost (ccn-api §11.4).
