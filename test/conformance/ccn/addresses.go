@@ -90,7 +90,6 @@ var addressChecks = []check{
 		}
 	}},
 	{"§18.44 statistics are sorted, in the order of their members", func(c *client) {
-		// A part that only these addresses have in common does not exist: they are found in the list of all.
 		one, three := c.as(newAccount(c.T)), c.as(newAccount(c.T))
 		one.published(one.post("a", "", 1))
 		for i := range 3 {

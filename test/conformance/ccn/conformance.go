@@ -26,14 +26,14 @@ type Target struct {
 	// Authority is the account that the network believes on balances, credits and measurements of nodes.
 	Authority signature.Account
 
-	// Funded is an account that has some hundred thousand credits and does not mind spending them. The authority can give
-	// credits to others as well.
+	// Funded is an account that has a million credits and does not mind if some are spent. With the authority's key, which
+	// can give credits away, it is not needed.
 	Funded signature.Account
 
 	// Confirm makes the node believe that a transaction anchored a message.
 	Confirm func(ctx context.Context, hash string, height int64, at time.Time) error
 
-	// Token makes a token for the routes that recalculate costs, of the moment that it is given.
+	// Token makes a token of that moment for the routes that recalculate costs.
 	Token func(at time.Time) string
 }
 

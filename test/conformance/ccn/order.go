@@ -120,7 +120,7 @@ var orderChecks = []check{
 		c.get("/api/v0/messages.json?cursor=&sortBy=tx-time").problems()
 		c.get("/api/v0/posts.json?cursor=&sortBy=tx-time").problems()
 	}},
-	{"§1.8 without equal times: a list is in the order of time, then of hashes", func(c *client) {
+	{"§3.1 lists are in the order of times, then of hashes", func(c *client) {
 		hashes := c.sameTime(3)
 		last := c.published(c.post("later", "", 1))
 		if got := column(c.mine("sortOrder=1"), "item_hash"); !slices.Equal(got, append(slices.Clone(hashes), last)) {
