@@ -75,8 +75,8 @@ type API struct {
 	memory     allowance // for bodies
 	base       baseMetrics
 	sockets    socketCounters
-	// subscribers counts the sockets whose handlers run: a server that stops does not wait for them.
-	subscribers sync.WaitGroup
+	// lasting counts the long handlers that run: a server that stops does not wait for those with a socket.
+	lasting     sync.WaitGroup
 	statusEvery time.Duration
 
 	description func() (schema, error) // of all routes
@@ -182,7 +182,10 @@ func (a *API) route(h handler) http.Handler {
 	_, stays := h.(long)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		within := r
-		if !stays {
+		if stays {
+			a.lasting.Add(1)
+			defer a.lasting.Done()
+		} else {
 			ctx, cancel := context.WithTimeout(r.Context(), a.limits.Answer)
 			defer cancel()
 			within = r.WithContext(ctx)
@@ -222,7 +225,7 @@ func (a *API) route(h handler) http.Handler {
 
 // Wait returns when no subscriber is served any more. They leave when Config.Stopping is closed or the context of their
 // request ends.
-func (a *API) Wait() { a.subscribers.Wait() }
+func (a *API) Wait() { a.lasting.Wait() }
 
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
 // (ccn-api §1.2).

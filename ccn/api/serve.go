@@ -48,7 +48,7 @@ const maxHeader = 64 << 10
 // when nobody is served any more.
 func (a *API) Serve(ctx context.Context, listener net.Listener) error {
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
-	defer a.subscribers.Wait()
+	defer a.Wait()
 	defer endRequests()
 	bounded := &connections{Listener: listener, limits: a.limits, open: map[net.Conn]*list.Element{}, idle: list.New()}
 	server := &http.Server{

@@ -96,10 +96,9 @@ func (a *API) accept(w http.ResponseWriter, r *http.Request, open, rejected *ato
 		conn.Close(websocket.StatusTryAgainLater, "Too many connections")
 		return nil
 	}
-	a.subscribers.Add(1)
 	return &socket{
 		Conn: conn, out: writer.gate, unpacks: w.Header().Get("Sec-WebSocket-Extensions") != "",
-		leave: func() { open.Add(-1); a.subscribers.Done() },
+		leave: func() { open.Add(-1) },
 	}
 }
 

@@ -75,31 +75,42 @@ type feed struct {
 // watcher is one subscriber.
 type watcher struct {
 	filter *liveFilter
-	frames chan *frame   // closed when the node stops
+	ready  chan struct{} // holds a token when frames wait
 	lost   chan struct{} // closed when a frame did not fit
+
+	mu      sync.Mutex
+	waiting []*frame // guarded by mu
 }
 
-// batch returns what waits for a subscriber, next first, in its form. What was processed up to before and what it was sent
-// is left out.
-func (w *watcher) batch(next *frame, before int64, sent map[message.Hash]bool, form func(*frame) []byte) net.Buffers {
-	var list net.Buffers
-	for {
-		if next.event.Position > before && !sent[next.event.Hash] {
-			list = append(list, form(next))
-		}
-		if len(list) == maxBatch {
-			return list
-		}
-		select {
-		case next = <-w.frames:
-		default:
-			return list
-		}
+// push adds a frame to those that wait. It reports whether it fits.
+func (w *watcher) push(f *frame) bool {
+	w.mu.Lock()
+	fits := len(w.waiting) < watcherBuffer
+	if fits {
+		w.waiting = append(w.waiting, f)
 	}
+	w.mu.Unlock()
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+	return fits
+}
+
+// take moves the frames that wait into a list that is reused.
+func (w *watcher) take(list []*frame) []*frame {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list = append(list[:0], w.waiting...)
+	clear(w.waiting)
+	if w.waiting = w.waiting[:0]; cap(w.waiting) > maxBatch { // of a burst; most subscribers have few at once
+		w.waiting = nil
+	}
+	return list
 }
 
 func (f *feed) join(filter *liveFilter) *watcher {
-	w := &watcher{filter: filter, frames: make(chan *frame, watcherBuffer), lost: make(chan struct{})}
+	w := &watcher{filter: filter, ready: make(chan struct{}, 1), lost: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.watchers == nil {
@@ -142,12 +153,7 @@ func (f *feed) run(events <-chan intake.Event) {
 		}
 		shared := &frame{event: e}
 		f.each(func(w *watcher) {
-			if !w.filter.passes(e) {
-				return
-			}
-			select {
-			case w.frames <- shared:
-			default:
+			if w.filter.passes(e) && !w.push(shared) {
 				f.drop(w)
 			}
 		})
@@ -283,6 +289,7 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 		s.Close(websocket.StatusInternalError, "history not read")
 		return nil
 	}
+	var list []*frame
 	for {
 		select {
 		case <-ctx.Done():
@@ -293,12 +300,20 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 		case <-me.lost:
 			s.Close(websocket.StatusTryAgainLater, "too slow: messages were lost")
 			return nil
-		case next := <-me.frames:
-			list := me.batch(next, before, sent, func(f *frame) []byte { return f.form(format != contentFull, s.unpacks) })
-			if s.out.writeAll(list) != nil {
-				return nil
+		case <-me.ready:
+			list = me.take(list)
+			list = slices.DeleteFunc(list, func(f *frame) bool { return f.event.Position <= before || sent[f.event.Hash] })
+			for part := range slices.Chunk(list, maxBatch) {
+				var bytes net.Buffers
+				for _, f := range part {
+					bytes = append(bytes, f.form(format != contentFull, s.unpacks))
+				}
+				if s.out.writeAll(bytes) != nil {
+					return nil
+				}
+				a.sockets.broadcast.Add(int64(len(part)))
 			}
-			a.sockets.broadcast.Add(int64(len(list)))
+			clear(list)
 		}
 	}
 }
