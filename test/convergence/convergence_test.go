@@ -68,7 +68,7 @@ func draw(t *rapid.T) *telling {
 	for _, i := range rapid.SliceOfN(rapid.IntRange(0, len(heard)-1), 0, 6).Draw(t, "copies") {
 		c := heard[i]
 		if c.message != nil && c.anchor == nil && rapid.Bool().Draw(t, "forged") {
-			c = forge(t, c.message)
+			c.message = forge(t, c.message)
 		}
 		copies = append(copies, c)
 	}
@@ -82,7 +82,14 @@ func draw(t *rapid.T) *telling {
 	for i := range files {
 		first = slices.Insert(first, even(t, end+1, "file"), news{file: &files[i]})
 	}
-	told.batches = [][]news{first, slices.Concat(copies, shuffled[split:], copies)}
+	// Of copies that are equally good the one that came first is kept, so the others come when all is known.
+	var echoes []news
+	for range even(t, 3, "echoes") {
+		m := one(t, s.said, "echoed")
+		echoes = append(echoes, news{message: echo(t, m.Message)})
+	}
+	told.ordered = append(told.ordered, echoes...)
+	told.batches = [][]news{first, slices.Concat(copies, shuffled[split:], copies, echoes)}
 	return told
 }
 
@@ -183,6 +190,11 @@ func live(t *rapid.T, p place, told *telling, ask func(*store.Store), batches ..
 		last := i == len(batches)-1
 		err = db.Write(t.Context(), func(tx *store.Tx) error {
 			at(t, tx, told).hearAll(batch)
+			for _, f := range files { // a node keeps for a while what it gave up, by its own clock
+				if err := tx.DeleteGracePins(f.Hash); err != nil {
+					return err
+				}
+			}
 			return nil
 		})
 		if err == nil && last {

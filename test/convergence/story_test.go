@@ -47,7 +47,9 @@ type story struct {
 	stores  []*said
 	vms     []*said
 	targets []*said // what can be forgotten
-	priced  bool    // prices change; see docs/decisions: what is forgotten keeps its price
+	// See docs/decisions: what is forgotten keeps its price, and no FORGET is undone.
+	priced bool // prices change, and nothing that has one is forgotten
+	loyal  bool // who lets dave act for him always will, so that he can forget too
 }
 
 func (s *story) at() float64 { return float64(1 + even(s.T, 6, "time")) }
@@ -202,7 +204,10 @@ func (s *story) add() {
 	case "key":
 		s.say(aggregate(o, t, string(hash("key")), fmt.Sprintf(`{"n%d":%d}`, n%3, n)))
 	case "grant":
-		grants := pick([]string{`[]`, `[{"address":"0xdave"}]`, `[{"address":"0xDave","types":["POST","STORE"]}]`, `[{"address":"0xDave","types":["AGGREGATE","INSTANCE"]}]`}, "grants")
+		grants := `[{"address":"0xdave"}]`
+		if !s.loyal {
+			grants = pick([]string{`[]`, grants, `[{"address":"0xDave","types":["POST","STORE"]}]`, `[{"address":"0xDave","types":["AGGREGATE","INSTANCE"]}]`}, "grants")
+		}
 		s.say(aggregate(o, t, "security", fmt.Sprintf(`{"authorizations":%s,"n":%d}`, grants, n)))
 	case "file":
 		s.stores = append(s.stores, s.say(file(o, t, version(), "")))
@@ -317,25 +322,28 @@ func (s *story) credits(owner string, t float64, kind, content string) {
 	s.say(c)
 }
 
-// forget adds a FORGET by the owner of its target, or of a key.
+// forget adds a FORGET by the owner of its target, or of a key, or by who acts for him.
 func (s *story) forget() {
+	f := forget(s.owner(), s.at())
 	if even(s.T, 4, "by key") == 0 {
-		f := forget(s.owner(), s.at())
 		f.Aggregates = []message.Hash{hash("key")}
-		s.forgets = append(s.forgets, s.message(f))
-		return
+	} else {
+		free := slices.DeleteFunc(slices.Clone(s.targets), func(m *said) bool {
+			paid := m.Type != message.TypePost && m.Type != message.TypeAggregate
+			a, ok := m.content.(*message.Aggregate)
+			return s.used[m.ItemHash] || s.priced && paid || s.loyal && ok && a.Key == "security"
+		})
+		if len(free) == 0 {
+			return
+		}
+		target := one(s.T, free, "target")
+		f.Address, f.Hashes = target.content.Base().Address, []message.Hash{target.ItemHash}
 	}
-	free := slices.DeleteFunc(slices.Clone(s.targets), func(m *said) bool {
-		paid := m.Type != message.TypePost && m.Type != message.TypeAggregate
-		return s.used[m.ItemHash] || s.priced && paid
-	})
-	if len(free) == 0 {
-		return
+	var edit []func(*message.Message)
+	if s.loyal && even(s.T, 2, "delegated") == 0 {
+		edit = append(edit, sender(dave))
 	}
-	target := one(s.T, free, "target")
-	f := forget(target.content.Base().Address, s.at())
-	f.Hashes = []message.Hash{target.ItemHash}
-	s.forgets = append(s.forgets, s.message(f))
+	s.forgets = append(s.forgets, s.message(f, edit...))
 }
 
 // endow gives everybody more than enough to begin with.
@@ -349,7 +357,7 @@ func (s *story) endow() {
 }
 
 func tell(t *rapid.T) *story {
-	s := &story{T: t, used: map[message.Hash]bool{}, priced: even(t, 4, "priced") == 0}
+	s := &story{T: t, used: map[message.Hash]bool{}, priced: even(t, 4, "priced") == 0, loyal: even(t, 4, "loyal") == 0}
 	s.posts = append(s.posts, s.say(post(s.owner(), s.at(), `{}`)))
 	if rapid.Bool().Draw(t, "rich") {
 		s.endow()
@@ -394,13 +402,20 @@ func (s *story) news() []news {
 	return list
 }
 
-// forge returns a copy of a message that nobody signed, and that says other things where nobody signs.
-func forge(t *rapid.T, m *message.Message) news {
-	bad := *m
-	bad.Signature = one(t, []string{"", "forged", "zz"}, "signature")
-	bad.Time += message.Time(even(t, 3, "another time") - 1)
+// echo returns a copy of a message that says other things where nobody signs.
+func echo(t *rapid.T, m *message.Message) *message.Message {
+	other := *m
+	other.Time += message.Time(even(t, 3, "another time") - 1)
 	if rapid.Bool().Draw(t, "another channel") {
-		bad.Channel = &bad.Signature
+		channel := "another"
+		other.Channel = &channel
 	}
-	return news{message: &bad}
+	return &other
+}
+
+// forge returns a copy of a message that nobody signed.
+func forge(t *rapid.T, m *message.Message) *message.Message {
+	bad := echo(t, m)
+	bad.Signature = one(t, []string{"", "forged", "zz"}, "signature")
+	return bad
 }
