@@ -207,7 +207,7 @@ func (a *API) route(h handler) http.Handler {
 			f = &fault{status: http.StatusRequestTimeout, text: "408: the body did not come in time"}
 		case r.Context().Err() != nil:
 			return // the client is gone
-		case errors.Is(err, context.DeadlineExceeded):
+		case within.Context().Err() != nil:
 			f = &fault{status: http.StatusServiceUnavailable, text: fmt.Sprintf("503: there was no answer within %v", a.limits.Answer)}
 		default:
 			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
@@ -223,8 +223,8 @@ func (a *API) route(h handler) http.Handler {
 	})
 }
 
-// Wait returns when no subscriber is served any more. They leave when Config.Stopping is closed or the context of their
-// request ends.
+// Wait returns when no long handler runs any more. Those of subscribers end when Config.Stopping is closed, all of them when
+// the context of their request ends.
 func (a *API) Wait() { a.lasting.Wait() }
 
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included

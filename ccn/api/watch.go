@@ -18,9 +18,10 @@ import (
 const (
 	defaultHistory = 10
 	maxHistory     = 199
-	watcherBuffer  = 2048 // messages that wait for a subscriber; one that has more to read is dropped
-	feedBuffer     = 8192 // messages that wait for the feed
-	maxBatch       = 64   // messages that are written at once
+	watcherBuffer  = 2048     // messages that wait for a subscriber; one that has more to read is dropped
+	feedBuffer     = 8192     // messages that wait for the feed
+	keptBuffer     = 64       // of them that a subscriber keeps room for
+	maxBatch       = 32 << 10 // bytes that are enough to be written at once
 )
 
 func (a *API) watchRoutes() routes {
@@ -103,7 +104,7 @@ func (w *watcher) take(list []*frame) []*frame {
 	defer w.mu.Unlock()
 	list = append(list[:0], w.waiting...)
 	clear(w.waiting)
-	if w.waiting = w.waiting[:0]; cap(w.waiting) > maxBatch { // of a burst; most subscribers have few at once
+	if w.waiting = w.waiting[:0]; cap(w.waiting) > keptBuffer { // of a burst; most subscribers have few at once
 		w.waiting = nil
 	}
 	return list
@@ -303,15 +304,17 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 		case <-me.ready:
 			list = me.take(list)
 			list = slices.DeleteFunc(list, func(f *frame) bool { return f.event.Position <= before || sent[f.event.Hash] })
-			for part := range slices.Chunk(list, maxBatch) {
-				var bytes net.Buffers
-				for _, f := range part {
-					bytes = append(bytes, f.form(format != contentFull, s.unpacks))
+			for rest := list; len(rest) > 0; {
+				var batch net.Buffers
+				for size := 0; len(rest) > 0 && size < maxBatch; rest = rest[1:] {
+					raw := rest[0].form(format != contentFull, s.unpacks)
+					batch, size = append(batch, raw), size+len(raw)
 				}
-				if s.out.writeAll(bytes) != nil {
+				n := len(batch)
+				if s.out.writeAll(batch) != nil {
 					return nil
 				}
-				a.sockets.broadcast.Add(int64(len(part)))
+				a.sockets.broadcast.Add(int64(n))
 			}
 			clear(list)
 		}
