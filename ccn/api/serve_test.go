@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -107,9 +108,10 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 func TestWhoSendsNothingIsGivenUp(t *testing.T) {
-	s := serve(t, Limits{Header: 20 * time.Millisecond, Idle: 20 * time.Millisecond, Silence: 20 * time.Millisecond})
+	s := serve(t, Limits{Header: 20 * time.Millisecond})
 	isClosed(t, "no request", s.connect(""))
 	isClosed(t, "half a header", s.connect("GET /version HTTP/1.1\r\nHost: x\r\n"))
+	s = serve(t, Limits{Idle: 20 * time.Millisecond, Silence: 20 * time.Millisecond})
 	idle := s.connect("GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
 	if got := answers(t, idle); got != http.StatusOK {
 		t.Errorf("got %d", got)
@@ -151,8 +153,15 @@ func TestABodyThatDripsIsCutOff(t *testing.T) {
 func TestWhoTakesNothingIsGivenUp(t *testing.T) {
 	s := serve(t, Limits{Silence: 50 * time.Millisecond, Grace: time.Hour})
 	file := bytes.Repeat([]byte("x"), 24<<20)
-	s.do(http.MethodPost, addFilePath, bytes.NewReader(file)).check(t, "upload", 200, "")
-	conn := s.connect("GET /api/v0/storage/raw/" + string(message.HashBytes(file)) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	hash, size, err := s.api.cfg.Files.Put(t.Context(), bytes.NewReader(file), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(func(tx *store.Tx) error {
+		_, err := tx.PutFile(&store.FileRow{Hash: hash, Size: size, Type: store.FileTypeFile})
+		return err
+	})
+	conn := s.connect("GET /api/v0/storage/raw/" + string(hash) + " HTTP/1.1\r\nHost: x\r\n\r\n")
 	if _, err := io.ReadFull(conn, make([]byte, 12)); err != nil {
 		t.Fatal(err)
 	}
