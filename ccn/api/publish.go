@@ -98,17 +98,14 @@ func (a *API) postLegacy(w http.ResponseWriter, r *http.Request) error {
 
 // submit hands an envelope to intake and, once accepted, to the other nodes.
 func (a *API) submit(ctx context.Context, envelope []byte, sync bool) (published, int, error) {
-	if _, _, err := message.Parse(envelope); err != nil {
+	m, content, err := message.Parse(envelope)
+	if err != nil {
 		return published{}, 0, refuse(http.StatusUnprocessableEntity, "InvalidMessageFormat")
 	}
 	// A client that leaves does not take its message back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 	defer cancel()
-	take := a.cfg.Intake.Accept
-	if sync {
-		take = a.cfg.Intake.Submit
-	}
-	out, err := take(ctx, envelope, intake.OriginAPI)
+	out, err := a.cfg.Intake.SubmitParsed(ctx, m, content, envelope, intake.OriginAPI, sync)
 	if err != nil {
 		return published{}, 0, err
 	}

@@ -215,19 +215,16 @@ func (p *Pipeline) Submit(ctx context.Context, raw []byte, origin Origin) (Outco
 	return p.SubmitAny(ctx, [][]byte{raw}, origin)
 }
 
-// Accept is Submit for those who do not need the outcome. Where others apply it returns as soon as the message is
-// durable, as pending; elsewhere the outcome is known by then.
-func (p *Pipeline) Accept(ctx context.Context, raw []byte, origin Origin) (Outcome, error) {
-	return p.submitAny(ctx, [][]byte{raw}, origin, false)
+// SubmitParsed is Submit of an envelope that message.Parse read. Who does not wait for the outcome has an answer, where
+// others apply, as soon as the message is durable, as pending; elsewhere the outcome is known by then.
+func (p *Pipeline) SubmitParsed(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin, wait bool) (Outcome, error) {
+	p.stats.received.Add(1)
+	return p.submit(ctx, m, content, raw, origin, wait)
 }
 
 // SubmitAny takes the first of several readings of the same bytes that is a valid envelope, or the first reading when
 // none is. Gossip needs it: see p2p.DecodeMessage.
 func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Origin) (Outcome, error) {
-	return p.submitAny(ctx, readings, origin, true)
-}
-
-func (p *Pipeline) submitAny(ctx context.Context, readings [][]byte, origin Origin, wait bool) (Outcome, error) {
 	if len(readings) == 0 {
 		return p.refuseBytes(ctx, nil, message.Errorf(message.ErrInvalidFormat, "the bytes are not UTF-8 text"))
 	}
@@ -255,7 +252,7 @@ func (p *Pipeline) submitAny(ctx context.Context, readings [][]byte, origin Orig
 		}
 		return p.refuseBytes(ctx, readings[0], refusal)
 	}
-	return p.submit(ctx, m, content, raw, origin, wait)
+	return p.submit(ctx, m, content, raw, origin, true)
 }
 
 // SubmitMessage takes a message that the node made itself. With OriginChain it needs no signature.

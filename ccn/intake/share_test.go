@@ -116,7 +116,7 @@ func TestEnqueuedIsDurableWithoutAnybodyWhoApplies(t *testing.T) {
 	at := place{postgrestest.DSN(t), t.TempDir()}
 	api := start(t, at, enqueueOnly)
 	h, raw := post(1, nil)
-	out, err := api.Accept(t.Context(), raw, OriginAPI)
+	out, err := api.accept(raw)
 	if err != nil || out.Status != message.StatusPending || out.Hash != h {
 		t.Fatalf("got %+v, %v", out, err)
 	}
@@ -157,7 +157,7 @@ func TestWhatADeadWorkerTookUpIsAppliedByAnother(t *testing.T) {
 	for i := range 50 {
 		h, raw := post(i, nil)
 		hashes = append(hashes, h)
-		if _, err := api.Accept(t.Context(), raw, OriginAPI); err != nil {
+		if _, err := api.accept(raw); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,4 +265,13 @@ func TestLostConnectionsLoseNothing(t *testing.T) {
 			t.Errorf("%d events", len(hashes))
 		}
 	}
+}
+
+// accept submits without waiting for the outcome.
+func (r *rig) accept(raw []byte) (Outcome, error) {
+	m, content, err := message.Parse(raw)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.SubmitParsed(r.t.Context(), m, content, raw, OriginAPI, false)
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -49,53 +48,48 @@ func (tx *Tx) foresee(hashes []message.Hash) error {
 	for length < len(hashes) {
 		length *= 2
 	}
-	places := "?" + strings.Repeat(",?", length-1)
-	ids, keys := make([]any, length), make([]any, length)
+	args := make([]any, 0, 2*length)
 	for i := range length {
 		h := hashes[min(i, len(hashes)-1)]
 		key := message.WaitMessage(h)
-		ids[i], keys[i] = string(h), string(key)
+		args = append(args, string(h), string(key))
 		tx.foreseen.fresh[h], tx.foreseen.free[h], tx.foreseen.quiet[key] = true, true, true
 	}
-	var query strings.Builder
-	var args []any
-	look := func(column string, values []any, tables ...string) {
-		for _, table := range tables {
-			if query.Len() > 0 {
-				query.WriteString(" UNION ALL ")
-			}
-			fmt.Fprintf(&query, "SELECT '%s', %s FROM %s WHERE %s IN (%s)", table, column, table, column, places)
-			args = append(args, values...)
-		}
-	}
-	look("item_hash", ids, "messages", "forgotten_messages", "removed_messages", "confirmations", tablePending, tableRejected)
-	look("wait_key", keys, tablePendingWaits, tableRejectedWaits)
-	rows, err := tx.rows(query.String(), args...)
+	rows, err := tx.rows(`WITH asked (hash, wait) AS (VALUES (?,?)`+strings.Repeat(",(?,?)", length-1)+`)
+		SELECT hash, wait, applied, held, awaited FROM (SELECT hash, wait, `+
+		anyOf("item_hash = hash", "messages", "forgotten_messages", "removed_messages", "confirmations")+` AS applied, `+
+		anyOf("item_hash = hash", "pending_messages", "rejected_messages")+` AS held, `+
+		anyOf("wait_key = wait", "pending_waits", "rejected_waits")+` AS awaited FROM asked) AS known
+		WHERE applied OR held OR awaited`, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var table, known string
-		if err := rows.Scan(&table, &known); err != nil {
+		var hash message.Hash
+		var wait message.WaitKey
+		var applied, held, awaited bool
+		if err := rows.Scan(&hash, &wait, &applied, &held, &awaited); err != nil {
 			return err
 		}
-		switch table {
-		case tablePendingWaits, tableRejectedWaits:
-			delete(tx.foreseen.quiet, message.WaitKey(known))
-		case tablePending, tableRejected:
-			delete(tx.foreseen.free, message.Hash(known))
-		default:
-			delete(tx.foreseen.fresh, message.Hash(known))
+		if applied {
+			delete(tx.foreseen.fresh, hash)
+		}
+		if held {
+			delete(tx.foreseen.free, hash)
+		}
+		if awaited {
+			delete(tx.foreseen.quiet, wait)
 		}
 	}
 	return rows.Err()
 }
 
-// The tables of messages that were not applied, and of what they wait for.
-const (
-	tablePending       = "pending_messages"
-	tableRejected      = "rejected_messages"
-	tablePendingWaits  = "pending_waits"
-	tableRejectedWaits = "rejected_waits"
-)
+// anyOf tells whether one of several tables has a row.
+func anyOf(condition string, tables ...string) string {
+	exists := make([]string, len(tables))
+	for i, table := range tables {
+		exists[i] = "EXISTS (SELECT 1 FROM " + table + " WHERE " + condition + ")"
+	}
+	return "(" + strings.Join(exists, " OR ") + ")"
+}
