@@ -17,6 +17,9 @@ type engine interface {
 	begin(ctx context.Context, c *sql.Conn, use use) error
 	// commit ends the transaction. Its error says that nothing was written, unless the connection was lost.
 	commit(ctx context.Context, c *sql.Conn) error
+	// tend does what is better done beside the transactions than by one of them. It is called now and then while there
+	// are commits, on a database of this process alone.
+	tend(ctx context.Context, c *sql.Conn) error
 	// lasts says whether commits must outlast a loss of power.
 	lasts(ctx context.Context, c *sql.Conn, yes bool) error
 	// within bounds how long a transaction may take.
@@ -56,6 +59,7 @@ const (
 	reads  use = iota // a snapshot that cannot be written
 	writes            // the only transaction that may write, of all processes
 	queues            // adds pending messages and takes them up, beside the one that writes
+	tends             // no transactions
 )
 
 // engineOf returns the engine that dsn names.

@@ -176,6 +176,8 @@ func (e *postgres) listen(ctx context.Context, heard func(Notice)) error {
 	}
 }
 
+func (e *postgres) tend(context.Context, *sql.Conn) error { return nil }
+
 func (e *postgres) lasts(context.Context, *sql.Conn, bool) error { return nil }
 
 func (e *postgres) insert() string { return "INSERT" }

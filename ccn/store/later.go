@@ -84,6 +84,7 @@ func (s *Store) commitLater(c *conn) error {
 		return fmt.Errorf("%w: %w", ErrUndone, err)
 	}
 	s.committed.Store(s.round)
+	s.tending.wake()
 	return nil
 }
 

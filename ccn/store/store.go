@@ -23,6 +23,7 @@ type Store struct {
 	readers chan *conn
 	closing sync.Once
 	closed  chan struct{}
+	tending tending
 
 	// Of WriteLater. What is not atomic belongs to who holds the writer.
 	later     *Tx    // the transaction that is open; nil: none
@@ -48,7 +49,7 @@ func Open(ctx context.Context, dsn string) (_ *Store, err error) {
 		return nil, err
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
-	db.SetMaxOpenConns(readers + 2)
+	db.SetMaxOpenConns(readers + 2) // a writer, and either a queue or who tends the database
 	db.SetMaxIdleConns(readers + 2)
 	s := &Store{engine: engine, db: db, writer: make(chan *conn, 1), queue: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
 	if err := s.connect(ctx, readers); err != nil {
@@ -80,7 +81,13 @@ func (s *Store) connect(ctx context.Context, readers int) error {
 			return err
 		}
 		s.queue <- q
+		return nil
 	}
+	t, err := s.dial(ctx, tends)
+	if err != nil {
+		return err
+	}
+	s.tending.start(t)
 	return nil
 }
 
@@ -103,7 +110,7 @@ func redact(dsn string) string {
 func (s *Store) Close() (err error) {
 	s.closing.Do(func() {
 		close(s.closed)
-		var errs []error
+		errs := []error{s.tending.stop()}
 		for range cap(s.readers) {
 			errs = append(errs, (<-s.readers).close())
 		}
@@ -151,6 +158,7 @@ func (s *Store) Write(ctx context.Context, write func(tx *Tx) error) error {
 	if err := c.lasts(ctx, true); err != nil {
 		return err
 	}
+	defer s.tending.wake()
 	return c.transaction(ctx, func(ctx context.Context) error {
 		tx := newTx(ctx, c)
 		if err := write(tx); err != nil {

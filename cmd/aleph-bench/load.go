@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -126,18 +127,45 @@ func (c *connection) post(envelope []byte, sync bool) (int, error) {
 	if _, err := c.Write(c.out); err != nil {
 		return 0, err
 	}
-	resp, err := http.ReadResponse(c.in, nil)
+	return c.answer()
+}
+
+// answer reads an answer and returns its status.
+func (c *connection) answer() (status int, err error) {
+	line, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return 0, err
+	fields := bytes.SplitN(line, []byte(" "), 3)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("the answer begins with %q", line)
 	}
-	if resp.Close {
-		return resp.StatusCode, errors.New("the node closed a keep-alive connection")
+	if status, err = strconv.Atoi(string(fields[1])); err != nil {
+		return 0, fmt.Errorf("status of the answer: %w", err)
 	}
-	return resp.StatusCode, nil
+	length := -1
+	for {
+		if line, err = c.in.ReadSlice('\n'); err != nil {
+			return 0, err
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch value = bytes.TrimSpace(value); {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, fmt.Errorf("length of the answer: %w", err)
+			}
+		case bytes.EqualFold(name, []byte("Connection")) && bytes.EqualFold(value, []byte("close")):
+			return 0, fmt.Errorf("answer with status %d: the node closes a keep-alive connection", status)
+		}
+	}
+	if length < 0 {
+		return 0, fmt.Errorf("answer with status %d has no length", status)
+	}
+	_, err = c.in.Discard(length)
+	return status, err
 }
 
 // each returns a function that yields the envelopes one after the other, then nil.

@@ -34,6 +34,10 @@ Each command lists its options with --help.
 `
 
 func main() {
+	// A node makes much garbage beside little that it keeps: collecting half as often costs some 20 MiB.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
