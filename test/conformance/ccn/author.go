@@ -11,6 +11,9 @@ import (
 	"github.com/aleph-im/aleph-go/signature"
 )
 
+// unknown is a hash that nothing has.
+const unknown = "0000000000000000000000000000000000000000000000000000000000000000"
+
 // signed is a message that is ready to be sent.
 type signed struct {
 	hash     string

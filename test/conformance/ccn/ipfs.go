@@ -40,15 +40,20 @@ func archive(blocks ...ipld.Node) []byte {
 	return car
 }
 
+// leafOf is the one block of a short file.
+func leafOf(content string) ipld.Node {
+	return merkledag.NodeWithData(unixfs.FilePBData([]byte(content), uint64(len(content))))
+}
+
 // folder is a folder with a file of that content, and the file.
 func (c *client) folder(content string) (dir, file ipld.Node) {
 	c.Helper()
-	leaf := merkledag.NodeWithData(unixfs.FilePBData([]byte(content), uint64(len(content))))
+	file = leafOf(content)
 	root := unixfs.EmptyDirNode()
-	if err := root.AddNodeLink("a.txt", leaf); err != nil {
+	if err := root.AddNodeLink("a.txt", file); err != nil {
 		c.Fatal(err)
 	}
-	return root, leaf
+	return root, file
 }
 
 // importFolder puts a folder on the node and returns its name and the message that keeps it.
@@ -65,7 +70,7 @@ var ipfsChecks = []check{
 	{"§20.10 files are added to IPFS under the names of Kubo's defaults", func(c *client) {
 		c.ipfs()
 		content := "ipfs " + c.address()
-		want := merkledag.NodeWithData(unixfs.FilePBData([]byte(content), uint64(len(content)))).Cid().String()
+		want := leafOf(content).Cid().String()
 		got := c.form(addIPFS, part{"file", "a.txt", "text/plain", []byte(content)}).want(200).object()
 		c.shape("the answer", got, "status:text hash:hash name:text size:int")
 		if got.text("hash") != want || got.text("name") != "a.txt" {
@@ -87,7 +92,7 @@ var ipfsChecks = []check{
 		c.ipfs()
 		for _, sync := range []bool{false, true} {
 			content := fmt.Sprint("paid ipfs ", sync, c.address())
-			file := merkledag.NodeWithData(unixfs.FilePBData([]byte(content), uint64(len(content)))).Cid().String()
+			file := leafOf(content).Cid().String()
 			m := c.storing(file, nil)
 			status := 202
 			if sync {
@@ -99,7 +104,7 @@ var ipfsChecks = []check{
 			c.get(rawFile+file).want(200, content)
 		}
 		content := "refused ipfs " + c.address()
-		file := merkledag.NodeWithData(unixfs.FilePBData([]byte(content), uint64(len(content)))).Cid().String()
+		file := leafOf(content).Cid().String()
 		m := c.storing(file, nil)
 		c.do("POST", addIPFS, []byte(content)).want(400, "400: Expected Content-Type: multipart/form-data")
 		c.form(addIPFS, paying(m, true)).want(422, "422: Missing 'file' in multipart form.")
@@ -108,9 +113,7 @@ var ipfsChecks = []check{
 			422, "422: Expected item_type=ipfs in STORE message, got ItemType.storage",
 		)
 		c.form(addIPFS, filePart(content+"!"), paying(m, true)).says(422, "422: File hash does not match (")
-		c.form(addIPFS, filePart(content), paying(c.storing(file, map[string]any{"payment": map[string]any{
-			"chain": "ETH", "type": "credit",
-		}}), true)).want(402, "402: Payment Required")
+		c.form(addIPFS, filePart(content), paying(c.storing(file, map[string]any{"payment": byCredits()}), true)).want(402, "402: Payment Required")
 	}},
 	{"§20.10 archives are imported for who pays", func(c *client) {
 		c.ipfs()
@@ -156,7 +159,7 @@ var ipfsChecks = []check{
 	{"§8.3 JSON is added to IPFS in one form", func(c *client) {
 		c.ipfs()
 		want := `{"a":"` + c.address() + `","b":1}`
-		file := merkledag.NodeWithData(unixfs.FilePBData([]byte(want), uint64(len(want)))).Cid().String()
+		file := leafOf(want).Cid().String()
 		if got := c.postJSON("/api/v0/ipfs/add_json", `{ "b": 1, "a": "`+c.address()+`" }`).want(200).object(); got.text("hash") != file {
 			c.Errorf("%v, want %s", got, file)
 		}

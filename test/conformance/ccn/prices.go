@@ -76,18 +76,15 @@ var priceChecks = []check{
 	}},
 	{"§11.3 files are estimated by the size that they are said to have", func(c *client) {
 		c.defaultPrices()
-		for content, want := range map[string]string{
-			`{"address":"0x1","time":1,"item_type":"storage","item_hash":"` + strings.Repeat(
-				"0", 64,
-			) + `","estimated_size_mib":100.0}`: "hold 33.333333300000000000 100.0",
-			`{"address":"0x1","time":1,"item_type":"storage","item_hash":"` + strings.Repeat(
-				"0", 64,
-			) + `","estimated_size_mib":1.0,"payment":{"chain":"ETH","type":"credit"}}`: "credit 0.001247742293793479 1.0",
+		file := `{"address":"0x1","time":1,"item_type":"storage","item_hash":"` + unknown + `",`
+		for size, want := range map[string]string{
+			`"estimated_size_mib":100.0`:                                         "hold 33.333333300000000000 100.0",
+			`"estimated_size_mib":1.0,"payment":{"chain":"ETH","type":"credit"}`: "credit 0.001247742293793479 1.0",
 		} {
-			got := c.postJSON("/api/v0/price/estimate", estimating(message.TypeStore, content)).want(200)
+			got := c.postJSON("/api/v0/price/estimate", estimating(message.TypeStore, file+size+"}")).want(200)
 			line := got.only("detail")
 			if s := fmt.Sprint(got.object().text("payment_type"), " ", got.object().text("cost"), " ", line["size_mib"]); s != want {
-				c.Errorf("%s: %s, want %s", content, s, want)
+				c.Errorf("%s: %s, want %s", size, s, want)
 			}
 		}
 	}},
@@ -132,7 +129,6 @@ var priceChecks = []check{
 		refused := forged(c.post("note", "", 1))
 		c.publish(refused, true).want(422)
 		c.get("/api/v0/price/"+refused.hash).want(404, "This message was rejected: "+refused.hash)
-		unknown := strings.Repeat("0", 64)
 		c.get("/api/v0/price/"+unknown).want(404, "Message not found with hash: "+unknown)
 		c.get("/api/v0/price/x").want(400, "Invalid message hash: x")
 	}},
@@ -176,7 +172,7 @@ var priceChecks = []check{
 		for _, at := range []time.Time{time.Now().Add(-301 * time.Second), time.Now().Add(time.Minute)} {
 			c.do("POST", path, nil, "X-Auth-Token", c.target.Token(at)).want(401, "Invalid or expired authentication token")
 		}
-		c.do("POST", "/api/v0/price/"+strings.Repeat("0", 64)+"/recalculate", nil, "X-Auth-Token", c.target.Token(time.Now())).want(404)
+		c.do("POST", "/api/v0/price/"+unknown+"/recalculate", nil, "X-Auth-Token", c.target.Token(time.Now())).want(404)
 	}},
 }
 
