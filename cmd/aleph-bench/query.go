@@ -18,7 +18,8 @@ import (
 
 const (
 	queryPage    = 200
-	querySamples = 100 // of each query; the values that it asks for change from one to the next
+	querySamples = 100              // of each query; the values that it asks for change from one to the next
+	queryBudget  = 20 * time.Second // after which a query gets no more samples
 )
 
 // query is one kind of question; path returns the one to ask the i-th time.
@@ -27,9 +28,10 @@ type query struct {
 	path func(i int) string
 }
 
-// timing is what a kind of question took. Status is the last answer's.
+// timing is what a kind of question took, in milliseconds. Status is the last answer's.
 type timing struct {
-	p50, p99 float64 // ms
+	first    float64 // the first time, when the node has counted nothing of the kind yet
+	p50, p99 float64
 	status   int
 }
 
@@ -52,55 +54,71 @@ func messageQueries(c *corpus, messages int) ([]query, error) {
 	day := func(i int) string {
 		return fmt.Sprint(corpusTime(i * messages / querySamples).Unix())
 	}
-	page := func(filter string, value func(i int) string) query {
-		return query{filter, func(i int) string {
-			v := url.Values{"pagination": {fmt.Sprint(queryPage)}}
-			if filter != "" {
-				v.Set(strings.Fields(filter)[0], value(i))
-			}
-			return "/api/v0/messages.json?" + v.Encode()
-		}}
-	}
-	fixed := func(name, params string) query {
-		return query{name, func(int) string {
-			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&%s", queryPage, params)
-		}}
-	}
 	numbered := func(format string, n int) func(i int) string {
 		return func(i int) string { return fmt.Sprintf(format, i%n) }
 	}
+	one := func(value string) func(int) string { return func(int) string { return value } }
 	types := []string{"POST", "AGGREGATE", "STORE", "FORGET", "PROGRAM", "POST,FORGET"}
+	kind := func(i int) string { return types[i%len(types)] }
+	channel, contentType, tag := numbered("BENCH-%d", corpusChannels), numbered("type-%d", corpusTypes), numbered("tag-%d", corpusTags)
 	return []query{
-		fixed("newest first", "sortBy=time&sortOrder=-1"),
-		fixed("oldest first", "sortBy=time&sortOrder=1"),
-		fixed("by confirmation, newest first", "sortBy=tx-time&sortOrder=-1"),
-		fixed("by confirmation, oldest first", "sortBy=tx-time&sortOrder=1"),
-		{"tenth page", func(int) string { return fmt.Sprintf("/api/v0/messages.json?pagination=%d&page=10", queryPage) }},
-		page("msgTypes", func(i int) string { return types[i%len(types)] }),
-		page("addresses", address),
-		page("owners", address),
-		page("channels", numbered("BENCH-%d", corpusChannels)),
-		page("chains", func(int) string { return "ETH" }),
-		page("chains (none)", func(int) string { return "SOL" }),
-		page("hashes", func(i int) string { return hashes[i%len(hashes)] }),
-		page("hashes (100)", func(int) string { return strings.Join(hashes, ",") }),
-		page("refs", func(i int) string { return posts[i%len(posts)] }),
-		page("refs (common)", numbered("ref-%d", corpusRefs)),
-		page("tags", numbered("tag-%d", corpusTags)),
-		page("contentTypes", numbered("type-%d", corpusTypes)),
-		page("contentTypes (amend)", func(int) string { return "amend" }),
-		page("contentKeys", numbered("key-%d", corpusKeys)),
-		page("contentHashes", func(i int) string { return corpusFileHash(i % corpusFiles) }),
-		page("paymentTypes", func(int) string { return "hold" }),
-		page("startDate", day),
-		page("endDate", day),
-		{"addresses, msgTypes", func(i int) string {
-			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&addresses=%s&msgTypes=AGGREGATE", queryPage, address(i))
-		}},
-		{"channels, oldest first", func(i int) string {
-			return fmt.Sprintf("/api/v0/messages.json?pagination=%d&channels=BENCH-%d&sortOrder=1", queryPage, i%corpusChannels)
+		page("newest first"),
+		page("oldest first", "sortOrder", one("1")),
+		page("by confirmation, newest first", "sortBy", one("tx-time")),
+		page("by confirmation, oldest first", "sortBy", one("tx-time"), "sortOrder", one("1")),
+		page("tenth page", "page", one("10")),
+		page("cursor", "cursor", one("")),
+		page("msgTypes", "msgTypes", kind),
+		page("msgStatuses (processed)", "msgStatuses", one("processed")),
+		page("msgStatuses (removing)", "msgStatuses", one("removing")),
+		page("addresses", "addresses", address),
+		page("addresses (three)", "addresses", func(i int) string { return address(i) + "," + address(i+1) + "," + address(i+2) }),
+		page("owners", "owners", address),
+		page("channels", "channels", channel),
+		page("chains", "chains", one("ETH")),
+		page("chains (none)", "chains", one("SOL")),
+		page("hashes", "hashes", func(i int) string { return hashes[i%len(hashes)] }),
+		page("hashes (100)", "hashes", one(strings.Join(hashes, ","))),
+		page("refs", "refs", func(i int) string { return posts[i%len(posts)] }),
+		page("refs (common)", "refs", numbered("ref-%d", corpusRefs)),
+		page("tags", "tags", tag),
+		page("contentTypes", "contentTypes", contentType),
+		page("contentTypes (amend)", "contentTypes", one("amend")),
+		page("contentKeys", "contentKeys", numbered("key-%d", corpusKeys)),
+		page("contentHashes", "contentHashes", func(i int) string { return corpusFileHash(i % corpusFiles) }),
+		page("paymentTypes", "paymentTypes", one("hold")),
+		page("startDate", "startDate", day),
+		page("endDate", "endDate", day),
+		page("startBlock", "startBlock", one("1")),
+		page("endBlock", "endBlock", one("1")),
+		page("addresses, msgTypes", "addresses", address, "msgTypes", kind),
+		page("addresses, contentTypes", "addresses", address, "contentTypes", contentType),
+		page("addresses, channels", "addresses", address, "channels", channel),
+		page("addresses, startDate", "addresses", address, "startDate", day),
+		page("channels, msgTypes", "channels", channel, "msgTypes", kind),
+		page("channels, contentTypes", "channels", channel, "contentTypes", contentType),
+		page("channels, oldest first", "channels", channel, "sortOrder", one("1")),
+		page("msgTypes, startDate", "msgTypes", kind, "startDate", day),
+		page("msgTypes, endDate", "msgTypes", kind, "endDate", day),
+		page("tags, addresses", "tags", tag, "addresses", address),
+		page("tags, msgTypes", "tags", tag, "msgTypes", kind),
+		page("chains, msgTypes", "chains", one("ETH"), "msgTypes", kind),
+		page("chains, msgStatuses", "chains", one("ETH"), "msgStatuses", one("processed,removing")),
+		{"hashes by reception", func(i int) string {
+			return fmt.Sprintf("/api/v0/messages/hashes?pagination=%d&page=%d", queryPage, i%3+1)
 		}},
 	}, nil
+}
+
+// page asks for a page of messages; params are names of parameters, each followed by the function that gives its values.
+func page(name string, params ...any) query {
+	return query{name, func(i int) string {
+		v := url.Values{"pagination": {fmt.Sprint(queryPage)}}
+		for k := 0; k < len(params); k += 2 {
+			v.Set(params[k].(string), params[k+1].(func(int) string)(i))
+		}
+		return "/api/v0/messages.json?" + v.Encode()
+	}}
 }
 
 // postQueries are what applications ask about posts, aggregates and addresses.
@@ -116,13 +134,18 @@ func postQueries(c *corpus, messages int) ([]query, error) {
 	number := func(n int) func(i int) string { return func(i int) string { return fmt.Sprint(i % n) } }
 	return []query{
 		ask("posts", "/api/v0/posts.json?pagination=200&sortOrder=%s", func(i int) string { return []string{"1", "-1"}[i%2] }),
+		ask("posts, tenth page", "/api/v0/posts.json?pagination=200&page=%s", func(int) string { return "10" }),
+		ask("posts by confirmation", "/api/v0/posts.json?pagination=200&sortBy=tx-time&sortOrder=%s", func(i int) string { return []string{"1", "-1"}[i%2] }),
+		ask("posts, startDate", "/api/v0/posts.json?pagination=200&startDate=%s", func(i int) string { return fmt.Sprint(corpusTime(i * messages / querySamples).Unix()) }),
 		ask("posts, types", "/api/v0/posts.json?pagination=200&types=type-%s", number(corpusTypes)),
 		ask("posts, addresses", "/api/v0/posts.json?pagination=200&addresses=%s", address),
 		ask("posts, refs", "/api/v0/posts.json?pagination=200&refs=ref-%s", number(corpusRefs)),
 		ask("posts, tags", "/api/v0/posts.json?pagination=200&tags=tag-%s", number(corpusTags)),
 		ask("posts, channels", "/api/v0/posts.json?pagination=200&channels=BENCH-%s", number(corpusChannels)),
+		ask("posts, cursor", "/api/v0/posts.json?pagination=200&cursor=&types=type-%s", number(corpusTypes)),
 		ask("posts v1", "/api/v1/posts.json?pagination=200&types=type-%s", number(corpusTypes)),
 		ask("aggregates of an address", "/api/v0/aggregates/%s.json", address),
+		ask("aggregates of all", "/api/v0/aggregates.json?pagination=200&page=%s", func(i int) string { return fmt.Sprint(i%3 + 1) }),
 		ask("aggregates by key", "/api/v0/aggregates/%s.json?keys="+strings.Join(keys, ","), address),
 		ask("stats of an address", "/api/v0/addresses/stats.json?addresses[]=%s", address),
 		ask("stats of all", "/api/v1/addresses/stats.json?pagination=%s", func(int) string { return "200" }),
@@ -184,11 +207,11 @@ func askAll(ctx context.Context, o options, kinds func(*corpus, int) ([]query, e
 	}
 	var slowest [2]string
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "PAGE OF %d BY\tP50 MS\tP99 MS\tHEPH P50 MS\tHEPH P99 MS\n", queryPage)
+	fmt.Fprintf(t, "PAGE OF %d BY\tFIRST MS\tP50 MS\tP99 MS\tHEPH FIRST\tHEPH P50\tHEPH P99\n", queryPage)
 	for i, q := range queries {
 		fmt.Fprintf(t, "%s\t%s", q.name, ours[i])
 		if theirs == nil {
-			fmt.Fprint(t, "\t-\t-\n")
+			fmt.Fprint(t, "\t-\t-\t-\n")
 		} else {
 			fmt.Fprintf(t, "\t%s\n", theirs[i])
 		}
@@ -214,9 +237,9 @@ func askAll(ctx context.Context, o options, kinds func(*corpus, int) ([]query, e
 
 func (t timing) String() string {
 	if t.status != http.StatusOK {
-		return fmt.Sprintf("status %d\t-", t.status)
+		return fmt.Sprintf("status %d\t-\t-", t.status)
 	}
-	return fmt.Sprintf("%.2f\t%.2f", t.p50, t.p99)
+	return fmt.Sprintf("%.2f\t%.2f\t%.2f", t.first, t.p50, t.p99)
 }
 
 // askPeer fills the peer with the beginning of the corpus and asks it for what is in there.
@@ -251,30 +274,38 @@ func askEach(ctx context.Context, node *devnet.Process, queries []query) ([]timi
 	client := &http.Client{Timeout: requestTimeout}
 	timings := make([]timing, len(queries))
 	for k, q := range queries {
-		took := make([]float64, querySamples)
-		for i := range took {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, node.URL+q.path(i), nil)
+		var took []float64
+		for until := time.Now().Add(queryBudget); len(took) < querySamples && time.Now().Before(until); {
+			ms, status, err := timed(ctx, client, node.URL+q.path(len(took)))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", q.name, err)
 			}
-			began := time.Now()
-			resp, err := client.Do(req)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", q.name, err)
-			}
-			_, err = io.Copy(io.Discard, resp.Body)
-			took[i] = float64(time.Since(began).Microseconds()) / 1000
-			resp.Body.Close()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", q.name, err)
-			}
-			timings[k].status = resp.StatusCode
-			if resp.StatusCode != http.StatusOK {
+			took = append(took, ms)
+			if timings[k].status = status; status != http.StatusOK {
 				break
 			}
 		}
+		timings[k].first = took[0]
 		slices.Sort(took)
-		timings[k].p50, timings[k].p99 = took[len(took)/2], took[len(took)*99/100-1]
+		timings[k].p50, timings[k].p99 = took[len(took)/2], took[max(len(took)*99/100-1, 0)]
 	}
 	return timings, nil
+}
+
+// timed reads an answer and returns how many milliseconds it took.
+func timed(ctx context.Context, client *http.Client, url string) (ms float64, status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return 0, 0, err
+	}
+	return float64(time.Since(began).Microseconds()) / 1000, resp.StatusCode, nil
 }
