@@ -223,9 +223,12 @@ func (a *API) route(h handler) http.Handler {
 	})
 }
 
-// Wait returns when no long handler runs any more. Those of subscribers end when Config.Stopping is closed, all of them when
-// the context of their request ends.
-func (a *API) Wait() { a.lasting.Wait() }
+// Wait returns when no long handler runs any more, and nothing is counted. Those of subscribers end when Config.Stopping is
+// closed, as counts do, all of them when the context of their request ends.
+func (a *API) Wait() {
+	a.lasting.Wait()
+	a.totals.counters.Wait()
+}
 
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
 // (ccn-api §1.2).

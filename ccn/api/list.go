@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -172,21 +170,30 @@ func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments)
 			f.AfterHash = c.Hash
 		}
 	}
+	key := f
+	key.Limit, key.Offset = 0, 0
+	c := counted{
+		fmt.Sprintf("messages %+v", key),
+		func(rd *store.Reader) (int64, bool, error) { return rd.TallyMessages(key) },
+		func(rd *store.Reader, most int) (int64, error) { return rd.CountMessages(key, most) },
+	}
 	var rows []store.MessageRow
 	var total int64
+	var beside bool
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
 		if rows, err = rd.ListMessages(f); err != nil || p.cursor {
 			return err
 		}
 		if total = f.Offset + int64(len(rows)); p.size > 0 && int64(len(rows)) == p.size {
-			key := f
-			key.Limit, key.Offset = 0, 0
-			total, err = a.totals.count(fmt.Sprintf("messages %+v", key), a.cfg.Now(), func(most int) (int64, error) { return rd.CountMessages(f, most) })
+			total, beside, err = a.total(rd, c)
 		}
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if beside {
+		total = a.totalBeside(r.Context(), c, total)
 	}
 	rows, more := cut(p, rows)
 	next := ""
@@ -194,7 +201,7 @@ func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments)
 		last := &rows[len(rows)-1].Message
 		next = position(map[string]any{"h": last.ItemHash, "t": positionTime(last.Time)})
 	}
-	raw := []byte(`{"messages":[`)
+	raw := append(make([]byte, 0, 1024*(len(rows)+1)), `{"messages":[`...)
 	for i := range rows {
 		if i > 0 {
 			raw = append(raw, ',')
@@ -254,7 +261,7 @@ func (a *API) listTerminal(w http.ResponseWriter, r *http.Request, status messag
 	if err != nil {
 		return err
 	}
-	raw := []byte(`{"messages":[`)
+	raw := append(make([]byte, 0, 1024*(len(rows)+1)), `{"messages":[`...)
 	for i := range rows {
 		if i > 0 {
 			raw = append(raw, ',')
@@ -317,16 +324,27 @@ func (a *API) listHashes(w http.ResponseWriter, r *http.Request, q *arguments) e
 		return q.err
 	}
 	f.Limit, f.Offset = p.limit(), p.offset()
+	key := f
+	key.Limit, key.Offset = 0, 0
+	c := counted{
+		fmt.Sprintf("hashes %+v", key),
+		func(rd *store.Reader) (int64, bool, error) { return rd.TallyHashes(key) },
+		func(rd *store.Reader, most int) (int64, error) { return rd.CountHashes(key, most) },
+	}
 	var rows []store.MessageHash
 	var total int64
+	var beside bool
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
 		if rows, err = rd.ListHashes(f); err == nil {
-			total, err = rd.CountHashes(f)
+			total, beside, err = a.total(rd, c)
 		}
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if beside {
+		total = a.totalBeside(r.Context(), c, total)
 	}
 	raw := []byte(`{"hashes":[`)
 	for i, h := range rows {
@@ -340,46 +358,4 @@ func (a *API) listHashes(w http.ResponseWriter, r *http.Request, q *arguments) e
 		}
 	}
 	return replyRaw(w, p.appendPage(append(raw, ']'), "hashes", total, ""))
-}
-
-// Totals up to exactTotal are counted for each answer; greater ones are kept for totalTTL, as the reference keeps its own.
-const (
-	exactTotal = 10_000
-	totalTTL   = time.Minute
-	maxTotals  = 1024
-)
-
-// totals remembers the great totals of filters.
-type totals struct {
-	mu   sync.Mutex
-	kept map[string]keptTotal // guarded by mu
-}
-
-type keptTotal struct {
-	n  int64
-	at time.Time
-}
-
-// count returns how many rows a filter has. rows counts at most that many of them, or all for 0.
-func (t *totals) count(filter string, now time.Time, rows func(most int) (int64, error)) (int64, error) {
-	t.mu.Lock()
-	kept, ok := t.kept[filter]
-	t.mu.Unlock()
-	if ok && now.Sub(kept.at) < totalTTL {
-		return kept.n, nil
-	}
-	n, err := rows(exactTotal)
-	if err != nil || n < exactTotal {
-		return n, err
-	}
-	if n, err = rows(0); err != nil {
-		return 0, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.kept == nil || len(t.kept) >= maxTotals {
-		t.kept = map[string]keptTotal{}
-	}
-	t.kept[filter] = keptTotal{n, now}
-	return n, nil
 }

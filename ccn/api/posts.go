@@ -65,19 +65,28 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request, q *arguments, sh
 		}
 		f.AfterTime, f.AfterHash = t.Seconds(), c.Hash
 	}
+	key := f
+	key.Limit, key.Offset = 0, 0
+	c := counted{
+		fmt.Sprintf("posts %+v", key),
+		func(rd *store.Reader) (int64, bool, error) { return rd.TallyPosts(key) },
+		func(rd *store.Reader, most int) (int64, error) { return rd.CountPosts(key, most) },
+	}
 	var rows []store.PostListRow
 	var total int64
+	var beside bool
 	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
 		if rows, err = rd.ListPosts(f); err != nil || p.cursor {
 			return err
 		}
-		key := f
-		key.Limit, key.Offset = 0, 0
-		total, err = a.totals.count(fmt.Sprintf("posts %+v", key), a.cfg.Now(), func(most int) (int64, error) { return rd.CountPosts(f, most) })
+		total, beside, err = a.total(rd, c)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if beside {
+		total = a.totalBeside(r.Context(), c, total)
 	}
 	rows, more := cut(p, rows)
 	next := ""
@@ -85,7 +94,7 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request, q *arguments, sh
 		last := &rows[len(rows)-1]
 		next = position(map[string]any{"h": last.Hash, "t": positionTime(message.TimeFromSeconds(last.LastUpdated))})
 	}
-	raw := []byte(`{"posts":[`)
+	raw := append(make([]byte, 0, 1280*(len(rows)+1)), `{"posts":[`...)
 	for i := range rows {
 		if i > 0 {
 			raw = append(raw, ',')

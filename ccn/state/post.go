@@ -38,7 +38,7 @@ func (s *State) post(r *store.Reader, it *Item, c *message.Post) (*change, error
 	}
 	measured := s.measurements(it, c)
 	ch.write = func(w *work) error {
-		row.ID = w.row
+		row.ID, row.Tags = w.row, ch.columns.Tags
 		if err := w.tx.InsertPost(row); err != nil {
 			return err
 		}

@@ -10,7 +10,13 @@ import (
 const (
 	termPostType = "post_type"
 	termChannel  = "channel"
+	// Of all senders together only:
+	termProgramType = "program_type" // content.type of a PROGRAM
+	termType        = "type"         // see typeTerm
 )
+
+// typeTerm is what messages of a type and a chain are counted as.
+func typeTerm(t, chain string) string { return t + " " + chain }
 
 // statColumns are the columns of address_stats; the first counts every type.
 var statColumns = [...]string{"total", "aggregate", "forget", "instance", "post", "program", "store"}
@@ -50,16 +56,22 @@ func (t *tallies) countStat(sender string, typ message.Type, n int64) {
 }
 
 // countTerms counts a message that came to be applied, or with n = -1 is it no more.
-func (t *tallies) countTerms(sender string, typ message.Type, channel, contentType *string, n int64) {
+func (t *tallies) countTerms(m *message.Message, contentType *string, n int64) {
 	if t.terms == nil {
 		t.terms = map[term]int64{}
 	}
-	if channel != nil {
-		t.terms[term{sender, termChannel, *channel}] += n
-		t.terms[term{"", termChannel, *channel}] += n
+	t.terms[term{"", termType, typeTerm(string(m.Type), string(m.Chain))}] += n
+	if m.Channel != nil {
+		t.terms[term{m.Sender, termChannel, *m.Channel}] += n
+		t.terms[term{"", termChannel, *m.Channel}] += n
 	}
-	if typ == message.TypePost && contentType != nil {
-		t.terms[term{sender, termPostType, *contentType}] += n
+	switch {
+	case contentType == nil:
+	case m.Type == message.TypePost:
+		t.terms[term{m.Sender, termPostType, *contentType}] += n
+		t.terms[term{"", termPostType, *contentType}] += n
+	default:
+		t.terms[term{"", termProgramType, *contentType}] += n
 	}
 }
 

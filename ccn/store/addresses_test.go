@@ -92,7 +92,13 @@ func TestCountersOfAddressesAreExact(t *testing.T) {
 					`SELECT sender, channel, COUNT(*) FROM messages WHERE channel IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2`},
 				"all channels": {`SELECT term, messages FROM address_terms WHERE kind = 'channel' AND address = '' ORDER BY 1`,
 					`SELECT channel, COUNT(*) FROM messages WHERE channel IS NOT NULL GROUP BY 1 ORDER BY 1`},
-				"post types": {`SELECT address, term, messages FROM address_terms WHERE kind = 'post_type' ORDER BY 1, 2`,
+				"all post types": {`SELECT term, messages FROM address_terms WHERE kind = 'post_type' AND address = '' ORDER BY 1`,
+					`SELECT content_type, COUNT(*) FROM messages WHERE type = 'POST' AND content_type IS NOT NULL GROUP BY 1 ORDER BY 1`},
+				"all other types": {`SELECT term, messages FROM address_terms WHERE kind = 'program_type' ORDER BY 1`,
+					`SELECT content_type, COUNT(*) FROM messages WHERE type <> 'POST' AND content_type IS NOT NULL GROUP BY 1 ORDER BY 1`},
+				"types and chains": {`SELECT term, messages FROM address_terms WHERE kind = 'type' ORDER BY 1`,
+					`SELECT type || ' ' || chain, COUNT(*) FROM messages GROUP BY 1 ORDER BY 1`},
+				"post types": {`SELECT address, term, messages FROM address_terms WHERE kind = 'post_type' AND address <> '' ORDER BY 1, 2`,
 					`SELECT sender, content_type, COUNT(*) FROM messages WHERE type = 'POST' AND content_type IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2`},
 			} {
 				var got, want strings.Builder

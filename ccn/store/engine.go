@@ -44,6 +44,8 @@ type engine interface {
 	bind(query string) string
 	// insert is the verb of a statement that inserts many rows in a transaction that is undone when it fails.
 	insert() string
+	// checked names a column in a condition that is to be checked for each row, and is not to choose an index.
+	checked(column string) string
 	// values turns arguments into what the engine keeps as every other does.
 	values(args []any) []any
 }

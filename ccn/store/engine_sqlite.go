@@ -106,4 +106,6 @@ func (e *sqlite) insert() string { return "INSERT OR FAIL" }
 
 func (e *sqlite) bind(query string) string { return query }
 
+func (e *sqlite) checked(column string) string { return "+" + column }
+
 func (e *sqlite) values(args []any) []any { return args }

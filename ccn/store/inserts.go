@@ -16,9 +16,10 @@ func intoTable(table, columns, end string) insertion {
 var (
 	intoMessages = intoTable("messages", `id, item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
-		first_confirmed_at, first_confirmed_height`, "")
-	intoTags  = intoTable("message_tags", "tag, message_id", " ON CONFLICT DO NOTHING")
-	intoPosts = intoTable("posts", "id, item_hash, owner, type, ref, amends, channel, content_time, latest_amend, last_updated", "")
+		tags, first_confirmed_at, first_confirmed_height`, "")
+	intoTags     = intoTable("message_tags", "tag, time, message_id, type", "")
+	intoPosts    = intoTable("posts", "id, item_hash, owner, type, ref, amends, channel, content_time, last_updated, tags", "")
+	intoPostTags = intoTable("post_tags", "tag, last_updated, post_id", "")
 )
 
 // without leaves out the column that comes first.
@@ -35,8 +36,8 @@ func (i insertion) statement(rows int) string {
 // inserts are rows that wait to be written together: a statement of many rows costs little more than one of one row.
 // Whatever else the transaction asks of the database comes after them.
 type inserts struct {
-	messages, tags, posts []any // values, row after row
-	lastID                int64 // of a row of messages; 0: not known yet
+	messages, tags, posts, postTags []any // values, row after row
+	lastID                          int64 // of a row of messages; 0: not known yet
 }
 
 // maxWaiting bounds the messages that wait to be written.
@@ -79,7 +80,7 @@ func (tx *Tx) writeInserts() error {
 	for _, of := range []struct {
 		into insertion
 		rows *[]any
-	}{{intoMessages, &waiting.messages}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}} {
+	}{{intoMessages, &waiting.messages}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}, {intoPostTags, &waiting.postTags}} {
 		rows := *of.rows
 		*of.rows = rows[:0]
 		if err := tx.bulk(of.into, rows); err != nil {

@@ -100,7 +100,7 @@ func TestFailedCommitIsToldToWhoWrote(t *testing.T) {
 		if err := tx.exec("PRAGMA defer_foreign_keys = ON"); err != nil {
 			return err
 		}
-		return tx.exec(`INSERT INTO message_tags (tag, message_id) VALUES ('of no message', 1)`)
+		return tx.exec(`INSERT INTO pending_waits (wait_key, pending_id) VALUES ('of no message', 1)`)
 	})
 	if err != nil {
 		t.Fatal(err)

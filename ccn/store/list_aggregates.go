@@ -52,9 +52,11 @@ func (r *Reader) ListAggregates(f AggregateFilter) ([]AggregateRow, error) {
 		w.add("("+column+" "+past+" ? OR "+column+" = ? AND (key > ? OR key = ? AND owner > ?))",
 			f.AfterTime, f.AfterTime, f.AfterKey, f.AfterKey, f.AfterOwner)
 	}
-	query := "SELECT owner, key, content, created, last_updated, last_revision_hash FROM aggregates" + w.String() +
-		" ORDER BY " + column + " " + order + ", key ASC, owner ASC"
-	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
+	// Contents are long: they are fetched once it is known which ones the page shows.
+	page := "SELECT owner, key FROM aggregates" + w.String() + " ORDER BY " + column + " " + order + ", key ASC, owner ASC"
+	page += w.limit(f.Limit, f.Offset)
+	rows, err := r.rows("SELECT a.owner, a.key, a.content, a.created, a.last_updated, a.last_revision_hash FROM ("+page+`) AS page CROSS JOIN aggregates a
+		WHERE a.owner = page.owner AND a.key = page.key ORDER BY a.`+column+" "+order+", a.key ASC, a.owner ASC", w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, a *AggregateRow) error {
 		return rows.Scan(&a.Owner, &a.Key, &a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
 	})

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -21,19 +23,7 @@ type MessageFilter struct {
 	AfterHash            message.Hash
 	Limit                int // 0: no limit
 	Offset               int64
-
-	signed signed
 }
-
-// signed says who signed the messages of the owners that are asked for. The index of owners has only what others signed
-// for them; the rest is found by its sender.
-type signed int
-
-const (
-	byAnybody signed = iota
-	byOwner
-	byOther
-)
 
 // where collects the conditions of a query.
 type where struct {
@@ -54,6 +44,10 @@ func (w *where) in(column string, values []string) {
 	for i, v := range values {
 		args[i] = v
 	}
+	if len(values) == 1 {
+		w.add(column+" = ?", args...)
+		return
+	}
 	w.add(column+" IN (?"+strings.Repeat(",?", len(values)-1)+")", args...)
 }
 
@@ -61,129 +55,11 @@ func (w *where) String() string {
 	if len(w.parts) == 0 {
 		return ""
 	}
-	return " WHERE " + w.all()
+	return " WHERE " + strings.Join(w.parts, " AND ")
 }
 
-func (w *where) all() string { return strings.Join(w.parts, " AND ") }
-
-// union is how many values of an indexed column are looked up one by one, each in the order of its index.
-const union = 16
-
-// branches returns the filter as several that exclude each other: an index gives the rows of one value in order, but those
-// of several values would all have to be sorted.
-func (f MessageFilter) branches() []MessageFilter {
-	if len(f.Tags) > 0 || len(f.Hashes) > 0 || f.Limit == 0 || f.ByConfirmation {
-		return []MessageFilter{f}
-	}
-	// The most telling column comes first.
-	for _, list := range []*[]string{&f.ContentHashes, &f.Refs, &f.ContentKeys, &f.Senders, &f.Owners, &f.ContentTypes, &f.Channels, &f.Types} {
-		values := unique(*list)
-		if list == &f.Owners && 0 < len(values) && 2*len(values) <= union {
-			var all []MessageFilter
-			for i := range values {
-				for _, f.signed = range []signed{byOwner, byOther} {
-					f.Owners = values[i : i+1]
-					all = append(all, f)
-				}
-			}
-			return all
-		}
-		if len(values) == 1 {
-			*list = values
-			return []MessageFilter{f}
-		}
-		if len(values) == 0 || len(values) > union {
-			continue
-		}
-		var all []MessageFilter
-		for i := range values {
-			*list = values[i : i+1]
-			all = append(all, f)
-		}
-		return all
-	}
-	return []MessageFilter{f}
-}
-
-func unique(values []string) []string {
-	var list []string
-	seen := make(map[string]bool, len(values))
-	for _, v := range values {
-		if !seen[v] {
-			seen[v] = true
-			list = append(list, v)
-		}
-	}
-	return list
-}
-
-func (f *MessageFilter) where() *where {
-	w := &where{}
-	w.in("type", f.Types)
-	w.in("sender", f.Senders)
-	f.whereOwner(w)
-	w.in("content_ref", f.Refs)
-	w.in("content_item_hash", f.ContentHashes)
-	w.in("content_key", f.ContentKeys)
-	w.in("content_type", f.ContentTypes)
-	w.in("chain", f.Chains)
-	w.in("channel", f.Channels)
-	w.in("item_hash", f.Hashes)
-	w.in("payment_type", f.PaymentTypes)
-	w.in("status", f.Statuses)
-	if len(f.Tags) > 0 {
-		tags := &where{}
-		tags.in("tag", f.Tags)
-		w.add("id IN (SELECT message_id FROM message_tags"+tags.String()+")", tags.args...)
-	}
-	if f.Start != 0 {
-		w.add("time >= ?", int64(f.Start))
-	}
-	if f.End != 0 {
-		w.add("time < ?", int64(f.End))
-	}
-	if f.StartBlock != 0 {
-		w.add("(first_confirmed_height IS NULL OR first_confirmed_height >= ?)", f.StartBlock)
-	}
-	if f.EndBlock != 0 {
-		w.add("first_confirmed_height < ?", f.EndBlock)
-	}
-	return w
-}
-
-func (f *MessageFilter) whereOwner(w *where) {
-	if len(f.Owners) == 0 {
-		return
-	}
-	own, others := &where{}, &where{}
-	own.in("sender", f.Owners)
-	own.add("sender = owner")
-	others.in("owner", f.Owners)
-	others.add("sender <> owner")
-	switch f.signed {
-	case byOwner:
-		w.add(own.all(), own.args...)
-	case byOther:
-		w.add(others.all(), others.args...)
-	default:
-		w.add("("+own.all()+" OR "+others.all()+")", append(own.args, others.args...)...)
-	}
-}
-
-// order returns the clause that sorts; ties go by ascending hash.
-func (f *MessageFilter) order() string {
-	order := "ASC"
-	if f.Descending {
-		order = "DESC"
-	}
-	if f.ByConfirmation {
-		return " ORDER BY CASE WHEN first_confirmed_at IS NULL THEN 1 ELSE 0 END " + order + ", first_confirmed_at " + order + ", time " + order + ", item_hash ASC"
-	}
-	return " ORDER BY time " + order + ", item_hash ASC"
-}
-
-const messageColumns = `id, item_hash, type, chain, sender, signature, item_type, item_content, COALESCE(item_content, content) AS shown,
-	time, channel, size, status, reception_time, owner, content_time, payment_type, first_confirmed_at`
+const messageColumns = `m.id, m.item_hash, m.type, m.chain, m.sender, m.signature, m.item_type, m.item_content, m.content,
+	m.time, m.channel, m.size, m.status, m.reception_time, m.owner, m.content_time, m.payment_type, m.first_confirmed_at`
 
 func scanMessage(rows *sql.Rows, m *MessageRow) error {
 	var signature, text *string
@@ -191,44 +67,96 @@ func scanMessage(rows *sql.Rows, m *MessageRow) error {
 	err := rows.Scan(&m.ID, &m.Message.ItemHash, &m.Message.Type, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text,
 		&m.Content, &m.Message.Time, &m.Message.Channel, &m.Size, &m.Status, &m.ReceptionTime, &m.Owner, &m.ContentTime, &m.PaymentType, &confirmed)
 	m.Message.Signature, m.Message.ItemContent = value(signature), value(text)
+	if text != nil {
+		m.Content = []byte(*text)
+	}
 	if confirmed != nil {
 		m.Confirmations = []Confirmation{} // there are some: see addConfirmations
 	}
 	return err
 }
 
-// ListMessages lists applied messages by time or by first confirmation, between equal ones by hash.
+// ListMessages lists applied messages by time or by first confirmation, between equal ones by ascending hash.
 func (r *Reader) ListMessages(f MessageFilter) ([]MessageRow, error) {
-	branches := f.branches()
-	var parts []string
-	all := &where{}
-	for _, b := range branches {
-		w := b.where()
-		if b.AfterHash != "" {
-			past := ">"
-			if b.Descending {
-				past = "<"
-			}
-			w.add("time "+past+"= ? AND (time "+past+" ? OR item_hash > ?)", int64(b.AfterTime), int64(b.AfterTime), string(b.AfterHash))
-		}
-		query := "SELECT " + messageColumns + " FROM messages" + w.String() + b.order()
-		if len(branches) > 1 {
-			query = "SELECT * FROM (" + query + " LIMIT ?) AS branch"
-			w.args = append(w.args, int64(f.Limit)+f.Offset)
-		}
-		parts = append(parts, query)
-		all.args = append(all.args, w.args...)
-	}
-	query := parts[0]
-	if len(parts) > 1 {
-		query = "SELECT * FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches" + f.order()
-	}
-	rows, err := r.rows(query+all.limit(f.Limit, f.Offset), all.args...)
-	list, err := collect(rows, err, scanMessage)
+	list, err := r.listMessages(f)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
 	return list, r.addConfirmations(list)
+}
+
+func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
+	if n, _, err := r.TallyMessages(f); err != nil || n <= f.Offset {
+		return nil, err
+	}
+	branches, err := r.messageBranches(f)
+	if err != nil {
+		return nil, err
+	}
+	if f.ByConfirmation {
+		return r.listByConfirmation(f, branches)
+	}
+	order := direction(f.Descending)
+	if len(branches) == 1 {
+		b := branches[0]
+		return r.messagePage(b.from, b.where, b.time+order+", m.item_hash", f.Limit, f.Offset)
+	}
+	ids := &where{}
+	var parts []string
+	for _, b := range branches {
+		part := "SELECT m.id AS id, " + b.time + " AS time, m.item_hash AS item_hash FROM " + b.from + b.String()
+		ids.args = append(ids.args, b.args...)
+		if f.Limit > 0 {
+			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", m.item_hash LIMIT ?) AS branch"
+			ids.args = append(ids.args, int64(f.Limit)+f.Offset)
+		}
+		parts = append(parts, part)
+	}
+	page := "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches ORDER BY time" + order + ", item_hash" + ids.limit(f.Limit, f.Offset)
+	list, err := r.messagesOf(page, ids, "")
+	sortRows(list, f.Descending, func(m *MessageRow) (int64, float64, message.Hash) {
+		return int64(m.Message.Time), 0, m.Message.ItemHash
+	})
+	return list, err
+}
+
+// messagePage reads a page of messages in an order.
+func (r *Reader) messagePage(from string, w where, order string, limit int, offset int64) ([]MessageRow, error) {
+	w.args = slices.Clone(w.args) // the conditions may serve another query
+	query := "SELECT " + messageColumns + " FROM " + from + w.String() + " ORDER BY " + order + w.limit(limit, offset)
+	rows, err := r.rows(query, w.args...)
+	return collect(rows, err, scanMessage)
+}
+
+// messagesOf reads the messages whose ids a query gives, in an order or, for "", in none.
+func (r *Reader) messagesOf(ids string, w *where, order string) ([]MessageRow, error) {
+	query := "SELECT " + messageColumns + " FROM (" + ids + ") AS page CROSS JOIN messages m WHERE m.id = page.id"
+	if order != "" {
+		query += " ORDER BY " + order
+	}
+	rows, err := r.rows(query, w.args...)
+	return collect(rows, err, scanMessage)
+}
+
+// sortRows sorts a page by two numbers, both ascending or descending, and then by ascending hash: less work than for a
+// database, which would copy whole rows.
+func sortRows[T any](list []T, descending bool, key func(*T) (int64, float64, message.Hash)) {
+	slices.SortFunc(list, func(a, b T) int {
+		i, x, h := key(&a)
+		j, y, k := key(&b)
+		order := cmp.Or(cmp.Compare(i, j), cmp.Compare(x, y))
+		if descending {
+			order = -order
+		}
+		return cmp.Or(order, cmp.Compare(h, k))
+	})
+}
+
+func direction(descending bool) string {
+	if descending {
+		return " DESC"
+	}
+	return ""
 }
 
 // addConfirmations reads the confirmations of those rows that have some.
@@ -274,13 +202,10 @@ func (r *Reader) addConfirmations(list []MessageRow) error {
 
 // CountMessages counts what ListMessages would list without its limit. It stops after most rows; 0 counts all.
 func (r *Reader) CountMessages(f MessageFilter, most int) (n int64, err error) {
-	w := f.where()
-	query := "SELECT COUNT(*) FROM messages" + w.String()
-	if most > 0 {
-		query = "SELECT COUNT(*) FROM (SELECT 1 FROM messages" + w.String() + " LIMIT ?) AS counted"
-		w.args = append(w.args, most)
+	branches, err := r.messageBranches(f)
+	if err == nil {
+		n, err = r.countBranches(branches, most)
 	}
-	_, err = found(r.row(query, w.args...), &n)
 	return n, wrap(err, "count messages")
 }
 
@@ -302,7 +227,11 @@ type HashFilter struct {
 
 func (f *HashFilter) where() *where {
 	w := &where{}
-	if f.Status != "" {
+	switch f.Status {
+	case "":
+	case string(message.StatusRemoving):
+		w.add("status = 'removing'")
+	default:
 		w.add("status = ?", f.Status)
 	}
 	if f.Start != 0 {
@@ -317,20 +246,20 @@ func (f *HashFilter) where() *where {
 // ListHashes lists applied messages by reception, between equal times by hash.
 func (r *Reader) ListHashes(f HashFilter) ([]MessageHash, error) {
 	w := f.where()
-	order := "ASC"
-	if f.Descending {
-		order = "DESC"
+	received := "reception_time"
+	if f.Status == string(message.StatusRemoving) {
+		received = r.conn.engine.checked(received) // few are, and they have an index of their own
 	}
-	query := "SELECT item_hash, status, reception_time FROM messages" + w.String() + " ORDER BY reception_time " + order + ", item_hash ASC"
+	query := "SELECT item_hash, status, reception_time FROM messages" + w.String() + " ORDER BY " + received + direction(f.Descending) + ", item_hash"
 	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, h *MessageHash) error { return rows.Scan(&h.Hash, &h.Status, &h.ReceptionTime) })
 	return list, wrap(err, "list hashes")
 }
 
-// CountHashes counts what ListHashes would list without its limit.
-func (r *Reader) CountHashes(f HashFilter) (n int64, err error) {
-	w := f.where()
-	_, err = found(r.row("SELECT COUNT(*) FROM messages"+w.String(), w.args...), &n)
+// CountHashes counts what ListHashes would list without its limit. It stops after most rows; 0 counts all.
+func (r *Reader) CountHashes(f HashFilter, most int) (n int64, err error) {
+	b := branch{where: *f.where(), from: "messages"}
+	n, err = r.countBranches([]branch{b}, most)
 	return n, wrap(err, "count hashes")
 }
 

@@ -2,6 +2,8 @@ package store
 
 import (
 	"database/sql"
+	"slices"
+	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -29,81 +31,12 @@ type PostListRow struct {
 	Chain                message.Chain
 	Signature            *string    // of the original
 	Shown                MessageRow // the newest amendment, or the original
-}
-
-// shownPost is the row number of the message that a post shows.
-const shownPost = `CASE WHEN p.latest_amend IS NULL THEN p.id ELSE (SELECT l.id FROM messages l WHERE l.item_hash = p.latest_amend) END`
-
-func (f *PostFilter) where() *where {
-	w := &where{}
-	w.add("p.amends IS NULL")
-	w.in("p.owner", f.Owners)
-	w.in("p.type", f.Types)
-	w.in("p.ref", f.Refs)
-	w.in("p.channel", f.Channels)
-	if len(f.Hashes) > 0 {
-		hashes := &where{}
-		hashes.in("item_hash", f.Hashes)
-		w.add("p.id IN (SELECT id FROM messages"+hashes.String()+")", hashes.args...)
-	}
-	if f.Start != 0 {
-		w.add("p.last_updated >= ?", f.Start)
-	}
-	if f.End != 0 {
-		w.add("p.last_updated < ?", f.End)
-	}
-	if len(f.Tags) > 0 {
-		tags := &where{}
-		tags.in("tag", f.Tags)
-		tagged := "(SELECT message_id FROM message_tags" + tags.String() + ")"
-		// The tags of an amendment replace those of the original, unless it has none.
-		w.add("("+shownPost+" IN "+tagged+` OR p.latest_amend IS NOT NULL
-			AND NOT EXISTS (SELECT 1 FROM message_tags t WHERE t.message_id = `+shownPost+`) AND p.id IN `+tagged+")",
-			append(append([]any{}, tags.args...), tags.args...)...)
-	}
-	return w
+	confirmed            *int64     // when the original was first
 }
 
 // ListPosts lists original posts by the content time of what is shown, or by confirmation; ties go by ascending hash.
 func (r *Reader) ListPosts(f PostFilter) ([]PostListRow, error) {
-	order, past := "ASC", ">"
-	if f.Descending {
-		order, past = "DESC", "<"
-	}
-	w := f.where()
-	if f.AfterHash != "" {
-		// The time in a cursor is rounded; that of the post itself is exact.
-		post, err := r.Post(f.AfterHash)
-		if err != nil {
-			return nil, err
-		}
-		if post != nil && message.TimeFromSeconds(post.LastUpdated) == message.TimeFromSeconds(f.AfterTime) {
-			f.AfterTime = post.LastUpdated
-		}
-		w.add("p.last_updated "+past+"= ? AND (p.last_updated "+past+" ? OR p.item_hash > ?)", f.AfterTime, f.AfterTime, string(f.AfterHash))
-	}
-	by := " ORDER BY p.last_updated " + order + ", p.item_hash ASC"
-	if f.ByConfirmation {
-		by = " ORDER BY CASE WHEN o.first_confirmed_at IS NULL THEN 1 ELSE 0 END " + order + ", o.first_confirmed_at " + order +
-			", p.content_time " + order + ", p.item_hash ASC"
-	}
-	query := `SELECT p.owner, p.type, p.ref, p.channel, p.content_time, p.last_updated, p.latest_amend IS NOT NULL, p.item_hash, o.chain, o.signature,
-		s.item_hash, s.chain, s.sender, COALESCE(s.signature, ''), s.item_type, COALESCE(s.item_content, ''), COALESCE(s.item_content, s.content),
-		s.time, s.size, s.first_confirmed_at
-		FROM posts p JOIN messages o ON o.id = p.id JOIN messages s ON s.id = ` + shownPost
-	rows, err := r.rows(query+w.String()+by+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, p *PostListRow) error {
-		m := &p.Shown
-		var confirmed *int64
-		err := rows.Scan(&p.Owner, &p.Type, &p.Ref, &p.Channel, &p.Created, &p.LastUpdated, &p.Amended, &p.Hash, &p.Chain, &p.Signature,
-			&m.Message.ItemHash, &m.Message.Chain, &m.Message.Sender, &m.Message.Signature, &m.Message.ItemType, &m.Message.ItemContent, &m.Content,
-			&m.Message.Time, &m.Size, &confirmed)
-		m.Message.Type = message.TypePost
-		if confirmed != nil {
-			m.Confirmations = []Confirmation{}
-		}
-		return err
-	})
+	list, err := r.listPosts(f)
 	if err != nil {
 		return nil, wrap(err, "list posts")
 	}
@@ -120,14 +53,216 @@ func (r *Reader) ListPosts(f PostFilter) ([]PostListRow, error) {
 	return list, nil
 }
 
+func (r *Reader) listPosts(f PostFilter) ([]PostListRow, error) {
+	if f.AfterHash != "" {
+		// The time in a cursor is rounded; that of the post itself is exact.
+		post, err := r.Post(f.AfterHash)
+		if err != nil {
+			return nil, err
+		}
+		if post != nil && message.TimeFromSeconds(post.LastUpdated) == message.TimeFromSeconds(f.AfterTime) {
+			f.AfterTime = post.LastUpdated
+		}
+	}
+	branches, err := r.postBranches(f)
+	if err != nil {
+		return nil, err
+	}
+	if f.ByConfirmation {
+		return r.listPostsByConfirmation(f, branches)
+	}
+	order := direction(f.Descending)
+	ids := &where{}
+	var parts []string
+	for _, b := range branches {
+		part := "SELECT p.id AS id, p.item_hash AS item_hash, " + b.time + " AS last_updated FROM " + b.from + b.String()
+		ids.args = append(ids.args, b.args...)
+		if f.Limit > 0 {
+			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", p.item_hash LIMIT ?) AS branch"
+			ids.args = append(ids.args, int64(f.Limit)+f.Offset)
+		}
+		parts = append(parts, part)
+	}
+	page := "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches ORDER BY last_updated" + order + ", item_hash" + ids.limit(f.Limit, f.Offset)
+	list, err := r.postsOf(page, ids)
+	sortRows(list, f.Descending, func(p *PostListRow) (int64, float64, message.Hash) { return 0, p.LastUpdated, p.Hash })
+	return list, err
+}
+
+// postsOf reads the posts whose ids a query gives, in no order.
+func (r *Reader) postsOf(ids string, w *where) ([]PostListRow, error) {
+	rows, err := r.rows(`SELECT p.owner, p.type, p.ref, p.channel, p.content_time, p.last_updated, p.item_hash, p.latest_id,
+		o.chain, o.signature, o.first_confirmed_at,
+		s.item_hash, s.chain, s.sender, s.signature, s.item_type, s.item_content, s.content, s.time, s.size, s.first_confirmed_at
+		FROM (`+ids+`) AS page CROSS JOIN posts p CROSS JOIN messages s LEFT JOIN messages o ON o.id = p.id AND p.latest_id IS NOT NULL
+		WHERE p.id = page.id AND s.id = COALESCE(p.latest_id, p.id)`, w.args...)
+	return collect(rows, err, func(rows *sql.Rows, p *PostListRow) error {
+		m := &p.Shown
+		var amended, confirmed *int64
+		var chain, signature, text *string
+		err := rows.Scan(&p.Owner, &p.Type, &p.Ref, &p.Channel, &p.Created, &p.LastUpdated, &p.Hash, &amended, &chain, &p.Signature, &p.confirmed,
+			&m.Message.ItemHash, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text, &m.Content,
+			&m.Message.Time, &m.Size, &confirmed)
+		m.Message.Type = message.TypePost
+		m.Message.Signature, m.Message.ItemContent = value(signature), value(text)
+		if p.Amended = amended != nil; p.Amended {
+			p.Chain = message.Chain(value(chain))
+		} else {
+			p.Chain, p.Signature, p.confirmed = m.Message.Chain, signature, confirmed
+		}
+		if text != nil {
+			m.Content = []byte(*text)
+		}
+		if confirmed != nil {
+			m.Confirmations = []Confirmation{}
+		}
+		return err
+	})
+}
+
+// along returns the branch of the posts that lead chooses from the index of a column; "" stands for the index of times.
+func (f *PostFilter) along(e engine, column, lead string, args ...any) branch {
+	b := branch{from: "posts p", time: "p.last_updated"}
+	if column == "tag" {
+		b.from, b.time = "post_tags t CROSS JOIN posts p", "t.last_updated"
+		b.add("p.id = t.post_id")
+	}
+	b.add("p.amends IS NULL")
+	if lead != "" {
+		b.add(lead, args...)
+		b.lead.add(lead, args...)
+	}
+	led := len(b.parts)
+	for _, c := range []condition{{"p.type", f.Types}, {"p.owner", f.Owners}, {"p.channel", f.Channels}, {"p.ref", f.Refs}, {"p.item_hash", f.Hashes}} {
+		if c.column != column {
+			b.in(e.checked(c.column), c.values)
+		}
+	}
+	time := b.time
+	if column == "p.id" || column == "p.item_hash" || column == "p.latest_id" || column == "o.first_confirmed_at" {
+		time = e.checked(time)
+	}
+	if f.Start != 0 {
+		b.add(time+" >= ?", f.Start)
+	}
+	if f.End != 0 {
+		b.add(time+" < ?", f.End)
+	}
+	if f.AfterHash != "" {
+		past := ">"
+		if f.Descending {
+			past = "<"
+		}
+		b.add(time+" "+past+"= ? AND (p.last_updated "+past+" ? OR p.item_hash > ?)", f.AfterTime, f.AfterTime, string(f.AfterHash))
+	}
+	if len(f.Tags) > 0 && column != "tag" {
+		tags := &where{}
+		tags.in("x.tag", f.Tags)
+		tags.add("x.last_updated = p.last_updated AND x.post_id = p.id")
+		b.add("EXISTS (SELECT 1 FROM post_tags x"+tags.String()+")", tags.args...)
+	}
+	b.alone = column == "tag" && len(b.parts) == led
+	return b
+}
+
+// postBranches chooses the index that leads to the rows of a filter over the fewest others.
+func (r *Reader) postBranches(f PostFilter) (list []branch, err error) {
+	e := r.conn.engine
+	each := func(column string, values []string) (list []branch) {
+		if len(values) > maxBranches {
+			w := &where{}
+			w.in(column, values)
+			return []branch{f.along(e, column, w.parts[0], w.args...)} // to be sorted
+		}
+		for _, v := range unique(values) {
+			list = append(list, f.along(e, column, column+" = ?", v))
+		}
+		return list
+	}
+	switch {
+	case len(f.Hashes) > 0:
+		w := &where{}
+		w.in("m.item_hash", f.Hashes)
+		return []branch{f.along(e, "p.item_hash", "p.id IN (SELECT m.id FROM messages m"+w.String()+")", w.args...)}, nil
+	case len(f.Refs) > 0:
+		return each("p.ref", f.Refs), nil
+	}
+	channels := f.Channels
+	if len(channels) > 0 { // those with many posts are found as fast in the index of times
+		n, err := r.sumTerms([]string{""}, termChannel, channels)
+		if err != nil {
+			return nil, err
+		}
+		if n*5 > r.few() {
+			channels = nil
+		}
+	}
+	used := lists(f.Owners, f.Types, f.Tags, f.Channels)
+	column, err := r.shortest([]way{
+		{"p.owner", f.Owners, used == lists(f.Owners, f.Types), func() (int64, error) { return r.sumStats(f.Owners, []string{string(message.TypePost)}) }},
+		{"p.type", f.Types, used == lists(f.Types, f.Channels), func() (int64, error) { return r.sumTerms([]string{""}, termPostType, f.Types) }},
+		{"tag", f.Tags, used == 1, func() (int64, error) { return r.countSome("post_tags", "tag", f.Tags) }},
+		{"p.channel", channels, false, func() (int64, error) { return r.sumTerms([]string{""}, termChannel, f.Channels) }},
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch column {
+	case "":
+		return []branch{f.along(e, "", "")}, nil
+	case "tag":
+		tags := unique(f.Tags)
+		for i, tag := range tags {
+			b := f.along(e, "tag", "t.tag = ?", tag)
+			if i > 0 {
+				w := &where{}
+				w.in("x.tag", tags[:i])
+				b.add("NOT EXISTS (SELECT 1 FROM post_tags x"+w.String()+" AND x.last_updated = t.last_updated AND x.post_id = t.post_id)", w.args...)
+				b.alone = false
+			}
+			list = append(list, b)
+		}
+		return list, nil
+	case "p.channel":
+		w := &where{}
+		w.in("m.channel", f.Channels)
+		return []branch{f.along(e, "p.id", "p.id IN (SELECT m.id FROM messages m"+w.String()+" AND "+e.checked("m.type")+" = 'POST')", w.args...)}, nil
+	}
+	if column == "p.owner" {
+		return each(column, f.Owners), nil
+	}
+	return each(column, f.Types), nil
+}
+
 // CountPosts counts what ListPosts would list without its limit. It stops after most rows; 0 counts all.
 func (r *Reader) CountPosts(f PostFilter, most int) (n int64, err error) {
-	w := f.where()
-	query := "SELECT COUNT(*) FROM posts p" + w.String()
-	if most > 0 {
-		query = "SELECT COUNT(*) FROM (SELECT 1 FROM posts p" + w.String() + " LIMIT ?) AS counted"
-		w.args = append(w.args, most)
+	branches, err := r.postBranches(f)
+	if len(f.Channels) > 0 && lists(f.Owners, f.Types, f.Refs, f.Hashes, f.Tags) == 0 && f.Start == 0 && f.End == 0 {
+		// An index of messages tells.
+		w := where{}
+		w.in("channel", f.Channels)
+		e := r.conn.engine
+		w.add(e.checked("type")+" = 'POST' AND "+e.checked("content_type")+" <> ?", message.PostTypeAmend)
+		branches = []branch{{where: w, from: "messages"}}
 	}
-	_, err = found(r.row(query, w.args...), &n)
+	if err == nil {
+		n, err = r.countBranches(branches, most)
+	}
 	return n, wrap(err, "count posts")
+}
+
+// TallyPosts returns what the counters know about how many posts ListPosts would list without its limit: at most n, and
+// exactly n if exact.
+func (r *Reader) TallyPosts(f PostFilter) (n int64, exact bool, err error) {
+	exact = len(f.Owners)+len(f.Refs)+len(f.Channels)+len(f.Hashes)+len(f.Tags) == 0 && f.Start == 0 && f.End == 0
+	amends := int64(0)
+	if len(f.Types) == 0 {
+		n, err = r.sumTypes([]string{string(message.TypePost)}, nil)
+	} else {
+		n, err = r.sumTerms([]string{""}, termPostType, f.Types)
+	}
+	if err == nil && (len(f.Types) == 0 || slices.Contains(f.Types, message.PostTypeAmend)) {
+		amends, err = r.sumTerms([]string{""}, termPostType, []string{message.PostTypeAmend})
+	}
+	return n - amends, exact, wrap(err, "read counters of posts")
 }

@@ -98,23 +98,26 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	if err != nil {
 		return err
 	}
+	tags := searched(c.Tags)
+	tagged, err := tagColumn(tags)
+	if err != nil {
+		return fmt.Errorf("list tags of message %s: %w", e.ItemHash, err)
+	}
 	row := []any{
 		string(e.ItemHash), string(e.Type), string(e.Chain), e.Sender, optional(e.Signature), string(e.ItemType), text, content, int64(e.Time), e.Channel,
-		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType, at, height,
+		m.Size, string(m.Status), int64(m.ReceptionTime), m.Owner, m.ContentTime, c.Type, c.Ref, c.Key, c.ItemHash, m.PaymentType, tagged, at, height,
 	}
 	if err := tx.putMessage(m, row); err != nil {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}
 	tx.foreseen.appears(e.ItemHash)
-	for _, tag := range c.Tags {
-		if len(tag) <= MaxIndexed { // nobody searches for a longer one
-			tx.inserts.tags = append(tx.inserts.tags, tag, m.ID)
-		}
+	for _, tag := range tags {
+		tx.inserts.tags = append(tx.inserts.tags, tag, int64(e.Time), m.ID, string(e.Type))
 	}
 	if m.Status == message.StatusProcessed {
 		tx.tallies.countStat(e.Sender, e.Type, 1)
 	}
-	tx.tallies.countTerms(e.Sender, e.Type, e.Channel, c.Type, 1)
+	tx.tallies.countTerms(e, c.Type, 1)
 	return nil
 }
 
@@ -143,19 +146,22 @@ func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
 
 // DeleteMessage deletes the row of an applied message and its tags.
 func (tx *Tx) DeleteMessage(h message.Hash) error {
-	var sender string
-	var typ message.Type
+	var e message.Message
+	var id int64
 	var status message.Status
-	var channel, contentType *string
-	deleted, err := found(tx.row(`DELETE FROM messages WHERE item_hash = ? RETURNING sender, type, status, channel, content_type`, string(h)),
-		&sender, &typ, &status, &channel, &contentType)
+	var contentType, tags *string
+	deleted, err := found(tx.row(`DELETE FROM messages WHERE item_hash = ? RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
+		string(h)), &id, &e.Time, &e.Sender, &e.Type, &e.Chain, &status, &e.Channel, &contentType, &tags)
+	if err == nil && deleted {
+		err = tx.untagMessage(id, e.Time, tags)
+	}
 	if err != nil || !deleted {
 		return wrap(err, "delete message %s", h)
 	}
 	if status == message.StatusProcessed {
-		tx.tallies.countStat(sender, typ, -1)
+		tx.tallies.countStat(e.Sender, e.Type, -1)
 	}
-	tx.tallies.countTerms(sender, typ, channel, contentType, -1)
+	tx.tallies.countTerms(&e, contentType, -1)
 	return nil
 }
 

@@ -14,6 +14,7 @@ type PostRow struct {
 	ContentTime float64
 	LatestAmend *message.Hash // of an original: the amendment that is shown; nil when it is itself shown
 	LastUpdated float64       // content time of what is shown
+	Tags        []string      // of an original that is inserted
 }
 
 // idOf is the row number of the message with a hash.
@@ -32,8 +33,19 @@ func (r *Reader) Post(h message.Hash) (*PostRow, error) {
 
 // InsertPost stores a post.
 func (tx *Tx) InsertPost(p *PostRow) error {
+	var tags []string
+	if p.Amends == nil {
+		tags = searched(p.Tags)
+	}
+	tagged, err := tagColumn(tags)
+	if err != nil {
+		return wrap(err, "list tags of post %s", p.Hash)
+	}
 	tx.inserts.posts = append(tx.inserts.posts, p.ID, string(p.Hash), p.Owner, p.Type, p.Ref, (*string)(p.Amends), p.Channel, p.ContentTime,
-		(*string)(p.LatestAmend), p.LastUpdated)
+		p.LastUpdated, tagged)
+	for _, tag := range tags {
+		tx.inserts.postTags = append(tx.inserts.postTags, tag, p.LastUpdated, p.ID)
+	}
 	return nil
 }
 
@@ -44,24 +56,50 @@ func (r *Reader) Amendments(original message.Hash) ([]message.Hash, error) {
 }
 
 // RefreshPost makes an original show its amendment with the greatest (content time, hash) among those that are newer than
-// itself, or itself when there is none.
+// itself, or itself when there is none. The tags of an amendment replace those of the original, unless it has none.
 func (tx *Tx) RefreshPost(original message.Hash) error {
-	var latest *string
-	var updated float64
 	h := string(original)
-	ok, err := found(tx.row(`SELECT a.item_hash, a.content_time FROM posts a JOIN posts o ON o.id = `+idOf+`
-		WHERE a.amends = ? AND a.content_time > o.content_time ORDER BY a.content_time DESC, a.item_hash DESC LIMIT 1`, h, h), &latest, &updated)
-	if err == nil && ok {
-		err = tx.exec(`UPDATE posts SET latest_amend = ?, last_updated = ? WHERE id = `+idOf, latest, updated, h)
-	} else if err == nil {
-		err = tx.exec(`UPDATE posts SET latest_amend = NULL, last_updated = content_time WHERE id = `+idOf, h)
+	var id int64
+	var latest *int64
+	var created, was, updated float64
+	var amends, amend, own, tagged, tags *string
+	ok, err := found(tx.row(`SELECT o.id, o.content_time, o.last_updated, o.tags, o.amends, m.tags FROM posts o LEFT JOIN messages m ON m.id = o.id
+		WHERE o.id = `+idOf, h), &id, &created, &was, &tagged, &amends, &own)
+	if err != nil || !ok {
+		return wrap(err, "refresh post %s", original)
+	}
+	if ok, err = found(tx.row(`SELECT a.id, a.item_hash, a.content_time, m.tags FROM posts a LEFT JOIN messages m ON m.id = a.id
+		WHERE a.amends = ? AND a.content_time > ? ORDER BY a.content_time DESC, a.item_hash DESC LIMIT 1`, h, created), &latest, &amend, &updated, &tags); !ok {
+		updated = created
+	}
+	if tags == nil {
+		tags = own
+	}
+	if amends != nil { // what is no original is not found
+		tags = nil
+	}
+	if err == nil {
+		err = tx.untagPost(id, was, tagged)
+	}
+	if err == nil {
+		err = tx.exec(`UPDATE posts SET latest_amend = ?, latest_id = ?, last_updated = ?, tags = ? WHERE id = ?`, amend, latest, updated, tags, id)
+	}
+	if err == nil {
+		err = tx.tagPost(id, updated, tags)
 	}
 	return wrap(err, "refresh post %s", original)
 }
 
 // DeletePost deletes a post; its amendments stay.
 func (tx *Tx) DeletePost(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM posts WHERE id = `+idOf, string(h)), "delete post %s", h)
+	var id int64
+	var updated float64
+	var tags *string
+	ok, err := found(tx.row(`DELETE FROM posts WHERE id = `+idOf+` RETURNING id, last_updated, tags`, string(h)), &id, &updated, &tags)
+	if err == nil && ok {
+		err = tx.untagPost(id, updated, tags)
+	}
+	return wrap(err, "delete post %s", h)
 }
 
 // hashes runs a query of one column of hashes.

@@ -24,21 +24,29 @@ CREATE TABLE messages (            -- valid and applied: status processed or rem
   content_key TEXT,                -- content.key (AGGREGATE)
   content_item_hash TEXT,          -- content.item_hash (STORE)
   payment_type TEXT,               -- NULL when the content has no payment object
+  tags TEXT,                       -- JSON list of its message_tags, NULL when it has none
   first_confirmed_at BIGINT,
   first_confirmed_height BIGINT
 );
-CREATE INDEX messages_time ON messages (time, item_hash);
-CREATE INDEX messages_sender ON messages (sender, time);
-CREATE INDEX messages_owner ON messages (owner, time) WHERE sender <> owner; -- the others are found by their sender
+-- A list is read along one index, in its order; the columns after the time decide on rows that are then not fetched. What
+-- nearly all messages have in common (owner and sender, POST, ETH, processed) has no index of its own: see list_messages.go.
+CREATE INDEX messages_time ON messages (time, type, chain);
+CREATE INDEX messages_own ON messages (sender, time, type, content_type) WHERE sender = owner;
+CREATE INDEX messages_sent ON messages (sender, time, type, content_type) WHERE sender <> owner;
+CREATE INDEX messages_owned ON messages (owner, time, type, content_type) WHERE sender <> owner;
 CREATE INDEX messages_delegated ON messages (owner, content_time) WHERE sender <> owner;
-CREATE INDEX messages_type ON messages (type, time);
-CREATE INDEX messages_channel ON messages (channel, time);
-CREATE INDEX messages_reception ON messages (reception_time, item_hash);
+CREATE INDEX messages_type ON messages (type, time, chain) WHERE type <> 'POST';
+CREATE INDEX messages_chain ON messages (chain, time, type) WHERE chain <> 'ETH';
+CREATE INDEX messages_removing ON messages (time, type, sender) WHERE status = 'removing';
+CREATE INDEX messages_channel ON messages (channel, time, type, content_type) WHERE channel IS NOT NULL;
+CREATE INDEX messages_reception ON messages (reception_time);
 CREATE INDEX messages_ref ON messages (content_ref, time) WHERE content_ref IS NOT NULL;
 CREATE INDEX messages_content_type ON messages (content_type, time) WHERE content_type IS NOT NULL;
 CREATE INDEX messages_key ON messages (content_key, time) WHERE content_key IS NOT NULL;
 CREATE INDEX messages_content_hash ON messages (content_item_hash, time) WHERE content_item_hash IS NOT NULL;
 CREATE INDEX messages_payment ON messages (payment_type, time) WHERE payment_type IS NOT NULL;
+CREATE INDEX messages_unconfirmed ON messages (time) WHERE first_confirmed_at IS NULL;
+CREATE INDEX messages_confirmed ON messages (first_confirmed_at, time, first_confirmed_height) WHERE first_confirmed_at IS NOT NULL;
 
 CREATE TABLE address_stats (       -- how many processed messages each sender has, in all and by type
   address TEXT PRIMARY KEY,
@@ -60,7 +68,7 @@ CREATE INDEX address_stats_store ON address_stats (store DESC, address);
 
 CREATE TABLE address_terms (       -- how many applied messages of a sender carry a post type or a channel
   address TEXT NOT NULL,           -- '' for all senders together
-  kind TEXT NOT NULL,              -- post_type, channel
+  kind TEXT NOT NULL,              -- post_type, channel; for all together also type, a message type and a chain
   term TEXT NOT NULL,
   messages BIGINT NOT NULL,
   PRIMARY KEY (address, kind, term)
@@ -77,12 +85,13 @@ CREATE TABLE node_metrics (        -- what the network's scoring measured; goes 
 ){{rowless}};
 CREATE INDEX node_metrics_message ON node_metrics (item_hash);
 
-CREATE TABLE message_tags (
+CREATE TABLE message_tags (        -- goes with its message, which lists its tags
   tag TEXT NOT NULL,
-  message_id BIGINT NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
-  PRIMARY KEY (tag, message_id)
+  time BIGINT NOT NULL,            -- of the message
+  message_id BIGINT NOT NULL,
+  type TEXT NOT NULL,              -- of the message
+  PRIMARY KEY (tag, time, message_id)
 ){{rowless}};
-CREATE INDEX message_tags_message ON message_tags (message_id);
 
 CREATE TABLE pending_messages (    -- durable, not applied: waits for its content or for another message
   id {{id}},
@@ -197,13 +206,23 @@ CREATE TABLE posts (
   channel TEXT,
   content_time DOUBLE PRECISION NOT NULL,
   latest_amend TEXT,               -- of an original: the amendment with the greatest (content_time, item_hash)
-  last_updated DOUBLE PRECISION NOT NULL -- of an original: content time of what is shown
+  latest_id BIGINT,                -- of that amendment
+  last_updated DOUBLE PRECISION NOT NULL, -- of an original: content time of what is shown
+  tags TEXT                        -- of an original: JSON list of its post_tags, NULL when it has none
 );
 CREATE INDEX posts_amends ON posts (amends) WHERE amends IS NOT NULL;
-CREATE INDEX posts_updated ON posts (last_updated, item_hash) WHERE amends IS NULL;
-CREATE INDEX posts_owner ON posts (owner, last_updated) WHERE amends IS NULL;
-CREATE INDEX posts_type ON posts (type, last_updated) WHERE amends IS NULL;
+CREATE INDEX posts_amended ON posts (content_time) WHERE latest_id IS NOT NULL;
+CREATE INDEX posts_updated ON posts (last_updated, channel) WHERE amends IS NULL;
+CREATE INDEX posts_owner ON posts (owner, last_updated, type) WHERE amends IS NULL;
+CREATE INDEX posts_type ON posts (type, last_updated, channel) WHERE amends IS NULL;
 CREATE INDEX posts_ref ON posts (ref, last_updated) WHERE ref IS NOT NULL AND amends IS NULL;
+
+CREATE TABLE post_tags (           -- what originals are found by: the tags of what is shown, or their own when that has none
+  tag TEXT NOT NULL,
+  last_updated DOUBLE PRECISION NOT NULL,
+  post_id BIGINT NOT NULL,
+  PRIMARY KEY (tag, last_updated, post_id)
+){{rowless}};
 
 CREATE TABLE aggregate_elements (
   item_hash TEXT PRIMARY KEY,
@@ -222,7 +241,7 @@ CREATE TABLE aggregates (          -- the elements of a key folded in the order 
   last_updated DOUBLE PRECISION NOT NULL, -- content time of the newest element
   last_revision_hash TEXT NOT NULL,
   PRIMARY KEY (owner, key)
-){{rowless}};
+);                                 -- contents are long: the tree of keys is searched without them
 CREATE INDEX aggregates_updated ON aggregates (last_updated, key, owner);
 CREATE INDEX aggregates_key ON aggregates (key, owner);
 

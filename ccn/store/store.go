@@ -206,7 +206,7 @@ func newTx(ctx context.Context, c *conn) *Tx {
 
 // flush writes the rows that wait before another statement that may want to see them.
 func (tx *Tx) flush() error {
-	if len(tx.inserts.messages)+len(tx.inserts.tags)+len(tx.inserts.posts) == 0 {
+	if len(tx.inserts.messages)+len(tx.inserts.tags)+len(tx.inserts.posts)+len(tx.inserts.postTags) == 0 {
 		return nil
 	}
 	tx.before = nil

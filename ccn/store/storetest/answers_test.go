@@ -144,7 +144,7 @@ func fill(s *script) {
 			amends = nil
 		}
 		s.call("InsertPost", &store.PostRow{
-			ID: row.ID, Hash: h, Owner: text, Type: text, Ref: some(i, text), Amends: amends, Channel: some(i+1, text), ContentTime: at, LastUpdated: at,
+			ID: row.ID, Tags: []string{text, "tag", text}, Hash: h, Owner: text, Type: text, Ref: some(i, text), Amends: amends, Channel: some(i+1, text), ContentTime: at, LastUpdated: at,
 		})
 		s.call("InsertElement", &store.Element{Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
 		s.call("InsertElement", &store.Element{Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
@@ -322,12 +322,16 @@ func ask(s *script) {
 	s.call("ListMessages", all)
 	s.call("CountMessages", all, 3)
 	s.call("CountMessages", store.MessageFilter{}, 0)
+	s.call("TallyMessages", all)
+	s.call("TallyMessages", store.MessageFilter{Senders: texts, Statuses: []string{"processed"}})
+	s.call("TallyHashes", store.HashFilter{Status: "removing"})
+	s.call("TallyPosts", store.PostFilter{Types: texts})
 	s.call("ListMessages", store.MessageFilter{ContentKeys: texts, ContentHashes: []string{string(hash(1))}, Hashes: []string{string(hash(0))}})
 	s.call("ListPosts", store.PostFilter{Owners: texts, Types: texts, Tags: []string{"tag"}, Start: -1, End: 1e9, Limit: 3, Offset: 1})
 	s.call("ListPosts", store.PostFilter{Refs: texts, Channels: texts, Hashes: []string{string(hash(0)), string(hash(2))}})
 	s.call("CountPosts", store.PostFilter{}, 0)
 	s.call("CountPosts", store.PostFilter{Owners: texts}, 2)
-	s.call("CountHashes", store.HashFilter{Status: "processed", End: 2})
+	s.call("CountHashes", store.HashFilter{Status: "processed", End: 2}, 0)
 	s.call("ListAggregates", store.AggregateFilter{Owners: []string{"a"}, Keys: texts, Limit: 4, Offset: 2})
 	s.call("CountAggregates", store.AggregateFilter{})
 	s.call("Aggregates", "a", texts)
