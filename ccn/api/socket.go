@@ -19,9 +19,9 @@ import (
 const (
 	pingEvery   = 30 * time.Second
 	pongWithin  = 15 * time.Second
-	writeWithin = 10 * time.Second
-	packFrom    = 512      // bytes of a text from which it is compressed for clients that unpack
-	maxFrame    = 64 << 10 // bytes of what a client may send; it is not looked at
+	writeWithin = 30 * time.Second // shorter, and who reads slowly would be cut off before it can be told
+	packFrom    = 512              // bytes of a text from which it is compressed for clients that unpack
+	maxFrame    = 64 << 10         // bytes of what a client may send; it is not looked at
 )
 
 // socket is the connection of a subscriber. The library opens it, reads, answers pings and closes; texts go past it as

@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/aleph-im/aleph-go/ccn/authority"
+	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -197,5 +198,32 @@ func TestTooManySubscribersAreTurnedAway(t *testing.T) {
 	}
 	if n := a.sockets.statusRejected.Load(); n != 1 || a.sockets.status.Load() != a.maxStatusSockets() {
 		t.Errorf("%d turned away, %d counted", n, a.sockets.status.Load())
+	}
+}
+
+func TestWaitingMessagesAreBoundedAndKeepTheirOrder(t *testing.T) {
+	w := &watcher{ready: make(chan struct{}, 1)}
+	for i := range watcherBuffer {
+		if !w.push(&frame{event: intake.Event{Position: int64(i)}}) {
+			t.Fatalf("frame %d does not fit", i)
+		}
+	}
+	if w.push(&frame{}) {
+		t.Error("there is no bound")
+	}
+	var list []*frame
+	n := int64(0)
+	for len(w.ready) > 0 { // what waits is always announced
+		<-w.ready
+		list = w.take(list)
+		for _, f := range list {
+			if f.event.Position != n {
+				t.Fatalf("frame %d came as %d", f.event.Position, n)
+			}
+			n++
+		}
+	}
+	if n != watcherBuffer || !w.push(&frame{}) || len(w.ready) != 1 {
+		t.Errorf("%d of %d frames were taken", n, watcherBuffer)
 	}
 }

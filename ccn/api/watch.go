@@ -20,7 +20,7 @@ const (
 	maxHistory     = 199
 	watcherBuffer  = 2048     // messages that wait for a subscriber; one that has more to read is dropped
 	feedBuffer     = 8192     // messages that wait for the feed
-	keptBuffer     = 64       // of them that a subscriber keeps room for
+	maxTaken       = 64       // messages after which it is looked whether a subscriber is lost
 	maxBatch       = 32 << 10 // bytes that are enough to be written at once
 )
 
@@ -91,21 +91,29 @@ func (w *watcher) push(f *frame) bool {
 		w.waiting = append(w.waiting, f)
 	}
 	w.mu.Unlock()
+	w.wake()
+	return fits
+}
+
+// wake says that frames wait.
+func (w *watcher) wake() {
 	select {
 	case w.ready <- struct{}{}:
 	default:
 	}
-	return fits
 }
 
-// take moves the frames that wait into a list that is reused.
+// take moves the first of the frames that wait into a list that is reused.
 func (w *watcher) take(list []*frame) []*frame {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list = append(list[:0], w.waiting...)
-	clear(w.waiting)
-	if w.waiting = w.waiting[:0]; cap(w.waiting) > keptBuffer { // of a burst; most subscribers have few at once
-		w.waiting = nil
+	n := min(len(w.waiting), maxTaken)
+	list = append(list[:0], w.waiting[:n]...)
+	clear(w.waiting[:n])
+	if w.waiting = w.waiting[n:]; len(w.waiting) == 0 {
+		w.waiting = nil // most subscribers wait most of the time
+	} else {
+		w.wake()
 	}
 	return list
 }
@@ -304,21 +312,31 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 		case <-me.ready:
 			list = me.take(list)
 			list = slices.DeleteFunc(list, func(f *frame) bool { return f.event.Position <= before || sent[f.event.Hash] })
-			for rest := list; len(rest) > 0; {
-				var batch net.Buffers
-				for size := 0; len(rest) > 0 && size < maxBatch; rest = rest[1:] {
-					raw := rest[0].form(format != contentFull, s.unpacks)
-					batch, size = append(batch, raw), size+len(raw)
-				}
-				n := len(batch)
-				if s.out.writeAll(batch) != nil {
-					return nil
-				}
-				a.sockets.broadcast.Add(int64(n))
+			if s.sendAll(list, format != contentFull) != nil {
+				return nil
 			}
+			a.sockets.broadcast.Add(int64(len(list)))
 			clear(list)
 		}
 	}
+}
+
+// sendAll sends frames, as many at once as a slow client can take in time.
+func (s *socket) sendAll(list []*frame, bare bool) error {
+	var batch net.Buffers
+	size := 0
+	for i, f := range list {
+		raw := f.form(bare, s.unpacks)
+		batch, size = append(batch, raw), size+len(raw)
+		if size < maxBatch && i+1 < len(list) {
+			continue
+		}
+		if err := s.out.writeAll(batch); err != nil {
+			return err
+		}
+		batch, size = nil, 0
+	}
+	return nil
 }
 
 // sendHistory sends the newest messages, the oldest of them first, and returns their hashes.
