@@ -28,6 +28,7 @@ import (
 // in SQLite, the other heard it otherwise and keeps it in PostgreSQL. Both have the same clock, so that what they tell of
 // their own time is equal too.
 func TestSameMessagesGiveTheSameAnswers(t *testing.T) {
+	t.Parallel()
 	inFile, onServer := folder(t.TempDir()), newServer(t)
 	disk, err := diskfiles.OpenDisk(filepath.Join(t.TempDir(), "files"))
 	if err != nil {

@@ -9,20 +9,21 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/ccn/store/storetest"
-	"github.com/aleph-im/aleph-go/internal/postgrestest"
 )
 
-// TestSameMessagesMakeTheSameRows expects the rows of a node that heard a story in order of nodes that heard it otherwise.
+// TestSameMessagesMakeTheSameRows expects of nodes that heard a story otherwise the rows of one that heard it in order, and
+// has them in SQLite.
 func TestSameMessagesMakeTheSameRows(t *testing.T) {
-	inFile, onServer := storetest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "node.db"))(), storetest.Open(t, postgrestest.DSN(t))()
-	check(t, 2000, func(t *rapid.T) {
-		told := draw(t)
-		want := rows(t, inFile, told, told.ordered)
-		for name, db := range map[string]*store.Store{"SQLite": inFile, "PostgreSQL": onServer} {
-			if got := rows(t, db, told, told.batches...); got != want {
-				t.Fatalf("on %s:\n%s\n%s", name, difference(want, got), told)
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		t.Parallel()
+		db, inOrder := open(), storetest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "in order.db"))()
+		check(t, 2000, func(t *rapid.T) {
+			told := draw(t)
+			want, got := rows(t, inOrder, told, told.ordered), rows(t, db, told, told.batches...)
+			if got != want {
+				t.Fatalf("%s\n%s", difference(want, got), told)
 			}
-		}
+		})
 	})
 }
 
