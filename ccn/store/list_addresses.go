@@ -3,6 +3,7 @@ package store
 import (
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -100,6 +101,11 @@ func (w *where) limit(limit int, offset int64) string {
 	}
 	w.args = append(w.args, limit, offset)
 	return " LIMIT ? OFFSET ?"
+}
+
+// reach returns how many rows of each part of a list a page may be made of. Pages beyond all bounds are asked for too.
+func reach(limit int, offset int64) int64 {
+	return int64(limit) + min(offset, math.MaxInt64-int64(limit))
 }
 
 // PostTypes lists the types of the posts that an address sent.

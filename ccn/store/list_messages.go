@@ -108,7 +108,7 @@ func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
 		ids.args = append(ids.args, b.args...)
 		if f.Limit > 0 {
 			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", m.item_hash LIMIT ?) AS branch"
-			ids.args = append(ids.args, int64(f.Limit)+f.Offset)
+			ids.args = append(ids.args, reach(f.Limit, f.Offset))
 		}
 		parts = append(parts, part)
 	}

@@ -79,7 +79,7 @@ func (r *Reader) listPosts(f PostFilter) ([]PostListRow, error) {
 		ids.args = append(ids.args, b.args...)
 		if f.Limit > 0 {
 			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", p.item_hash LIMIT ?) AS branch"
-			ids.args = append(ids.args, int64(f.Limit)+f.Offset)
+			ids.args = append(ids.args, reach(f.Limit, f.Offset))
 		}
 		parts = append(parts, part)
 	}
