@@ -233,6 +233,7 @@ func (a *API) Wait() {
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
 // (ccn-api §1.2).
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.pace(w, r)
 	origin := r.Header.Get("Origin")
 	found, allowed := a.router.find(r)
 	if found == nil && len(allowed) == 0 {
@@ -252,7 +253,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusMethodNotAllowed, "405: Method Not Allowed")
 		return
 	}
-	a.pace(w, r)
 	found.handler.ServeHTTP(w, r)
 }
 

@@ -32,9 +32,12 @@ func (b *body) Read(p []byte) (int, error) {
 
 // pace makes the body of a request come in time. What reads it sees os.ErrDeadlineExceeded when it does not.
 func (a *API) pace(w http.ResponseWriter, r *http.Request) {
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &body{ReadCloser: r.Body, control: http.NewResponseController(w), limits: &a.limits, began: time.Now()}
+	if r.Body == nil || r.Body == http.NoBody {
+		return
 	}
+	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), limits: &a.limits, began: time.Now()}
+	_ = b.control.SetReadDeadline(b.began.Add(a.limits.Silence)) // the server reads what the handler leaves
+	r.Body = b
 }
 
 // held is a body in memory. It counts until it is released.

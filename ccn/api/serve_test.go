@@ -122,6 +122,9 @@ func TestWhoSendsNothingIsGivenUp(t *testing.T) {
 			t.Errorf("%s: half a body gets %d", path, got)
 		}
 	}
+	for _, path := range []string{"/api/v0/price/recalculate", "/nowhere", "/version"} {
+		isClosed(t, "a body that nobody wants", s.connect("POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n"))
+	}
 	form := "POST " + addFilePath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; name=file\r\n\r\nx"
 	if got := answers(t, s.connect(form)); got != http.StatusRequestTimeout {
 		t.Errorf("half a form gets %d", got)
