@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -105,7 +106,11 @@ func (e *explained) describe(pattern string, h handler) (schema, error) {
 	o := e.Operations[pattern]
 	answers := schema{"default": schema{"description": "What went wrong", "content": content([]string{"text"})}}
 	for status, names := range o.Answers {
-		answer := schema{"description": statusText(status)}
+		code, err := strconv.Atoi(status)
+		if err != nil {
+			return nil, err
+		}
+		answer := schema{"description": http.StatusText(code)}
 		if c := content(names); len(c) > 0 {
 			answer["content"] = c
 		}
@@ -133,14 +138,6 @@ func (e *explained) describe(pattern string, h handler) (schema, error) {
 		described["x-frame"] = refer(o.Frames)
 	}
 	return described, nil
-}
-
-func statusText(code string) string {
-	var n int
-	if _, err := fmt.Sscan(code, &n); err != nil {
-		return code
-	}
-	return http.StatusText(n)
 }
 
 // parameters describes those of the path, which the pattern names, and those of the query, which the handler reads.
