@@ -172,9 +172,9 @@ func (r *Reader) messageWays(f MessageFilter) ([]branch, error) {
 	}
 	switch way {
 	case "senders":
-		return each("m.sender", f.Senders, " AND m.sender = m.owner", " AND m.sender <> m.owner"), nil
+		return each("m.sender", f.Senders, " AND COALESCE(m.sender = m.owner, FALSE)", " AND m.sender <> m.owner"), nil
 	case "owners":
-		list := each("m.sender", f.Owners, " AND m.sender = m.owner")
+		list := each("m.sender", f.Owners, " AND COALESCE(m.sender = m.owner, FALSE)")
 		for i := range list { // the owner is the sender: what is asked of it must hold as well
 			list[i].in(e.checked("m.sender"), f.Senders)
 			list[i].alone = list[i].alone && len(f.Senders) == 0

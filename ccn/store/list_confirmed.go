@@ -113,7 +113,7 @@ func (r *Reader) listPostsByConfirmation(f PostFilter, branches []branch) ([]Pos
 		for _, b := range ways[part].branches {
 			parts = append(parts, "SELECT * FROM (SELECT p.id AS id, p.item_hash AS item_hash, p.content_time AS content_time, o.first_confirmed_at AS first_confirmed_at FROM "+
 				b.from+b.String()+" ORDER BY "+strings.ReplaceAll(ways[part].order, "p.content_time", b.time)+" LIMIT ?) AS branch")
-			ids.args = append(append(ids.args, b.args...), int64(limit)+offset)
+			ids.args = append(append(ids.args, b.args...), reach(limit, offset))
 		}
 		outer := strings.NewReplacer("o.", "", "p.", "").Replace(ways[part].order)
 		list, err := r.postsOf("SELECT id FROM ("+strings.Join(parts, " UNION ALL ")+") AS branches ORDER BY "+outer+ids.limit(limit, offset), ids)

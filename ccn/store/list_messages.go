@@ -86,7 +86,7 @@ func (r *Reader) ListMessages(f MessageFilter) ([]MessageRow, error) {
 }
 
 func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
-	if n, _, err := r.TallyMessages(f); err != nil || n <= f.Offset {
+	if n, _, err := r.TallyMessages(f); err != nil || n == 0 || f.Limit > 0 && n <= f.Offset {
 		return nil, err
 	}
 	branches, err := r.messageBranches(f)

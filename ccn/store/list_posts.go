@@ -54,6 +54,9 @@ func (r *Reader) ListPosts(f PostFilter) ([]PostListRow, error) {
 }
 
 func (r *Reader) listPosts(f PostFilter) ([]PostListRow, error) {
+	if n, _, err := r.TallyPosts(f); err != nil || n == 0 || f.Limit > 0 && n <= f.Offset {
+		return nil, err
+	}
 	if f.AfterHash != "" {
 		// The time in a cursor is rounded; that of the post itself is exact.
 		post, err := r.Post(f.AfterHash)

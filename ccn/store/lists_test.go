@@ -3,6 +3,7 @@ package store_test
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -242,7 +243,8 @@ func TestListsOfMessagesAreWhatTheirFiltersSay(t *testing.T) {
 			Statuses: subset(t, "statuses", []string{"processed", "removing"}),
 			Start:    message.Time(1_000_000 * number("start", 40)), End: message.Time(1_000_000 * number("end", 40)),
 			Descending: rapid.Bool().Draw(t, "descending"), ByConfirmation: rapid.Bool().Draw(t, "by confirmation"),
-			Limit: rapid.IntRange(0, 30).Draw(t, "limit"), Offset: number("offset", 60),
+			Limit:  rapid.OneOf(rapid.IntRange(0, 30), rapid.Just(math.MaxInt)).Draw(t, "limit"),
+			Offset: rapid.OneOf(rapid.Int64Range(0, 60), rapid.SampledFrom([]int64{0, 0, math.MaxInt64})).Draw(t, "offset"),
 		}
 		if rapid.IntRange(0, 9).Draw(t, "by hash") == 0 {
 			f.Hashes = subset(t, "hashes", hashes)
@@ -335,7 +337,8 @@ func TestListsOfPostsAreWhatTheirFiltersSay(t *testing.T) {
 			Channels: subset(t, "channels", channels), Tags: subset(t, "tags", tagNames),
 			Start: float64(number("start", 40)), End: float64(number("end", 40)),
 			Descending: rapid.Bool().Draw(t, "descending"), ByConfirmation: rapid.Bool().Draw(t, "by confirmation"),
-			Limit: rapid.IntRange(0, 30).Draw(t, "limit"), Offset: number("offset", 60),
+			Limit:  rapid.OneOf(rapid.IntRange(0, 30), rapid.Just(math.MaxInt)).Draw(t, "limit"),
+			Offset: rapid.OneOf(rapid.Int64Range(0, 60), rapid.SampledFrom([]int64{0, 0, math.MaxInt64})).Draw(t, "offset"),
 		}
 		if rapid.IntRange(0, 9).Draw(t, "by hash") == 0 {
 			f.Hashes = []string{string(all[0].Message.ItemHash), string(all[7].Message.ItemHash), string(all[9].Message.ItemHash)}

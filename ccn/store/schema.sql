@@ -29,9 +29,10 @@ CREATE TABLE messages (            -- valid and applied: status processed or rem
   first_confirmed_height BIGINT
 );
 -- A list is read along one index, in its order; the columns after the time decide on rows that are then not fetched. What
--- nearly all messages have in common (owner and sender, POST, ETH, processed) has no index of its own: see list_messages.go.
+-- nearly all messages have in common (owner and sender, POST, ETH, processed) has no index of its own: see list_branches.go.
+-- COALESCE keeps PostgreSQL from making two conditions of the equality and a value, which would not fit the index any more.
 CREATE INDEX messages_time ON messages (time, type, chain);
-CREATE INDEX messages_own ON messages (sender, time, type, content_type) WHERE sender = owner;
+CREATE INDEX messages_own ON messages (sender, time, type, content_type) WHERE COALESCE(sender = owner, FALSE);
 CREATE INDEX messages_sent ON messages (sender, time, type, content_type) WHERE sender <> owner;
 CREATE INDEX messages_owned ON messages (owner, time, type, content_type) WHERE sender <> owner;
 CREATE INDEX messages_delegated ON messages (owner, content_time) WHERE sender <> owner;
