@@ -30,10 +30,10 @@ func (n *Node) wire(decides *state.State) error {
 	return nil
 }
 
-// recalculate judges a message again, and wakes what waits for what came of it.
+// recalculate computes the costs of a message again, and wakes what waits for what came of it.
 func recalculate(decides *state.State) func(*store.Tx, message.Hash) error {
 	return func(tx *store.Tx, h message.Hash) error {
-		effect, err := decides.JudgeAgain(tx, h)
+		effect, err := decides.Reprice(tx, h)
 		if err != nil || len(effect.Wakes) == 0 {
 			return err
 		}

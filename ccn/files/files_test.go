@@ -246,6 +246,9 @@ func TestFetchTriesIPFSLast(t *testing.T) {
 	if size, err := f.Fetch(t.Context(), cid, 1000); err != nil || size != 7 {
 		t.Fatalf("%d, %v", size, err)
 	}
+	if c := f.Counts(); c.Peers.Tried != 1 || c.Peers.Failed != 1 || c.Peers.Time <= 0 || c.IPFS.Tried != 1 || c.IPFS.Failed != 0 {
+		t.Errorf("counted %+v", c)
+	}
 	if want := "[/api/v0/storage/raw/" + cid + " /api/v0/storage/" + cid + " ipfs]"; fmt.Sprint(asked) != want {
 		t.Fatalf("asked %v", asked)
 	}

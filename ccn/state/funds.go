@@ -28,10 +28,27 @@ func (s *State) Covers(r *store.Reader, it *Item) (bool, error) {
 	return refusal.Code != message.ErrBalanceInsufficient && refusal.Code != message.ErrCreditInsufficient, nil
 }
 
-// JudgeAgain judges an applied message once more, at its place, so that its costs are computed again
-// (spec/ccn-api.md §11.6). Normally nothing changes: what moves a judgement has messages judged again by itself.
-func (s *State) JudgeAgain(tx *store.Tx, h message.Hash) (*Effect, error) {
+// Reprice computes again what an applied message costs, with the prices at its place (spec/ccn-api.md §11.6). The message
+// stays applied. Normally nothing changes, as what moves prices has messages judged again by itself.
+func (s *State) Reprice(tx *store.Tx, h message.Hash) (*Effect, error) {
 	w := &work{state: s, tx: tx, effect: &Effect{}}
-	w.judgeAgain(h)
+	m, err := tx.Message(h)
+	if err != nil || m == nil {
+		return w.effect, err
+	}
+	content, err := message.ParseContent(m.Message.Type, m.Content)
+	if err != nil {
+		return w.effect, nil // accepted under other rules: it stays
+	}
+	it := &Item{Message: &m.Message, Content: content, Raw: m.Content, Size: m.Size, ReceptionTime: m.ReceptionTime, Accepted: true}
+	c, err := s.decide(tx.Reader, it)
+	if err != nil {
+		return nil, err
+	}
+	if c.charge != nil {
+		if err := w.reprice(it, c.charge); err != nil {
+			return nil, err
+		}
+	}
 	return w.effect, w.settle()
 }
