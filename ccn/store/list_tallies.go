@@ -52,6 +52,12 @@ func (r *Reader) TallyMessages(f MessageFilter) (n int64, exact bool, err error)
 			least(used == 3, func() (int64, error) { return r.sumTerms(f.Senders, termPostType, f.ContentTypes) })
 		}
 	}
+	if len(f.Owners) > 0 && used == lists(f.Owners, f.Types) && err == nil {
+		var alone bool
+		if alone, err = r.ownAlone(f.Owners); alone {
+			least(true, func() (int64, error) { return r.sumSent(f.Owners, f.Types) })
+		}
+	}
 	if err != nil || !exact || applied && removing {
 		return n, exact, wrap(err, "read counters of messages")
 	}
@@ -137,6 +143,20 @@ func (r *Reader) sumSent(senders, types []string) (n int64, err error) {
 	// Those that are being removed are not in the statistics.
 	removing, err := r.CountMessages(MessageFilter{Senders: senders, Types: types, Statuses: []string{string(message.StatusRemoving)}}, 0)
 	return n + removing, err
+}
+
+// ownAlone reports whether addresses send only what they own, and own only what they send.
+func (r *Reader) ownAlone(addresses []string) (bool, error) {
+	for _, column := range []string{"sender", "owner"} {
+		w := &where{}
+		w.in(column, addresses)
+		w.add("sender <> owner")
+		var one int
+		if ok, err := found(r.row("SELECT 1 FROM messages"+w.String()+" LIMIT 1", w.args...), &one); err != nil || ok {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // sumStats counts the processed messages of some senders, of some types or of all for nil.
