@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -106,13 +109,30 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request, q *arguments, sh
 	return replyCompressed(w, r, p.appendPage(append(raw, ']'), "posts", total, next))
 }
 
-// said returns the content of what is shown of a post.
-func said(p *store.PostListRow) (*message.Post, error) {
-	c, err := message.ParseContent(message.TypePost, p.Shown.Content)
+// said returns the content of what is shown of a post as it was sent. All else of the text was checked before it was
+// stored.
+func said(p *store.PostListRow) ([]byte, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(p.Shown.Content), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	content := []byte("null")
+	_, err := d.ReadToken() // the brace
+	for err == nil && d.PeekKind() == '"' {
+		var name jsontext.Token
+		if name, err = d.ReadToken(); err != nil {
+			break
+		}
+		if name.String() != "content" {
+			err = d.SkipValue()
+			continue
+		}
+		var value jsontext.Value
+		if value, err = d.ReadValue(); err == nil {
+			content = value.Clone()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("content of post %s: %w", p.Shown.Message.ItemHash, err)
 	}
-	return c.(*message.Post), nil
+	return content, nil
 }
 
 func appendPostV0(dst []byte, p *store.PostListRow) ([]byte, error) {
@@ -131,7 +151,7 @@ func appendPostV0(dst []byte, p *store.PostListRow) ([]byte, error) {
 	dst = appendText(append(dst, `,"type":`...), shownType)
 	dst = appendOptional(append(dst, `,"channel":`...), p.Channel)
 	dst = strconv.AppendBool(append(dst, `,"confirmed":`...), len(p.Shown.Confirmations) > 0)
-	dst = append(append(dst, `,"content":`...), inner(content)...)
+	dst = append(append(dst, `,"content":`...), content...)
 	dst = appendItem(append(dst, `,"item_content":`...), m)
 	dst = appendText(append(dst, `,"item_type":`...), m.ItemType)
 	dst = appendSignature(append(dst, `,"signature":`...), m)
@@ -153,7 +173,7 @@ func appendPostV1(dst []byte, p *store.PostListRow) ([]byte, error) {
 		return nil, err
 	}
 	dst = appendText(append(dst, `{"item_hash":`...), p.Shown.Message.ItemHash)
-	dst = append(append(dst, `,"content":`...), inner(content)...)
+	dst = append(append(dst, `,"content":`...), content...)
 	dst = appendText(append(dst, `,"original_item_hash":`...), p.Hash)
 	dst = appendText(append(dst, `,"original_type":`...), p.Type)
 	dst = appendText(append(dst, `,"address":`...), p.Owner)
