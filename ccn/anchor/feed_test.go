@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -202,12 +203,33 @@ func TestDroppedBlockIsTakenBack(t *testing.T) {
 	if err := r.backend.Fork(head.Hash()); err != nil {
 		t.Fatal(err)
 	}
+	r.awaitPool(r.nonce - 1)
 	r.send(r.nonce-1, 4e9, "mint", alice, tokens(1))
 	r.backend.Commit()
 	r.backend.Commit()
 	r.step()
 	if r.last(bob) != "0" || r.last(alice) != "6" {
 		t.Errorf("after the fork bob holds %q and alice %q", r.last(bob), r.last(alice))
+	}
+}
+
+// awaitPool waits until the pool of transactions, which follows the chain beside it, expects a nonce.
+func (r *rig) awaitPool(nonce uint64) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	key, err := crypto.HexToECDSA(minterKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for {
+		next, err := r.backend.Client().PendingNonceAt(ctx, crypto.PubkeyToAddress(key.PublicKey))
+		if err != nil {
+			r.t.Fatalf("the pool does not expect nonce %d: %v", nonce, err)
+		}
+		if next == nonce {
+			return
+		}
 	}
 }
 
