@@ -1,10 +1,15 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/message"
@@ -41,15 +46,9 @@ func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer body.release()
-	var submission struct {
-		Message json.RawMessage `json:"message"`
-		Sync    json.RawMessage `json:"sync"`
-	}
-	if err := json.Unmarshal(body.bytes, &submission); err != nil {
-		if json.Valid(body.bytes) {
-			return invalid("model_type", "body", "Input should be a valid dictionary", "")
-		}
-		return &fault{status: http.StatusUnprocessableEntity}
+	submission, err := readSubmission(body.bytes)
+	if err != nil {
+		return err
 	}
 	if len(submission.Message) == 0 || submission.Message[0] != '{' {
 		return invalid("missing", "message", "Field required: a message object", "")
@@ -63,6 +62,60 @@ func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, status, answer)
+}
+
+// submission is the body of postMessage. Its texts are its own.
+type submission struct {
+	Message json.RawMessage `json:"message"`
+	Sync    json.RawMessage `json:"sync"`
+}
+
+// readSubmission reads a body. Nearly all are read in one pass; the rest is left to who knows every rule.
+func readSubmission(body []byte) (s submission, err error) {
+	if readPlainSubmission(body, &s) {
+		return s, nil
+	}
+	s = submission{}
+	if err := json.Unmarshal(body, &s); err != nil {
+		if json.Valid(body) {
+			return s, invalid("model_type", "body", "Input should be a valid dictionary", "")
+		}
+		return s, &fault{status: http.StatusUnprocessableEntity}
+	}
+	return s, nil
+}
+
+// readPlainSubmission reads an object whose members have the names that are in the specification.
+func readPlainSubmission(body []byte, s *submission) (ok bool) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if start, err := d.ReadToken(); err != nil || start.Kind() != '{' {
+		return false
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadValue()
+		if err != nil {
+			return false
+		}
+		var member *json.RawMessage
+		switch string(name) {
+		case `"message"`:
+			member = &s.Message
+		case `"sync"`:
+			member = &s.Sync
+		default:
+			return false
+		}
+		value, err := d.ReadValue()
+		if err != nil {
+			return false
+		}
+		*member = json.RawMessage(value.Clone())
+	}
+	if end, err := d.ReadToken(); err != nil || end.Kind() != '}' {
+		return false
+	}
+	_, err := d.ReadToken()
+	return errors.Is(err, io.EOF) && s.Message != nil
 }
 
 // postLegacy takes a message that is sent as to a broker (ccn-api §4.2).

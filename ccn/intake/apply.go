@@ -25,11 +25,11 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if !stopping {
 			select {
 			case e := <-p.queue:
-				group = append(group, e)
+				group = append(group, p.taken(e))
 			case h := <-p.arrived:
 				arrived = append(arrived, h)
 			case <-p.keeper.due():
-				p.commitLateLogged(context.WithoutCancel(ctx))
+				p.commitLate(context.WithoutCancel(ctx))
 				continue
 			case <-ctx.Done():
 				stopping = true
@@ -39,7 +39,7 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		for len(group) < maxGroup && len(arrived) < maxGroup {
 			select {
 			case e := <-p.queue:
-				group = append(group, e)
+				group = append(group, p.taken(e))
 			case h := <-p.arrived:
 				arrived = append(arrived, h)
 			default:
@@ -64,20 +64,8 @@ const gatherFor = 2 * time.Millisecond
 // gather adds to a group what is being verified at this moment: a commit costs much more than a message in it, and who
 // sends alone waits for nobody.
 func (p *Pipeline) gather(group []*entry) []*entry {
-	mine := 0
-	for _, e := range group {
-		if e.pending == nil {
-			mine++
-		}
-	}
 	var timeout <-chan time.Time
-	for mine > 0 && len(group) < maxGroup {
-		p.mu.Lock()
-		coming := len(p.flying) - mine
-		p.mu.Unlock()
-		if coming <= 0 {
-			break
-		}
+	for len(group) > 0 && len(group) < maxGroup && p.coming.Load() > 0 {
 		if timeout == nil {
 			timer := time.NewTimer(gatherFor)
 			defer timer.Stop()
@@ -85,15 +73,21 @@ func (p *Pipeline) gather(group []*entry) []*entry {
 		}
 		select {
 		case e := <-p.queue:
-			group = append(group, e)
-			if e.pending == nil {
-				mine++
-			}
+			group = append(group, p.taken(e))
 		case <-timeout:
 			return group
 		}
 	}
 	return group
+}
+
+// taken notes that an entry is no longer on its way to the queue.
+func (p *Pipeline) taken(e *entry) *entry {
+	if e.coming {
+		e.coming = false
+		p.coming.Add(-1)
+	}
+	return e
 }
 
 // maxInterruptions bounds how often a transaction is tried that the database cuts off.
@@ -119,7 +113,7 @@ type result struct {
 
 // commit applies a group in one transaction, and answers when keep says that it is durable. When the group fails as a
 // whole, its messages are applied one by one, so that the one that cannot be applied blocks no other.
-func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message.Hash, keep func(context.Context, []*entry, applying) error) {
+func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message.Hash, keep keeping) {
 	if len(group)+len(arrived) == 0 {
 		return
 	}
@@ -129,6 +123,7 @@ func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message
 	})
 	results := make([]result, len(group))
 	due := false
+	group = slices.Clone(group) // it may outlast the call
 	err := keep(ctx, group, func(tx *store.Tx) error {
 		due = false
 		now := message.TimeFrom(p.cfg.Now())
@@ -153,20 +148,24 @@ func (p *Pipeline) commit(ctx context.Context, group []*entry, arrived []message
 			}
 		}
 		return p.tellOthers(tx, group, results, due)
+	}, func(err error) {
+		p.stats.commits.Add(1)
+		for i, e := range group {
+			if err != nil {
+				p.settle(e, Outcome{}, fmt.Errorf("make message %s durable: %w", hashOf(e), err))
+				continue
+			}
+			due = due || results[i].due
+			p.announce(e, results[i])
+			p.settle(e, results[i].out, nil)
+		}
+		if due {
+			signal(p.kick)
+		}
 	})
 	if err != nil {
 		p.stats.failures.Add(1)
 		p.commitEach(ctx, group, arrived, err)
-		return
-	}
-	p.stats.commits.Add(1)
-	for i, e := range group {
-		due = due || results[i].due
-		p.announce(e, results[i])
-		p.settle(e, results[i].out, nil)
-	}
-	if due {
-		signal(p.kick)
 	}
 }
 
@@ -397,7 +396,7 @@ func hashesOf(group []*entry) []message.Hash {
 
 func hashOf(e *entry) message.Hash {
 	if e.item.Message == nil {
-		return e.out.Hash
+		return e.named
 	}
 	return e.item.Message.ItemHash
 }

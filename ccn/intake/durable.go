@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/intake/journal"
@@ -12,26 +13,39 @@ import (
 )
 
 // With a journal a group of messages is durable as soon as it is applied in a transaction that is still open and written to
-// the journal, both at the same time. The transaction is committed when somebody reads, or after maxLate, and so carries
-// many groups: most of what a commit costs is for pages that the next group changes as well. After a crash, what the
-// database lost is in the journal behind the position that the database names, and is taken in again.
+// the journal. The transaction is committed when somebody reads, or after maxLate, and so carries many groups: most of what
+// a commit costs is for pages that the next group changes as well. The journal is written and synced beside the next
+// group's application, and what was applied meanwhile shares one sync. After a crash, what the database lost is in the
+// journal behind the position that the database names, and is taken in again. The database may be ahead of the journal,
+// with messages that were not answered yet.
 
 // Bounds of what is applied and not committed, and of the journal.
 const (
 	maxLate    = 100 * time.Millisecond
 	maxLateNum = 2048     // messages
 	maxSegment = 16 << 20 // bytes of the journal, after which the database must have all of it for good
+	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
 
 // positionKey is where the database names the position of the journal up to which it has everything.
 const positionKey = "journal"
 
-// keeper makes groups durable. The goroutine that applies is the only one to use it.
+// keeper makes groups durable. The goroutine that applies uses it, and shares with the one that writes the journal what
+// says so.
 type keeper struct {
-	journal *journal.Journal
-	late    []lateEntry // applied and told, and perhaps not committed
-	timer   *time.Timer // runs while there are some
-	broken  bool        // the journal is not written any more, and stays as it is for the next start
+	journal *journal.Journal // of the goroutine that writes it, or while that has nothing to do, of the one that applies
+	end     journal.Position // that the journal will have when everything is written
+	late    []lateEntry      // applied, and perhaps not committed
+	timer   *time.Timer      // runs while there are some
+	writing chan journaled   // to the goroutine that writes the journal; nil without one
+	written chan struct{}    // closed when that goroutine has ended
+	broken  atomic.Bool      // the journal is not written any more, and stays as it is for the next start
+}
+
+// journaled is a group on its way into the journal.
+type journaled struct {
+	records []journal.Record
+	done    func(error) // called when they are durable, or when nobody can say
 }
 
 // due says when it is time to commit; nil while nothing waits for it.
@@ -50,46 +64,97 @@ type lateEntry struct {
 // applying is what a transaction does with a group.
 type applying func(tx *store.Tx) error
 
-// commitNow makes a group durable by a commit of its own.
-func (p *Pipeline) commitNow(ctx context.Context, _ []*entry, apply applying) error {
-	return p.write(ctx, apply)
-}
+// A keeping applies a group in a transaction and sees to it that it is durable; then it calls done, with nil or why nobody
+// knows whether the group is durable. When it returns an error nothing was applied, and done is not called.
+type keeping func(ctx context.Context, group []*entry, apply applying, done func(error)) error
 
-// keep makes a group durable in the cheapest way there is. When it fails, nothing of the group was applied.
-func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying) error {
-	k := &p.keeper
-	if k.journal == nil || k.broken {
-		return p.write(ctx, apply)
-	}
-	records := recordsOf(group)
-	end := k.journal.After(records)
-	written := make(chan error, 1)
-	go func() { written <- k.journal.Append(records) }()
-	round, err := p.cfg.Store.WriteLater(ctx, func(tx *store.Tx) error {
-		if err := apply(tx); err != nil {
-			return err
-		}
-		return tx.Set(positionKey, end.String())
-	})
-	failed := <-written
-	if err != nil {
-		p.redoLost(ctx)
-	} else {
-		if len(k.late) == 0 {
-			k.timer.Reset(maxLate)
-		}
-		for _, e := range group {
-			k.late = append(k.late, lateEntry{e, round})
-		}
-	}
-	if failed != nil {
-		p.cfg.Logger.Error("journal not written: messages are committed one group after the other", "error", failed)
-		k.broken = true
-		err = errors.Join(err, p.commitLate(ctx))
-	} else if len(k.late) >= maxLateNum {
-		p.commitLateLogged(ctx)
+// commitNow makes a group durable by a commit of its own.
+func (p *Pipeline) commitNow(ctx context.Context, _ []*entry, apply applying, done func(error)) error {
+	err := p.write(ctx, apply)
+	if err == nil {
+		done(nil)
 	}
 	return err
+}
+
+// keep makes a group durable in the cheapest way there is.
+func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, done func(error)) error {
+	k := &p.keeper
+	if k.writing == nil || k.broken.Load() {
+		return p.commitNow(ctx, group, apply, done)
+	}
+	records := recordsOf(group)
+	end := k.end.After(records)
+	round, err := p.cfg.Store.WriteLater(ctx, func(tx *store.Tx) error {
+		tx.SetAtCommit(positionKey, end.String())
+		return apply(tx)
+	})
+	if err != nil {
+		p.redoLost(ctx)
+		return err
+	}
+	if len(k.late) == 0 {
+		k.timer.Reset(maxLate)
+	}
+	for _, e := range group {
+		k.late = append(k.late, lateEntry{e, round})
+	}
+	k.end = end
+	k.writing <- journaled{records, done}
+	if len(k.late) >= maxLateNum {
+		p.commitLate(ctx)
+	}
+	return nil
+}
+
+// writeJournal writes what was applied, until writing is closed.
+func (p *Pipeline) writeJournal(ctx context.Context) {
+	k := &p.keeper
+	defer close(k.written)
+	var records []journal.Record
+	var groups []journaled
+	for first := range k.writing {
+		groups, records = append(groups[:0], first), append(records[:0], first.records...)
+	collect:
+		for len(groups) < maxAhead {
+			select {
+			case next, ok := <-k.writing:
+				if !ok {
+					break collect
+				}
+				groups, records = append(groups, next), append(records, next.records...)
+			default:
+				break collect
+			}
+		}
+		err := p.appendRecords(ctx, records)
+		for _, g := range groups {
+			g.done(err)
+		}
+		clear(groups)
+		clear(records)
+	}
+}
+
+// appendRecords makes records durable, without the journal when that cannot be written: the database has them already.
+func (p *Pipeline) appendRecords(ctx context.Context, records []journal.Record) error {
+	k := &p.keeper
+	if !k.broken.Load() {
+		err := k.journal.Append(records)
+		if err == nil {
+			return nil
+		}
+		p.cfg.Logger.Error("journal not written: groups of messages are committed one after the other", "error", err)
+		k.broken.Store(true)
+	}
+	return p.write(ctx, func(*store.Tx) error { return nil })
+}
+
+// drainJournal waits until everything that was applied is durable and answered.
+func (p *Pipeline) drainJournal() {
+	idle := make(chan struct{})
+	p.keeper.writing <- journaled{done: func(error) { close(idle) }}
+	<-idle
 }
 
 // recordsOf lists what a crash could lose: what is in pending_messages already is safe there.
@@ -104,28 +169,23 @@ func recordsOf(group []*entry) []journal.Record {
 }
 
 // commitLate commits what was applied. Once in a while it does so for good and empties the journal.
-func (p *Pipeline) commitLate(ctx context.Context) error {
+func (p *Pipeline) commitLate(ctx context.Context) {
 	k := &p.keeper
-	if k.journal == nil {
-		return nil
-	}
 	k.timer.Stop()
 	var err error
-	if k.broken {
+	switch {
+	case k.broken.Load():
 		err = p.write(ctx, func(*store.Tx) error { return nil })
-	} else if k.journal.End().Offset > maxSegment {
+	case k.end.Offset > maxSegment:
+		p.drainJournal()
 		err = p.emptyJournal(ctx)
-	} else {
+	default:
 		err = p.cfg.Store.Commit(ctx)
 	}
-	p.redoLost(ctx)
-	return err
-}
-
-func (p *Pipeline) commitLateLogged(ctx context.Context) {
-	if err := p.commitLate(ctx); err != nil {
-		p.cfg.Logger.Error("messages not committed with others: they are applied again one by one", "error", err)
+	if err != nil {
+		p.cfg.Logger.Error("messages not committed with others: they are applied again", "error", err)
 	}
+	p.redoLost(ctx)
 }
 
 // emptyJournal syncs everything into the database and drops what the journal has of it.
@@ -135,6 +195,7 @@ func (p *Pipeline) emptyJournal(ctx context.Context) error {
 		return err
 	}
 	end := k.journal.End()
+	k.end = end
 	if err := p.write(ctx, func(tx *store.Tx) error { return tx.Set(positionKey, end.String()) }); err != nil {
 		return fmt.Errorf("sync the database: %w", err)
 	}
@@ -164,7 +225,7 @@ func (p *Pipeline) redoLost(ctx context.Context) {
 			_, err = p.setToWait(ctx, e, err)
 		}
 		if err != nil {
-			k.broken = true // the next start takes it in again
+			k.broken.Store(true) // the next start takes it in again
 			p.cfg.Logger.Error("message not applied, but safe in the journal: restart the node when its database can be written", "message", hashOf(e), "error", err)
 		}
 	}
@@ -237,7 +298,12 @@ func (p *Pipeline) recover(ctx context.Context) error {
 	if taken > 0 {
 		p.cfg.Logger.Info("took in from the journal what was not committed when the node ended", "messages", taken)
 	}
-	return p.emptyJournal(ctx)
+	if err := p.emptyJournal(ctx); err != nil {
+		return err
+	}
+	k.writing, k.written = make(chan journaled, maxAhead), make(chan struct{})
+	go p.writeJournal(ctx) // ends when closeJournal says so
+	return nil
 }
 
 // recovered makes the entry of a record ready to be applied.
@@ -249,7 +315,7 @@ func (p *Pipeline) recovered(ctx context.Context, r journal.Record) (*entry, err
 		if !errors.As(err, &e.refused) {
 			return nil, fmt.Errorf("parse message: %w", err)
 		}
-		e.out.Hash = namedHash(r.Message)
+		e.named = namedHash(r.Message)
 		return e, nil
 	}
 	e.item.Message, e.item.Content = m, content
@@ -260,16 +326,18 @@ func (p *Pipeline) recovered(ctx context.Context, r journal.Record) (*entry, err
 // closeJournal ends the journal after a last commit.
 func (p *Pipeline) closeJournal(ctx context.Context) error {
 	k := &p.keeper
-	if k.journal == nil {
+	if k.writing == nil {
 		return nil
 	}
+	close(k.writing)
+	<-k.written
 	k.timer.Stop()
 	var err error
-	if k.broken {
-		err = p.commitLate(ctx)
+	if k.broken.Load() {
+		err = p.write(ctx, func(*store.Tx) error { return nil })
 	} else {
 		err = p.emptyJournal(ctx)
-		p.redoLost(ctx)
 	}
+	p.redoLost(ctx)
 	return errors.Join(err, k.journal.Close())
 }

@@ -146,7 +146,7 @@ func TestBrokenJournalCostsNoMessage(t *testing.T) {
 	at := onSQLite(t.TempDir())
 	r := start(t, at)
 	<-r.Started()
-	if err := r.keeper.journal.Close(); err != nil { // nothing applies at this moment
+	if err := r.keeper.journal.Close(); err != nil { // nothing is written at this moment
 		t.Fatal(err)
 	}
 	for n := range 10 {
@@ -158,6 +158,7 @@ func TestBrokenJournalCostsNoMessage(t *testing.T) {
 	if n := count(t, onSQLite(dir)); n != 10 {
 		t.Errorf("the database has %d of 10 messages", n)
 	}
-	r.keeper.journal = nil // nothing left to close
+	// It cannot be closed again, which is told.
+	r.wantErr = true
 	r.stop()
 }

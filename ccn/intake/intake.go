@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -102,6 +103,7 @@ type Pipeline struct {
 	started chan struct{} // closed when everything is known that was before the last end
 	keeper  keeper
 	seen    *verdicts
+	coming  atomic.Int64 // submitted, and not in the queue or settled yet
 	events  hub
 	stats   counters
 
@@ -138,8 +140,10 @@ type entry struct {
 	pending  *store.PendingRow // its row, when it waits
 	fetched  []files.Info      // files of it that are in the store
 	missing  message.Hash      // file that it cannot be applied without
+	named    message.Hash      // of bytes that are no message: the hash that they give themselves
 	refused  *message.Error    // settled before it came to be applied
 	tried    bool              // a fetch was tried in this round
+	coming   bool              // counted in Pipeline.coming
 	first    bool              // another process enqueued it and it was never tried
 	durable  chan struct{}     // closed when it is enqueued for others; nil where all is applied here
 
@@ -287,8 +291,11 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 	p.flying[key] = e
 	p.mu.Unlock()
 
+	e.coming = true
+	p.coming.Add(1)
 	settled, err := p.check(ctx, e)
 	if err != nil || settled {
+		p.taken(e)
 		p.settle(e, e.out, err)
 		return e.out, err
 	}
@@ -350,7 +357,7 @@ func (p *Pipeline) refuseBytes(ctx context.Context, raw []byte, refusal *message
 	raw = bytes.ToValidUTF8(raw, []byte("\ufffd")) // no database keeps other bytes as text
 	e := &entry{envelope: raw, refused: refusal, done: make(chan struct{})}
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
-	e.out.Hash = h
+	e.named = h
 	return p.enqueue(ctx, e, true)
 }
 
@@ -374,9 +381,9 @@ func (p *Pipeline) enqueue(ctx context.Context, e *entry, wait bool) (Outcome, e
 	case p.queue <- e:
 		return p.await(ctx, e, wait)
 	case <-ctx.Done():
-		p.settle(e, Outcome{}, ctx.Err())
+		p.settle(p.taken(e), Outcome{}, ctx.Err())
 	case <-p.stopped:
-		p.settle(e, Outcome{}, ErrStopped)
+		p.settle(p.taken(e), Outcome{}, ErrStopped)
 	}
 	return e.out, e.err
 }

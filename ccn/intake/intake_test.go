@@ -92,6 +92,8 @@ type rig struct {
 	files *files.Disk
 	rules *rules
 	stop  func()
+
+	wantErr bool // from Run
 }
 
 // place is where a pipeline keeps what it has; several can be at the same one.
@@ -132,7 +134,7 @@ func start(t testing.TB, at place, change ...func(*Config)) *rig {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := r.Run(ctx); err != nil {
+		if err := r.Run(ctx); (err != nil) != r.wantErr {
 			t.Error(err)
 		}
 	}()

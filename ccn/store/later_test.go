@@ -72,6 +72,20 @@ func TestWhatIsWrittenLaterIsCommittedForWhoReads(t *testing.T) {
 	}
 }
 
+func TestWhatIsSetAtCommitIsSetOnce(t *testing.T) {
+	s := openLater(t)
+	for _, v := range []string{"first", "set"} {
+		_, err := s.WriteLater(t.Context(), func(tx *Tx) error {
+			tx.SetAtCommit("key", v)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSet(t, func(do func(*Reader) error) error { return s.Read(t.Context(), do) }, "key", true)
+}
+
 func TestFailedWriteUndoesItsRound(t *testing.T) {
 	s := openLater(t)
 	read := func(do func(*Reader) error) error { return s.Read(t.Context(), do) }

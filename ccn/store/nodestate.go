@@ -12,3 +12,11 @@ func (tx *Tx) Set(key, v string) error {
 	return wrap(tx.exec(`INSERT INTO node_state (key, value) VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, v),
 		"store node state %s", key)
 }
+
+// SetAtCommit stores a value when the transaction is committed: the last one that is given for a key.
+func (tx *Tx) SetAtCommit(key, v string) {
+	if tx.atCommit == nil {
+		tx.atCommit = map[string]string{}
+	}
+	tx.atCommit[key] = v
+}

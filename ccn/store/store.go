@@ -194,8 +194,9 @@ type Reader struct {
 // end.
 type Tx struct {
 	*Reader
-	inserts inserts
-	tallies tallies
+	inserts  inserts
+	tallies  tallies
+	atCommit map[string]string // node state
 }
 
 func newTx(ctx context.Context, c *conn) *Tx {
@@ -218,6 +219,11 @@ func (tx *Tx) flush() error {
 func (tx *Tx) finish() error {
 	if err := tx.flush(); err != nil {
 		return err
+	}
+	for key, v := range tx.atCommit {
+		if err := tx.Set(key, v); err != nil {
+			return err
+		}
 	}
 	return tx.writeTallies()
 }

@@ -138,13 +138,12 @@ const header = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// After returns the position that the end will have after records are appended.
-func (j *Journal) After(records []Record) Position {
-	at := j.at
+// After returns the position that follows this one when records are appended.
+func (p Position) After(records []Record) Position {
 	for i := range records {
-		at.Offset += header + int64(bodySize(&records[i]))
+		p.Offset += header + int64(bodySize(&records[i]))
 	}
-	return at
+	return p
 }
 
 // A body is the time, the length of the origin, the origin and the message.

@@ -52,7 +52,7 @@ func replayed(t *testing.T, j *Journal, after Position) (texts []string) {
 
 func appendAll(t *testing.T, j *Journal, texts ...string) Position {
 	t.Helper()
-	want := j.After(records(texts...))
+	want := j.End().After(records(texts...))
 	if err := j.Append(records(texts...)); err != nil {
 		t.Fatal(err)
 	}

@@ -378,6 +378,7 @@ func TestEnginesAnswerTheSame(t *testing.T) {
 		}
 		for _, name := range []string{
 			"Integrity",                                   // of the engine itself
+			"SetAtCommit",                                 // see TestWhatIsSetAtCommitIsSetOnce
 			"Foresee",                                     // see TestForesightChangesNoAnswer
 			"EachMessage", "MessagesAfter", "LastMessage", // by row numbers: see TestMessagesAfterAreThoseAppliedLater
 		} {
