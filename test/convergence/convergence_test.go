@@ -25,17 +25,30 @@ import (
 // early is before the end of any grace period, late is after it.
 var early, late = time.Unix(10, 0), time.Unix(1_700_000_000, 0)
 
-// check draws n histories, by the hundred as rapid does. ALEPH_HISTORIES asks for another number.
-func check(t *testing.T, n int, prop func(*rapid.T)) {
-	if text := os.Getenv("ALEPH_HISTORIES"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil || n < 1 {
-			t.Fatalf("ALEPH_HISTORIES=%q is not a number of histories", text)
-		}
+// check tells n stories, the same ones in each run. ALEPH_HISTORIES asks for another number, ALEPH_FIRST for others: it is
+// the number of the first.
+func check(t *testing.T, n int, prop func(*rapid.T, *telling)) {
+	n, next := number(t, "ALEPH_HISTORIES", n), number(t, "ALEPH_FIRST", 1)
+	stories := rapid.Custom(draw)
+	for range (n + 99) / 100 { // as many as rapid takes at once
+		rapid.Check(t, func(t *rapid.T) {
+			t.Logf("story %d", next)
+			prop(t, stories.Example(next))
+			next++ // one that fails is told again
+		})
 	}
-	for range (n + 99) / 100 {
-		rapid.Check(t, prop)
+}
+
+func number(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
 	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is not a number of histories", name, text)
+	}
+	return n
 }
 
 // telling is a story, told once in the order in which it could have happened, and once as it came to another node.

@@ -17,8 +17,7 @@ func TestSameMessagesMakeTheSameRows(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
 		t.Parallel()
 		db, inOrder := open(), storetest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "in order.db"))()
-		check(t, 2000, func(t *rapid.T) {
-			told := draw(t)
+		check(t, 2000, func(t *rapid.T, told *telling) {
 			want, got := rows(t, inOrder, told, told.ordered), rows(t, db, told, told.batches...)
 			if got != want {
 				t.Fatalf("%s\n%s", difference(want, got), told)
