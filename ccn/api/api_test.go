@@ -61,7 +61,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		Fetch: func(context.Context, message.Hash, int64) (int64, error) {
 			return 0, files.ErrNotFound
 		},
-		Verify: signature.Default().Verify,
+		Verify: signature.Default().Verify, Journal: filepath.Join(dir, "journal"),
 	})
 	if err != nil {
 		t.Fatal(err)

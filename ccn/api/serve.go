@@ -60,21 +60,28 @@ func (a *API) Serve(ctx context.Context, listener net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(a.cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(bounded) }()
+	express := newExpress(requests, a, bounded)
+	ended := make(chan error, 2)
+	go func() { ended <- server.Serve(express) }()
+	go func() { ended <- express.run() }()
+	var failed error
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serve the API: %w", err)
+		failed = fmt.Errorf("serve the API: %w", err)
+		ended <- err
 	case <-ctx.Done():
 	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.limits.Grace)
 	defer cancel()
+	_ = bounded.Close() // nobody else comes; the node closes it too
+	express.stop(late)
 	if err := server.Shutdown(late); err != nil {
 		a.cfg.Logger.Warn("requests cut off", "after", a.limits.Grace)
 		_ = server.Close() // the requests are cut off whatever it says
 	}
 	<-ended
-	return nil
+	<-ended
+	return failed
 }
 
 // connections bounds how many are open. When there are too many, the one that was without a request for longest makes room:
@@ -131,6 +138,9 @@ func (c *connections) forget(conn net.Conn) {
 
 // turned follows what becomes of a connection.
 func (c *connections) turned(conn net.Conn, to http.ConnState) {
+	if h, ok := conn.(*handed); ok {
+		conn = h.connection
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	place, counted := c.open[conn]
