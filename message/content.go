@@ -359,3 +359,18 @@ func (*Forget) Type() Type    { return TypeForget }
 func (*Program) Type() Type   { return TypeProgram }
 func (*Instance) Type() Type  { return TypeInstance }
 func (*VProgram) Type() Type  { return TypeVProgram }
+
+// PaymentOf returns how a content says that it is paid for; nil when it does not say.
+func PaymentOf(content Content) *Payment {
+	switch c := content.(type) {
+	case *Store:
+		return c.Payment
+	case *Program:
+		return c.Payment
+	case *Instance:
+		return c.Payment
+	case *VProgram:
+		return c.Payment
+	}
+	return nil
+}

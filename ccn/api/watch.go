@@ -218,17 +218,7 @@ func (f *liveFilter) passes(e intake.Event) bool {
 
 // paidBy returns how a content says that it is paid for; "" when it does not say.
 func paidBy(content message.Content) string {
-	var p *message.Payment
-	switch c := content.(type) {
-	case *message.Store:
-		p = c.Payment
-	case *message.Program:
-		p = c.Payment
-	case *message.Instance:
-		p = c.Payment
-	case *message.VProgram:
-		p = c.Payment
-	}
+	p := message.PaymentOf(content)
 	if p == nil {
 		return ""
 	}

@@ -29,7 +29,7 @@ func copyJournal(ctx context.Context, cfg Config, m *Manifest) error {
 	}
 	m.Journal = make(map[string]Sum, len(entries))
 	for _, e := range entries {
-		err := copyPlain(ctx, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
+		err := copyPlain(ctx, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()), 0o644)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the database has all of it
 		} else if err != nil {
@@ -42,13 +42,14 @@ func copyJournal(ctx context.Context, cfg Config, m *Manifest) error {
 	return syncDir(to)
 }
 
-func copyPlain(ctx context.Context, from, to string) error {
+// copyPlain copies a file to where none is.
+func copyPlain(ctx context.Context, from, to string, mode fs.FileMode) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

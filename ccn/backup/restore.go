@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,17 +134,7 @@ func restoreStore(ctx context.Context, dir, dataDir string, hashes []message.Has
 
 // copyChecked copies a file durably and fails when it is not what want says.
 func copyChecked(ctx context.Context, from, to string, want Sum, mode fs.FileMode) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, files.Bounded(ctx, in, 0))
-	if err := errors.Join(err, out.Close()); err != nil {
+	if err := copyPlain(ctx, from, to, mode); err != nil {
 		return err
 	}
 	got, err := syncedSum(to)

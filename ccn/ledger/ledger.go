@@ -71,17 +71,7 @@ func (c *Costs) Total() (*apd.Decimal, error) {
 
 // PaymentType returns how content is paid for; holding unless it says otherwise.
 func PaymentType(content message.Content) message.PaymentType {
-	var p *message.Payment
-	switch c := content.(type) {
-	case *message.Store:
-		p = c.Payment
-	case *message.Program:
-		p = c.Payment
-	case *message.Instance:
-		p = c.Payment
-	case *message.VProgram:
-		p = c.Payment
-	}
+	p := message.PaymentOf(content)
 	if p == nil {
 		return message.PaymentHold
 	}

@@ -189,7 +189,8 @@ func (r *Reader) messageWays(f MessageFilter) ([]branch, error) {
 	case "chains":
 		return each("m.chain", f.Chains, " AND m.chain <> 'ETH'"), nil
 	case "tags":
-		return f.taggedBranches(e), nil
+		return taggedBranches(f.Tags, func(tag string) branch { return f.along(e, "tag", "t.tag = ?", tag) },
+			"message_tags x", "x.time = t.time AND x.message_id = t.message_id"), nil
 	case "types":
 		var list []branch
 		for _, t := range unique(f.Types) {
@@ -206,20 +207,38 @@ func (r *Reader) messageWays(f MessageFilter) ([]branch, error) {
 	return []branch{f.along(e, "", "")}, nil
 }
 
-// taggedBranches gives what has several of the tags to the first of them.
-func (f *MessageFilter) taggedBranches(e engine) (list []branch) {
-	tags := unique(f.Tags)
+// taggedBranches gives what has several tags to the first of them. Others of its tags are rows of x that are the same.
+func taggedBranches(tags []string, along func(tag string) branch, x, same string) (list []branch) {
+	tags = unique(tags)
 	for i, tag := range tags {
-		b := f.along(e, "tag", "t.tag = ?", tag)
+		b := along(tag)
 		if i > 0 {
 			w := &where{}
 			w.in("x.tag", tags[:i])
-			b.add("NOT EXISTS (SELECT 1 FROM message_tags x"+w.String()+" AND x.time = t.time AND x.message_id = t.message_id)", w.args...)
+			b.add("NOT EXISTS (SELECT 1 FROM "+x+w.String()+" AND "+same+")", w.args...)
 			b.alone = false
 		}
 		list = append(list, b)
 	}
 	return list
+}
+
+// mergedPage is the query for the ids of a page of all branches, by time and between equal times by hash; table is the
+// short name of the table that has both.
+func mergedPage(branches []branch, table string, descending bool, limit int, offset int64) (page string, ids *where) {
+	order := direction(descending)
+	ids = &where{}
+	var parts []string
+	for _, b := range branches {
+		part := "SELECT " + table + ".id AS id, " + b.time + " AS time, " + table + ".item_hash AS item_hash FROM " + b.from + b.String()
+		ids.args = append(ids.args, b.args...)
+		if limit > 0 {
+			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", " + table + ".item_hash LIMIT ?) AS branch"
+			ids.args = append(ids.args, reach(limit, offset))
+		}
+		parts = append(parts, part)
+	}
+	return "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches ORDER BY time" + order + ", item_hash" + ids.limit(limit, offset), ids
 }
 
 // shortestWay names the list of a filter whose values have the fewest rows, "" when all rows are to be walked.

@@ -101,18 +101,7 @@ func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
 		b := branches[0]
 		return r.messagePage(b.from, b.where, b.time+order+", m.item_hash", f.Limit, f.Offset)
 	}
-	ids := &where{}
-	var parts []string
-	for _, b := range branches {
-		part := "SELECT m.id AS id, " + b.time + " AS time, m.item_hash AS item_hash FROM " + b.from + b.String()
-		ids.args = append(ids.args, b.args...)
-		if f.Limit > 0 {
-			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", m.item_hash LIMIT ?) AS branch"
-			ids.args = append(ids.args, reach(f.Limit, f.Offset))
-		}
-		parts = append(parts, part)
-	}
-	page := "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches ORDER BY time" + order + ", item_hash" + ids.limit(f.Limit, f.Offset)
+	page, ids := mergedPage(branches, "m", f.Descending, f.Limit, f.Offset)
 	list, err := r.messagesOf(page, ids, "")
 	sortRows(list, f.Descending, func(m *MessageRow) (int64, float64, message.Hash) {
 		return int64(m.Message.Time), 0, m.Message.ItemHash

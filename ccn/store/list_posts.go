@@ -3,7 +3,6 @@ package store
 import (
 	"database/sql"
 	"slices"
-	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -74,19 +73,7 @@ func (r *Reader) listPosts(f PostFilter) ([]PostListRow, error) {
 	if f.ByConfirmation {
 		return r.listPostsByConfirmation(f, branches)
 	}
-	order := direction(f.Descending)
-	ids := &where{}
-	var parts []string
-	for _, b := range branches {
-		part := "SELECT p.id AS id, p.item_hash AS item_hash, " + b.time + " AS last_updated FROM " + b.from + b.String()
-		ids.args = append(ids.args, b.args...)
-		if f.Limit > 0 {
-			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", p.item_hash LIMIT ?) AS branch"
-			ids.args = append(ids.args, reach(f.Limit, f.Offset))
-		}
-		parts = append(parts, part)
-	}
-	page := "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS branches ORDER BY last_updated" + order + ", item_hash" + ids.limit(f.Limit, f.Offset)
+	page, ids := mergedPage(branches, "p", f.Descending, f.Limit, f.Offset)
 	list, err := r.postsOf(page, ids)
 	sortRows(list, f.Descending, func(p *PostListRow) (int64, float64, message.Hash) { return 0, p.LastUpdated, p.Hash })
 	return list, err
@@ -214,18 +201,8 @@ func (r *Reader) postBranches(f PostFilter) (list []branch, err error) {
 	case "":
 		return []branch{f.along(e, "", "")}, nil
 	case "tag":
-		tags := unique(f.Tags)
-		for i, tag := range tags {
-			b := f.along(e, "tag", "t.tag = ?", tag)
-			if i > 0 {
-				w := &where{}
-				w.in("x.tag", tags[:i])
-				b.add("NOT EXISTS (SELECT 1 FROM post_tags x"+w.String()+" AND x.last_updated = t.last_updated AND x.post_id = t.post_id)", w.args...)
-				b.alone = false
-			}
-			list = append(list, b)
-		}
-		return list, nil
+		return taggedBranches(f.Tags, func(tag string) branch { return f.along(e, "tag", "t.tag = ?", tag) },
+			"post_tags x", "x.last_updated = t.last_updated AND x.post_id = t.post_id"), nil
 	case "p.channel":
 		w := &where{}
 		w.in("m.channel", f.Channels)
