@@ -102,6 +102,8 @@ func (x *Execution) run() {
 		if x.inflight == 0 {
 			x.arm()
 		}
+	} else {
+		x.requestStop() // who asks from now on gets another try, not this error
 	}
 	x.pool.mu.Unlock()
 	close(x.ready)

@@ -248,8 +248,9 @@ func TestPersistentProgramsStayAndComeBack(t *testing.T) {
 			t.Fatalf("after the idle time: %+v", list)
 		}
 		started, _ := r.driver.count()
-		close(r.driver.machines[0].crash)
-		close(r.driver.machines[1].crash)
+		for _, m := range r.driver.all() {
+			close(m.crash)
+		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if now, running := r.driver.count(); now != started+1 || running != 1 {

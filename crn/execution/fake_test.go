@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -62,9 +63,15 @@ func (d *fakeDriver) count() (started, running int) {
 
 // last returns the machine that was started last.
 func (d *fakeDriver) last() *fakeMachine {
+	all := d.all()
+	return all[len(all)-1]
+}
+
+// all returns the machines that were started, the first one first.
+func (d *fakeDriver) all() []*fakeMachine {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.machines[len(d.machines)-1]
+	return slices.Clone(d.machines)
 }
 
 type fakeMachine struct {
