@@ -172,7 +172,7 @@ func New(cfg Config) (*Pipeline, error) {
 		shared:  shared,
 		waiting: make(map[int64][]waiter),
 		over:    make(map[int64]struct{}),
-		cores:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		cores:   make(chan struct{}, min(runtime.GOMAXPROCS(0), runtime.NumCPU())),
 		queue:   make(chan *entry, maxQueue),
 		arrived: make(chan message.Hash, maxQueue),
 		kick:    make(chan struct{}, 1),
@@ -305,8 +305,8 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 // check verifies the signature, once for each copy, and makes the entry ready to be applied. It reports whether the
 // outcome is already known.
 func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error) {
-	m, key := e.item.Message, keyOf(e.item.Message)
-	verdict, known := p.seen.get(key)
+	m, copied := e.item.Message, keyOf(e.item.Message).digest()
+	verdict, known := p.seen.get(copied)
 	if known && verdict == nil {
 		var signature string
 		var status message.Status
@@ -337,7 +337,7 @@ func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error
 		if err := p.cfg.Verify(m); err != nil && !errors.As(err, &verdict) {
 			return false, fmt.Errorf("verify message %s: %w", m.ItemHash, err)
 		}
-		p.seen.put(key, verdict)
+		p.seen.put(copied, verdict)
 	}
 	if verdict != nil {
 		e.refused = verdict

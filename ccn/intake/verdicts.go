@@ -1,49 +1,60 @@
 package intake
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // verdicts remembers the signatures that were checked of late, so that the copies that gossip brings cost nothing. It
-// keeps two generations: when the young one is full it becomes the old one, and what is asked for moves on.
+// keeps two generations: when the young one is full it becomes the old one, and what is asked for moves on. A copy is known
+// by a digest: its own strings would keep the bytes of the whole message in memory.
 type verdicts struct {
 	limit int
 
 	mu         sync.Mutex
-	young, old map[copyKey]*message.Error // guarded by mu; nil: the signature is right
+	young, old map[digest]*message.Error // guarded by mu; nil: the signature is right
+}
+
+type digest [sha256.Size]byte
+
+// digest tells copies apart; nobody can make two that have the same.
+func (k copyKey) digest() digest {
+	var buf [512]byte
+	b := buf[:0]
+	for _, s := range [...]string{string(k.hash), k.sender, k.sig, string(k.typ), string(k.chain)} {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	return sha256.Sum256(b)
 }
 
 func newVerdicts(limit int) *verdicts {
-	return &verdicts{limit: limit, young: make(map[copyKey]*message.Error)}
+	return &verdicts{limit: limit, young: make(map[digest]*message.Error)}
 }
 
-func (v *verdicts) get(k copyKey) (verdict *message.Error, known bool) {
+func (v *verdicts) get(d digest) (verdict *message.Error, known bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if verdict, known = v.young[k]; known {
+	if verdict, known = v.young[d]; known {
 		return verdict, true
 	}
-	if verdict, known = v.old[k]; known {
-		v.add(k, verdict)
+	if verdict, known = v.old[d]; known {
+		v.add(d, verdict)
 	}
 	return verdict, known
 }
 
-func (v *verdicts) put(k copyKey, verdict *message.Error) {
-	// A signature can be long text; remembering it would let strangers fill the memory.
-	if len(k.sig)+len(k.sender) > 1024 {
-		return
-	}
+func (v *verdicts) put(d digest, verdict *message.Error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.add(k, verdict)
+	v.add(d, verdict)
 }
 
-func (v *verdicts) add(k copyKey, verdict *message.Error) {
+func (v *verdicts) add(d digest, verdict *message.Error) {
 	if len(v.young) >= v.limit {
-		v.old, v.young = v.young, make(map[copyKey]*message.Error, v.limit/4)
+		v.old, v.young = v.young, make(map[digest]*message.Error, v.limit/4)
 	}
-	v.young[k] = verdict
+	v.young[d] = verdict
 }
