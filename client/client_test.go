@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -254,6 +255,62 @@ func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 	}
 	if !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestFollowAsksForWhatItMissed(t *testing.T) {
+	stored := func(hash string, at int) string { return fmt.Sprintf(`{"item_hash":%q,"item_type":"inline","time":%d}`, hash, at) }
+	var connections atomic.Int32
+	var since []string
+	c := fake(t, map[string]http.HandlerFunc{
+		"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
+			conn, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.CloseNow()
+			if connections.Add(1) == 1 {
+				for _, f := range []string{`{"item_hash":"b","confirmations":[]}`, stored("c", 102)} {
+					_ = conn.Write(r.Context(), websocket.MessageText, []byte(f))
+				}
+				conn.Close(websocket.StatusGoingAway, "")
+				return
+			}
+			_ = conn.Write(r.Context(), websocket.MessageText, []byte(stored("d", 103)))
+			<-conn.CloseRead(r.Context()).Done()
+		},
+		"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
+			since = append(since, r.URL.Query().Get("startDate"))
+			if r.URL.Query().Get("sortOrder") != "1" {
+				t.Errorf("asks for the newest first: %s", r.URL.RawQuery)
+			}
+			switch connections.Load() {
+			case 1:
+				reply(200, `{"messages":[`+stored("a", 100)+`,`+stored("b", 101)+`],"next_cursor":null}`)(w, r)
+			default:
+				reply(200, `{"messages":[`+stored("c", 102)+`,`+stored("missed", 102)+`,`+stored("d", 103)+`],"next_cursor":null}`)(w, r)
+			}
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var got []string
+	failures := 0
+	for m, err := range c.Follow(ctx, client.Filter{}, time.Unix(99, 0)) {
+		if err != nil {
+			failures++
+			continue
+		}
+		if got = append(got, string(m.ItemHash)); len(got) == 5 {
+			break
+		}
+	}
+	if want := []string{"a", "b", "c", "missed", "d"}; !slices.Equal(got, want) || failures != 1 {
+		t.Errorf("got %v and %d failures", got, failures)
+	}
+	if len(since) != 2 || since[0] != "99" || since[1] == "99" {
+		t.Errorf("asked from %v", since)
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*St
 		seen := newSeen(seenLimit)
 		pause := c.cfg.Backoff
 		for first := true; ; first = false {
-			err := c.watchOnce(ctx, f, history, func(m *StoredMessage) bool {
+			err := c.watchOnce(ctx, f, history, nil, func(m *StoredMessage) bool {
 				pause = c.cfg.Backoff
 				return !seen.add(string(m.ItemHash)) || yield(m, nil)
 			})
@@ -62,7 +62,8 @@ type dialError struct{ err error }
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
-func (c *Client) watchOnce(ctx context.Context, f Filter, history int, each func(*StoredMessage) bool) error {
+// watchOnce watches over one connection. opened, unless nil, is called once it stands, before the first message is read.
+func (c *Client) watchOnce(ctx context.Context, f Filter, history int, opened func(context.Context) error, each func(*StoredMessage) bool) error {
 	q := f.query()
 	q.Set("history", strconv.Itoa(history))
 	if len(f.Types) == 1 { // the only form of the filter that reference nodes apply to new messages
@@ -86,6 +87,11 @@ func (c *Client) watchOnce(ctx context.Context, f Filter, history int, each func
 	}()
 	defer func() { cancel(); <-pinged }()
 
+	if opened != nil {
+		if err := opened(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		_, raw, err := conn.Read(ctx)
 		if err != nil {
