@@ -29,6 +29,9 @@ type Outcome struct {
 func (p *Pool) Allocate(ctx context.Context, plan Plan) Outcome {
 	p.allocating.Lock()
 	defer p.allocating.Unlock()
+	if p.cfg.Planned != nil {
+		p.cfg.Planned(plan)
+	}
 	o := Outcome{Errors: map[message.Hash]error{}}
 	for _, hash := range plan.Instances {
 		o.Errors[hash] = fmt.Errorf("instances are %w", ErrUnsupported)

@@ -17,7 +17,7 @@ func (h codeHook) archive(ctx context.Context, x *Execution, what string, ref me
 	if encoding == message.EncodingSquashfs {
 		limit = maxImage
 	}
-	file, err := h.cfg.Network.File(ctx, ref, latest, limit)
+	file, err := h.file(ctx, x, ref, latest, limit)
 	if err != nil {
 		return file, fmt.Errorf("%w: %s: %w", ErrResource, what, err)
 	}

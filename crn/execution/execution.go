@@ -64,6 +64,8 @@ type Execution struct {
 	lastUse   time.Time
 	idle      *time.Timer
 	memoryMiB int
+	uses      []Use
+	outdated  bool // it ends, and what is kept is started again at once
 }
 
 // hook is one concern in the life of an execution. stop undoes what start did and must cope with whatever became of it since.
@@ -99,7 +101,9 @@ func (x *Execution) run() {
 	x.startErr = err
 	if err == nil {
 		x.times.Started = time.Now()
-		if x.inflight == 0 {
+		if x.outdated {
+			x.requestStop()
+		} else if x.inflight == 0 {
 			x.arm()
 		}
 	} else {

@@ -172,7 +172,7 @@ func (n *fakeNetwork) File(_ context.Context, ref message.Hash, _ bool, limit in
 	if ref == "" {
 		return network.File{}, network.ErrNotFound
 	}
-	return network.File{Ref: ref, Hash: ref, Path: n.archive, Size: 4}, nil
+	return network.File{Ref: ref, Hash: ref, Path: n.archive, Size: 4, Owner: "0xowner"}, nil
 }
 
 // program adds a program with the given need of memory.

@@ -45,7 +45,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// MaxBoots is how many machines boot at the same time; the number of processors when 0.
 	MaxBoots int
-	Log      *slog.Logger
+	// Planned, unless nil, is told of each plan before it is carried out. It must not block.
+	Planned func(Plan)
+	Log     *slog.Logger
 }
 
 // Errors that callers tell apart. Others come from crn/network, crn/guest and crn/vm.
@@ -251,6 +253,10 @@ func (p *Pool) forget(x *Execution) {
 	delete(p.executions, x.hash)
 	k := p.kept[x.hash]
 	if k == nil || p.draining {
+		return
+	}
+	if x.outdated && x.startErr == nil {
+		_, _ = p.claim(x.hash)
 		return
 	}
 	if x.startErr == nil && time.Since(x.times.Started) > time.Minute {

@@ -13,7 +13,7 @@ type runtimeHook struct{ *Pool }
 
 func (h runtimeHook) start(ctx context.Context, x *Execution) error {
 	r := x.program.Runtime
-	file, err := h.cfg.Network.File(ctx, r.Ref, r.UseLatest, maxImage)
+	file, err := h.file(ctx, x, r.Ref, r.UseLatest, maxImage)
 	if err != nil {
 		return fmt.Errorf("%w: runtime: %w", ErrResource, err)
 	}

@@ -52,7 +52,7 @@ func (h volumesHook) add(ctx context.Context, x *Execution, v message.Volume, na
 	var err error
 	switch {
 	case v.Kind == message.VolumeImmutable:
-		file, err := h.cfg.Network.File(ctx, v.Ref, v.UseLatest, maxImage)
+		file, err := h.file(ctx, x, v.Ref, v.UseLatest, maxImage)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrResource, err)
 		}
@@ -67,7 +67,7 @@ func (h volumesHook) add(ctx context.Context, x *Execution, v message.Volume, na
 	case v.Persistence == nil || *v.Persistence != "host":
 		return fmt.Errorf("persistence \"store\" is %w; use \"host\"", ErrUnsupported)
 	default:
-		path, err = makeDisk(ctx, filepath.Join(h.cfg.Dir, volumeDir, string(x.hash)), name, v.SizeMiB)
+		path, err = makeDisk(ctx, h.volumeFolder(x.hash), name, v.SizeMiB)
 	}
 	if err != nil {
 		return err

@@ -26,6 +26,8 @@ type File struct {
 	Hash message.Hash // of the bytes
 	Path string       // never to be written to
 	Size int64        // bytes
+	// Owner of the STORE message that was asked for: who alone may publish later versions.
+	Owner string
 }
 
 // stamp recognises a file that did not change since its bytes were checked.
@@ -38,7 +40,11 @@ type stamp struct {
 // (spec/crn.md §3.1). At most limit bytes are fetched.
 func (c *Client) File(ctx context.Context, ref message.Hash, latest bool, limit int64) (File, error) {
 	store, err := c.store(ctx, ref)
-	if err == nil && latest {
+	if err != nil {
+		return File{}, fmt.Errorf("file %s: %w", ref, err)
+	}
+	owner := store.Address
+	if latest {
 		ref, store, err = c.latest(ctx, ref, store)
 	}
 	if err != nil {
@@ -48,7 +54,7 @@ func (c *Client) File(ctx context.Context, ref message.Hash, latest bool, limit 
 	if err != nil {
 		return File{}, fmt.Errorf("file %s: %w", ref, err)
 	}
-	file.Ref = ref
+	file.Ref, file.Owner = ref, owner
 	return file, nil
 }
 

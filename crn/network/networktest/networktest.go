@@ -27,17 +27,21 @@ type CoreNode struct {
 	hashes   map[message.Hash]json.RawMessage
 	files    map[message.Hash][]byte
 	requests map[string]int
+	watchers map[chan json.RawMessage]struct{}
+	ended    chan struct{} // closed with the test: connections of watchers do not end by themselves
 	now      time.Time
 }
 
 // New starts a core node that lives as long as the test.
 func New(t testing.TB) *CoreNode {
-	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, now: time.Unix(1_700_000_000, 0)}
+	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v0/messages.json", n.list)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
+	mux.HandleFunc("GET /api/ws0/messages", n.watch)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(n.ended) })
 	n.URL = server.URL
 	return n
 }
@@ -66,6 +70,13 @@ func (n *CoreNode) Publish(kind message.Type, content map[string]any) message.Ha
 	}
 	n.messages = append(n.messages, envelope)
 	n.hashes[hash] = envelope
+	for live := range n.watchers {
+		select {
+		case live <- envelope:
+		default:
+			n.t.Error("a watcher does not take its messages")
+		}
+	}
 	return hash
 }
 
