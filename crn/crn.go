@@ -2,6 +2,7 @@
 // cmd/alephd runs it. This file wires the parts; the parts are:
 //
 //	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
+//	trigger    what starts and ends programs besides calls: messages and the clock
 //	execution  the life of one workload
 //	network    messages and files, fetched from a core node and checked
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
@@ -13,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,10 +29,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -132,6 +136,7 @@ type CRN struct {
 	listener net.Listener
 	server   *http.Server
 	pool     *execution.Pool
+	triggers *trigger.Trigger
 	print    vm.Fingerprint
 }
 
@@ -196,18 +201,27 @@ func New(cfg Config) (_ *CRN, err error) {
 	if err != nil {
 		return nil, err
 	}
+	registry := prometheus.NewRegistry()
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
+		Planned: func(plan execution.Plan) { n.triggers.Planned(plan) },
 	})
 	if err != nil {
 		return nil, err
 	}
+	core := client.New(client.Config{BaseURL: cfg.CoreNode})
+	n.triggers = trigger.New(trigger.Config{
+		Follow: func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error] {
+			return core.Follow(ctx, client.Filter{}, since)
+		},
+		Network: source, Workloads: n.pool, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
+	})
 	handler, err := api.New(api.Config{
 		Pool: n.pool, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
 		AllocationSigners: cfg.AllocationSigners, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
-		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: prometheus.NewRegistry(), Log: cfg.Log,
+		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: registry, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -243,6 +257,7 @@ func (n *CRN) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.
 		err := n.pool.Run(ctx)

@@ -61,6 +61,9 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
 			p.SetXForwarded()
 			p.Out.Header["X-Forwarded-Host"] = p.In.Header["X-Forwarded-Host"]
+			// What says that a request is an event comes from this node alone.
+			p.Out.Header.Del(execution.EventHeader)
+			p.Out.Header.Del(execution.EventIDHeader)
 			if len(p.Out.Header["X-Forwarded-Host"]) == 0 {
 				p.Out.Header.Set("X-Forwarded-Host", p.In.Host)
 			}
