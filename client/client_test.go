@@ -259,7 +259,9 @@ func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 }
 
 func TestFollowAsksForWhatItMissed(t *testing.T) {
-	stored := func(hash string, at int) string { return fmt.Sprintf(`{"item_hash":%q,"item_type":"inline","time":%d}`, hash, at) }
+	stored := func(hash string, at int) string {
+		return fmt.Sprintf(`{"item_hash":%q,"item_type":"inline","time":%d}`, hash, at)
+	}
 	var connections atomic.Int32
 	var since []string
 	c := fake(t, map[string]http.HandlerFunc{
