@@ -313,6 +313,31 @@ func TestIdleMachinesEndAndMakePlace(t *testing.T) {
 	eventually(t, "the idle machine ended", func() bool { return n.do(t, "GET", "/v2/about/executions/list", "").body == "{}" })
 }
 
+// allocate sends a plan as a scheduler.
+func (n *node) allocate(t *testing.T, signer *ethereum.Account, body string) (status int, answer map[string]any) {
+	t.Helper()
+	sum := sha256.Sum256([]byte(body))
+	payload := fmt.Sprintf(`{"method":"POST","path":"/control/allocations","body_sha256":"%s","iat":%d,"nonce":%d}`, hex.EncodeToString(sum[:]), time.Now().Unix(), time.Now().UnixNano())
+	proof, err := signer.Sign(context.Background(), []byte(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), "POST", n.url+"/control/allocations", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Aleph-EIP191-V1 sig="+proof+",payload="+hex.EncodeToString([]byte(payload)))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, answer
+}
+
 func TestAllocationsAreKeptRunning(t *testing.T) {
 	signer, err := ethereum.NewAccount(ownerKey)
 	if err != nil {
@@ -326,29 +351,6 @@ func TestAllocationsAreKeptRunning(t *testing.T) {
 	kept := n.probe(t, func(c map[string]any) { c["on"] = map[string]any{"http": true, "persistent": true} })
 	absent := message.HashBytes([]byte("absent"))
 
-	allocate := func(body string) (int, map[string]any) {
-		sum := sha256.Sum256([]byte(body))
-		payload := fmt.Sprintf(`{"method":"POST","path":"/control/allocations","body_sha256":"%s","iat":%d,"nonce":%d}`, hex.EncodeToString(sum[:]), time.Now().Unix(), time.Now().UnixNano())
-		proof, err := signer.Sign(context.Background(), []byte(payload))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request, err := http.NewRequestWithContext(t.Context(), "POST", n.url+"/control/allocations", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Aleph-EIP191-V1 sig="+proof+",payload="+hex.EncodeToString([]byte(payload)))
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		var answer map[string]any
-		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, answer
-	}
 	running := func() map[string]any {
 		var list map[string]any
 		if err := json.Unmarshal([]byte(n.do(t, "GET", "/about/executions/list", "").body), &list); err != nil {
@@ -360,7 +362,7 @@ func TestAllocationsAreKeptRunning(t *testing.T) {
 	if r := n.do(t, "POST", "/control/allocations", `{"persistent_vms":[]}`); r.status != 401 {
 		t.Errorf("unsigned: %+v", r)
 	}
-	status, answer := allocate(fmt.Sprintf(`{"persistent_vms":[%q,%q],"instances":[],"on_demand_vms":[%q]}`, kept, absent, ahead))
+	status, answer := n.allocate(t, signer, fmt.Sprintf(`{"persistent_vms":[%q,%q],"instances":[],"on_demand_vms":[%q]}`, kept, absent, ahead))
 	if status != 207 || answer["success"] != false || fmt.Sprint(answer["successful"]) != "["+string(kept)+"]" || fmt.Sprint(answer["failing"]) != "["+string(absent)+"]" {
 		t.Errorf("got %d %v", status, answer)
 	}
@@ -376,7 +378,7 @@ func TestAllocationsAreKeptRunning(t *testing.T) {
 	_ = n.get(t, kept, "/exit")
 	eventually(t, "the persistent program runs again", func() bool { return running()[string(kept)] != nil })
 
-	status, answer = allocate(`{"persistent_vms":[]}`)
+	status, answer = n.allocate(t, signer, `{"persistent_vms":[]}`)
 	if status != 200 || answer["success"] != true || fmt.Sprint(answer["stopped"]) == "[]" {
 		t.Errorf("got %d %v", status, answer)
 	}

@@ -4,6 +4,7 @@
 //	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
 //	trigger    what starts and ends programs besides calls: messages and the clock
 //	execution  the life of one workload
+//	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages and files, fetched from a core node and checked
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
@@ -32,12 +33,14 @@ import (
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/guest/wire"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // Config of a compute node. Only DataDir and CoreNode have no default.
@@ -137,6 +140,7 @@ type CRN struct {
 	server   *http.Server
 	pool     *execution.Pool
 	triggers *trigger.Trigger
+	guestAPI *guestapi.API
 	print    vm.Fingerprint
 }
 
@@ -202,11 +206,18 @@ func New(cfg Config) (_ *CRN, err error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
+	n.guestAPI, err = guestapi.New(guestapi.Config{
+		CoreNode: cfg.CoreNode, Dir: filepath.Join(cfg.DataDir, "guest-api"), Metrics: registry, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
-		Planned: func(plan execution.Plan) { n.triggers.Planned(plan) },
+		GuestAPI: func(hash message.Hash) (http.Handler, error) { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
+		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
 	})
 	if err != nil {
 		return nil, err
@@ -216,7 +227,7 @@ func New(cfg Config) (_ *CRN, err error) {
 		Follow: func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error] {
 			return core.Follow(ctx, client.Filter{}, since)
 		},
-		Network: source, Workloads: n.pool, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
+		Network: source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
 	})
 	handler, err := api.New(api.Config{
 		Pool: n.pool, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
@@ -258,6 +269,7 @@ func (n *CRN) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return n.triggers.Run(ctx) })
+	group.Go(func() error { return n.guestAPI.Run(ctx) })
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.
 		err := n.pool.Run(ctx)

@@ -110,6 +110,8 @@ func (m *machine) control(stream *yamux.Stream) {
 	var p *process
 	if err := setUp(&config); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
+	} else if err := m.serveAPI(config.API); err != nil {
+		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
 	} else if p, err = start(&config, m.logs); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
 	} else {

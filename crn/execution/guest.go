@@ -34,6 +34,10 @@ func (e *BootError) Error() string { return "the virtual machine did not start: 
 func (e *BootError) Unwrap() error { return e.Err }
 
 func (h guestHook) start(ctx context.Context, x *Execution) error {
+	api, err := h.guestAPI(x)
+	if err != nil {
+		return err
+	}
 	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x), x.logs.add)
 	if err != nil {
 		// The channel breaks a moment before the process is seen to end, and only that says why.
@@ -48,6 +52,9 @@ func (h guestHook) start(ctx context.Context, x *Execution) error {
 		return &BootError{err}
 	}
 	x.session, x.http = s, newTransport(s)
+	if api != nil {
+		s.ServeAPI(api)
+	}
 	select {
 	case <-s.Ready():
 		return nil
@@ -101,6 +108,10 @@ func guestConfig(x *Execution) wire.Config {
 		"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
 		// Where users mount a volume with packages (spec/crn.md §3.4.6).
 		"PYTHONPATH": "/opt/packages",
+	}
+	if x.program.Environment.AlephAPI {
+		c.API = &wire.API{Socket: apiSocket, Port: apiPort}
+		maps.Copy(env, apiVariables())
 	}
 	maps.Copy(env, x.program.Variables)
 	for _, name := range slices.Sorted(maps.Keys(env)) {

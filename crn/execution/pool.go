@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -45,6 +46,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// MaxBoots is how many machines boot at the same time; the number of processors when 0.
 	MaxBoots int
+	// GuestAPI makes what is served to a program whose message has environment.aleph_api; with nil there is none.
+	GuestAPI func(hash message.Hash) (http.Handler, error)
 	// Planned, unless nil, is told of each plan before it is carried out. It must not block.
 	Planned func(Plan)
 	Log     *slog.Logger

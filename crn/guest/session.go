@@ -73,7 +73,9 @@ func Open(ctx context.Context, conn net.Conn, config wire.Config, logs func(wire
 		}
 		return nil, err
 	}
-	mux, err := yamux.Client(conn, wire.Mux())
+	settings := wire.Mux()
+	settings.AcceptBacklog = wire.MaxAPIStreams
+	mux, err := yamux.Client(conn, settings)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("start the multiplexer: %w", err)

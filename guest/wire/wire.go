@@ -3,12 +3,16 @@
 //
 // The port is a byte pipe without connections: it exists before the guest opens it and it outlives whoever holds an end. So the
 // host speaks first, with a frame that names an epoch; the guest answers with the same epoch; both skip whatever comes before
-// such a frame. From then on the pipe carries yamux. The host opens every stream and says with its first byte what it is for:
+// such a frame. From then on the pipe carries yamux. Who opens a stream says with its first byte what it is for. The host opens:
 //
 //   - [StreamControl]: JSON lines; [Config] first and [Command] later from the host, [Event] from the guest.
 //   - [StreamLogs]: JSON lines, [LogLine], from the guest.
 //   - [StreamProxy]: one connection to the program's port. Bytes to the program are raw; bytes from it come in frames that
 //     carry how long the program took, see [FrameHeader].
+//
+// And the guest:
+//
+//   - [StreamAPI]: one connection of the program to the guest API (spec/crn.md §3.5), raw both ways.
 package wire
 
 import (
@@ -41,6 +45,7 @@ const (
 	StreamControl byte = 'C'
 	StreamLogs    byte = 'L'
 	StreamProxy   byte = 'P'
+	StreamAPI     byte = 'A'
 )
 
 // Config tells the guest what to set up and run. The host decides everything; the guest has no defaults of its own.
@@ -53,7 +58,17 @@ type Config struct {
 	Args     []string  `json:"args"` // program and arguments; a relative path is taken from Dir, a bare name from PATH
 	Dir      string    `json:"dir"`
 	Env      []string  `json:"env"` // NAME=value, the whole environment
+	API      *API      `json:"api,omitempty"`
 }
+
+// API says where in the guest the program reaches the guest API. Without it there is none.
+type API struct {
+	Socket string `json:"socket"` // path of a Unix socket
+	Port   int    `json:"port"`   // TCP port on the loopback
+}
+
+// MaxAPIStreams is how many connections to the guest API a program may have at the same time.
+const MaxAPIStreams = 64
 
 // Archive is code or data of the user, as the bytes of a block device.
 type Archive struct {

@@ -2,11 +2,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -83,9 +87,48 @@ func main() {
 		n, _ := strconv.Atoi(r.URL.Query().Get("bytes"))
 		_, _ = w.Write(make([]byte, n))
 	})
+	var events atomic.Pointer[[]string]
+	events.Store(&[]string{})
+	http.HandleFunc("/_aleph/event", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Header.Get("Aleph-Event") == "" {
+			http.Error(w, "not an event", http.StatusForbidden)
+			return
+		}
+		list := append(slices.Clone(*events.Load()), fmt.Sprint(r.Method, " ", r.Header.Get("Aleph-Event"), " ", r.Header.Get("Aleph-Event-Id"), " ", string(body)))
+		events.Store(&list)
+	})
+	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Join(*events.Load(), "\n")) })
+	http.HandleFunc("/guest-api", askGuestAPI)
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name"))) })
 	if err := http.ListenAndServe("127.0.0.1:8080", nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// askGuestAPI sends the request's method and body to the path that its query names, over the socket or the port.
+func askGuestAPI(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	base, transport := os.Getenv("ALEPH_GUEST_API"), &http.Transport{}
+	if query.Get("over") == "socket" {
+		base = os.Getenv("ALEPH_API_HOST")
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", os.Getenv("ALEPH_API_UNIX_SOCKET"))
+		}
+	}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(r.Context(), r.Method, base+query.Get("path"), r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer response.Body.Close()
+	w.WriteHeader(response.StatusCode)
+	_, _ = io.Copy(w, response.Body)
 }
