@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,12 +41,17 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func TestBinaryProgram(t *testing.T) {
 	n := start(t, nil)
 	size := 16
+	large := strings.Repeat("more than the parent holds. ", 12<<20/28)
 	hash := n.probe(t, func(content map[string]any) {
 		content["variables"] = map[string]string{"GREETING": "good day"}
 		content["resources"].(map[string]any)["seconds"] = 3
 		content["volumes"] = []any{
 			map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": size},
 			map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": size},
+			map[string]any{
+				"persistence": "host", "name": "base", "mount": "/base", "size_mib": 3 * size,
+				"parent": map[string]any{"ref": n.core.Store(ext4Image(t, "greeting", "from the parent")), "use_latest": false},
+			},
 		}
 	})
 
@@ -194,6 +200,9 @@ func TestBinaryProgram(t *testing.T) {
 		if r := n.do(t, "PUT", "/vm/"+string(hash)+"/file?path=/scratch/note", "forget"); r.status != 200 {
 			t.Fatalf("write to the scratch disk: %+v", r)
 		}
+		if r := n.do(t, "PUT", "/vm/"+string(hash)+"/file?path=/base/note", large); r.status != 200 {
+			t.Fatalf("write to the volume with a parent: %+v", r)
+		}
 		before := n.get(t, hash, "/count")
 		r := n.get(t, hash, "/eat")
 		if r.status != 502 || !strings.Contains(r.body, "memory") || !strings.Contains(r.body, "128 MiB") {
@@ -202,6 +211,15 @@ func TestBinaryProgram(t *testing.T) {
 		after := n.get(t, hash, "/count")
 		if after.status != 200 || strings.Fields(after.body)[0] == strings.Fields(before.body)[0] {
 			t.Errorf("the next call: %+v after %+v", after, before)
+		}
+	})
+
+	t.Run("a volume with a parent begins as its copy and has its own size", func(t *testing.T) {
+		if r := n.get(t, hash, "/file?path=/base/note"); r.status != 200 || r.body != large {
+			t.Errorf("what was written: %d, %d bytes", r.status, len(r.body))
+		}
+		if r := n.get(t, hash, "/file?path=/base/greeting"); r.status != 200 || r.body != "from the parent" {
+			t.Errorf("the parent's file: %+v", r)
 		}
 	})
 
@@ -236,6 +254,27 @@ func TestBinaryProgram(t *testing.T) {
 			t.Errorf("unknown path: %+v", r)
 		}
 	})
+}
+
+// ext4Image returns a filesystem of 8 MiB that holds one file.
+func ext4Image(t *testing.T, name, content string) []byte {
+	t.Helper()
+	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tool, err := exec.LookPath("mke2fs")
+	if err != nil {
+		tool = "/sbin/mke2fs"
+	}
+	if out, err := exec.Command(tool, "-q", "-t", "ext4", "-d", dir, path, "8M").CombinedOutput(); err != nil {
+		t.Fatalf("mke2fs: %v: %s", err, out)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 func containsLine(lines []client.LogLine, stream, text string) bool {
@@ -275,6 +314,12 @@ func TestProgramsThatDoNotStart(t *testing.T) {
 		{"volume with persistence store", changed(func(c map[string]any) {
 			c["volumes"] = []any{map[string]any{"persistence": "store", "name": "db", "size_mib": 10, "mount": "/db"}}
 		}), 400, "volume 0 (db)"},
+		{"volume whose parent is no filesystem", changed(func(c map[string]any) {
+			c["volumes"] = []any{map[string]any{"persistence": "host", "name": "db", "size_mib": 10, "mount": "/db", "parent": map[string]any{"ref": c["code"].(map[string]any)["ref"]}}}
+		}), 400, "not an ext4 filesystem"},
+		{"volume whose parent does not fit", changed(func(c map[string]any) {
+			c["volumes"] = []any{map[string]any{"persistence": "host", "name": "db", "size_mib": 1, "mount": "/db", "parent": map[string]any{"ref": c["code"].(map[string]any)["ref"]}}}
+		}), 400, "too large"},
 		{"message that does not exist", absent, 404, "Hash not found"},
 		{"message that is no program", n.core.Store([]byte("file")), 400, "not a program"},
 		{"no hash at all", "nonsense", 400, "Invalid message reference: nonsense"},

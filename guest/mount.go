@@ -2,10 +2,12 @@ package guest
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -77,6 +79,39 @@ func mountVolume(v wire.Volume) error {
 	}
 	if err := mount(path, target, v.FS, flags, ""); err != nil {
 		return fmt.Errorf("not a usable %s filesystem: %w", v.FS, err)
+	}
+	if v.Grow {
+		return grow(target, path)
+	}
+	return nil
+}
+
+// resizeFS is EXT4_IOC_RESIZE_FS: it takes the number of blocks that a mounted filesystem is to have.
+const resizeFS = 0x40086610
+
+// grow makes a mounted ext4 filesystem fill its device. One that does already is left alone by the kernel.
+func grow(mounted, device string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(mounted, &fs); err != nil {
+		return fmt.Errorf("grow the filesystem: %w", err)
+	}
+	disk, err := os.Open(device)
+	if err != nil {
+		return fmt.Errorf("grow the filesystem: %w", err)
+	}
+	defer disk.Close()
+	size, err := disk.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("grow the filesystem: size of %s: %w", device, err)
+	}
+	dir, err := os.Open(mounted)
+	if err != nil {
+		return fmt.Errorf("grow the filesystem: %w", err)
+	}
+	defer dir.Close()
+	blocks := uint64(size) / uint64(fs.Bsize)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), resizeFS, uintptr(unsafe.Pointer(&blocks))); errno != 0 {
+		return fmt.Errorf("grow the filesystem to %d blocks of %d bytes: %w", blocks, fs.Bsize, errno)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +63,11 @@ func (h volumesHook) add(ctx context.Context, x *Execution, v message.Volume, na
 		path, volume.FS, volume.ReadOnly = file.Path, "squashfs", true
 	case v.Kind == message.VolumeEphemeral:
 		path, err = makeDisk(ctx, h.scratch(x), name, v.SizeMiB)
-	case v.Parent != nil:
-		return fmt.Errorf("a persistent volume with a parent image is %w for programs", ErrUnsupported)
 	case v.Persistence == nil || *v.Persistence != "host":
 		return fmt.Errorf("persistence \"store\" is %w; use \"host\"", ErrUnsupported)
+	case v.Parent != nil:
+		path, err = h.copyParent(ctx, x, v, name)
+		volume.Grow = true
 	default:
 		path, err = makeDisk(ctx, h.volumeFolder(x.hash), name, v.SizeMiB)
 	}
@@ -89,9 +91,44 @@ func volumeName(v message.Volume, index int) string {
 	return notInNames.ReplaceAllString(*v.Name, "_")
 }
 
-// makeDisk returns an ext4 disk of the given size, made when it is not there yet. Its blocks are reserved: a full disk is noticed
-// here and not by the program.
+// makeDisk returns an empty ext4 disk of the given size, made when it is not there yet.
 func makeDisk(ctx context.Context, dir, name string, sizeMiB int64) (string, error) {
+	return newDisk(dir, name, sizeMiB, func(f *os.File) error { return format(ctx, f.Name()) })
+}
+
+// copyParent returns a disk that began as a copy of the volume's parent image. Once made it is the program's own: what becomes
+// of the parent does not concern it. The guest grows the filesystem to the disk; on the host nobody looks into it.
+func (h volumesHook) copyParent(ctx context.Context, x *Execution, v message.Volume, name string) (string, error) {
+	return newDisk(h.volumeFolder(x.hash), name, v.SizeMiB, func(f *os.File) error {
+		parent, err := h.cfg.Network.File(ctx, v.Parent.Ref, v.Parent.UseLatest, min(maxImage, v.SizeMiB<<20))
+		if err != nil {
+			return fmt.Errorf("%w: parent: %w", ErrResource, err)
+		}
+		image, err := os.Open(parent.Path)
+		if err != nil {
+			return err
+		}
+		defer image.Close()
+		if !isExt4(image) {
+			return fmt.Errorf("%w: parent %s is not an ext4 filesystem", ErrResource, v.Parent.Ref)
+		}
+		if _, err := io.Copy(f, image); err != nil {
+			return fmt.Errorf("copy the parent: %w", err)
+		}
+		return f.Sync()
+	})
+}
+
+// isExt4 looks for the magic number of the superblock.
+func isExt4(r io.ReaderAt) bool {
+	var magic [2]byte
+	_, err := r.ReadAt(magic[:], 0x438)
+	return err == nil && magic == [2]byte{0x53, 0xef}
+}
+
+// newDisk returns a disk of the given size, made and filled when it is not there yet. Its blocks are reserved: a full disk is
+// noticed here and not by the program.
+func newDisk(dir, name string, sizeMiB int64, fill func(*os.File) error) (string, error) {
 	path := filepath.Join(dir, name+".ext4")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
@@ -116,16 +153,24 @@ func makeDisk(ctx context.Context, dir, name string, sizeMiB int64) (string, err
 			return "", err
 		}
 	}
+	if err := fill(f); err != nil {
+		return "", err
+	}
+	return path, os.Rename(f.Name(), path)
+}
+
+// format makes an empty filesystem in a file.
+func format(ctx context.Context, path string) error {
 	tool, err := exec.LookPath("mke2fs")
 	if err != nil {
 		tool = "/sbin/mke2fs" // not in the PATH of ordinary users
 	}
-	out, err := exec.CommandContext(ctx, tool, "-q", "-F", "-t", "ext4", "-E", "nodiscard", f.Name()).CombinedOutput()
+	out, err := exec.CommandContext(ctx, tool, "-q", "-F", "-t", "ext4", "-E", "nodiscard", path).CombinedOutput()
 	if errors.Is(err, os.ErrNotExist) {
-		return "", errors.New("mke2fs is missing: install the package e2fsprogs")
+		return errors.New("mke2fs is missing: install the package e2fsprogs")
 	}
 	if err != nil {
-		return "", fmt.Errorf("make an ext4 filesystem: %w: %.300s", err, out)
+		return fmt.Errorf("make an ext4 filesystem: %w: %.300s", err, out)
 	}
-	return path, os.Rename(f.Name(), path)
+	return nil
 }

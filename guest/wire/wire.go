@@ -88,6 +88,7 @@ type Volume struct {
 	Mount    string `json:"mount"`
 	FS       string `json:"fs"` // "squashfs" or "ext4"
 	ReadOnly bool   `json:"read_only"`
+	Grow     bool   `json:"grow,omitempty"` // ext4: the filesystem may be smaller than the device and is to fill it
 }
 
 // Command is sent by the host after the configuration.
