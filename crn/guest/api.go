@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -65,8 +64,6 @@ type apiConn struct {
 	once     sync.Once
 }
 
-var errNotAPI = errors.New("the guest opened a stream that is not for the guest API")
-
 func (c *apiConn) Read(b []byte) (int, error) {
 	if !c.known {
 		var kind [1]byte
@@ -74,7 +71,7 @@ func (c *apiConn) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		if kind[0] != wire.StreamAPI {
-			return 0, errNotAPI
+			return 0, io.EOF // ends it without a word
 		}
 		c.known = true
 	}
