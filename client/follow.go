@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 )
 
@@ -62,7 +63,7 @@ func (c *Client) Follow(ctx context.Context, f Filter, since time.Time) iter.Seq
 	}
 }
 
-func timeOf(m *StoredMessage) time.Time { return time.UnixMicro(int64(m.Time * 1e6)) }
+func timeOf(m *StoredMessage) time.Time { return time.UnixMicro(int64(math.Round(m.Time * 1e6))) }
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {

@@ -150,6 +150,15 @@ func TestBinaryProgram(t *testing.T) {
 		}
 	})
 
+	t.Run("there is no guest API without environment.aleph_api", func(t *testing.T) {
+		if r := n.get(t, hash, "/env?name=ALEPH_API_UNIX_SOCKET"); r.status != 200 || r.body != "" {
+			t.Errorf("got %+v", r)
+		}
+		if r := n.get(t, hash, "/file?path=/tmp/socat-socket"); r.status != 404 {
+			t.Errorf("got %+v", r)
+		}
+	})
+
 	t.Run("its host name reaches it", func(t *testing.T) {
 		label := n.get(t, hash, "/env?name=ALEPH_ADDRESS_TO_USE").body
 		request, err := http.NewRequestWithContext(t.Context(), "GET", n.url+"/env?name=GREETING", nil)

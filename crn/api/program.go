@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -62,8 +63,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 			p.SetXForwarded()
 			p.Out.Header["X-Forwarded-Host"] = p.In.Header["X-Forwarded-Host"]
 			// What says that a request is an event comes from this node alone.
-			p.Out.Header.Del(execution.EventHeader)
-			p.Out.Header.Del(execution.EventIDHeader)
+			dropEventHeaders(p.Out.Header)
 			if len(p.Out.Header["X-Forwarded-Host"]) == 0 {
 				p.Out.Header.Set("X-Forwarded-Host", p.In.Host)
 			}
@@ -101,6 +101,16 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 	// Answers may begin before the request's body has ended.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// dropEventHeaders also takes out spellings that servers of programs read as the same name: WSGI has no hyphens.
+func dropEventHeaders(h http.Header) {
+	for name := range h {
+		switch http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")) {
+		case execution.EventHeader, execution.EventIDHeader:
+			delete(h, name)
+		}
+	}
 }
 
 var errLate = errors.New("program did not respond in time")

@@ -109,7 +109,7 @@ func guestConfig(x *Execution) wire.Config {
 		// Where users mount a volume with packages (spec/crn.md §3.4.6).
 		"PYTHONPATH": "/opt/packages",
 	}
-	if x.program.Environment.AlephAPI {
+	if x.offersAPI() {
 		c.API = &wire.API{Socket: apiSocket, Port: apiPort}
 		maps.Copy(env, apiVariables())
 	}

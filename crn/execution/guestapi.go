@@ -24,8 +24,12 @@ func apiVariables() map[string]string {
 
 // guestAPI returns what is served to the program; nil when its message does not ask for it.
 func (p *Pool) guestAPI(x *Execution) (http.Handler, error) {
-	if !x.program.Environment.AlephAPI || p.cfg.GuestAPI == nil {
+	if !x.offersAPI() {
 		return nil, nil
 	}
 	return p.cfg.GuestAPI(x.hash)
+}
+
+func (x *Execution) offersAPI() bool {
+	return x.program.Environment.AlephAPI && x.pool.cfg.GuestAPI != nil
 }

@@ -20,7 +20,7 @@ const apiShutdown = 5 * time.Second
 // ServeAPI answers the program's requests to the guest API until the session ends. Close waits for it.
 func (s *Session) ServeAPI(h http.Handler) {
 	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: 5 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		Handler: h, ReadHeaderTimeout: 15 * time.Second, ReadTimeout: 5 * time.Minute, WriteTimeout: 15 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	s.running.Go(func() {

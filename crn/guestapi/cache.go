@@ -59,6 +59,9 @@ func openCache(dir string) (*cache, error) {
 		return nil, fmt.Errorf("read caches of programs: %w", err)
 	}
 	for _, folder := range folders {
+		if !folder.IsDir() {
+			continue // not of the cache
+		}
 		hash := message.Hash(folder.Name())
 		// A killed node leaves them.
 		parts, _ := filepath.Glob(filepath.Join(c.folder(hash), partPattern))

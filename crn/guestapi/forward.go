@@ -127,6 +127,12 @@ func (p *program) forward(w http.ResponseWriter, r *http.Request, body io.Reader
 		target.RawPath = p.api.core.EscapedPath() + r.URL.RawPath
 	}
 	target.RawQuery = r.URL.RawQuery
+	select {
+	case p.asking <- struct{}{}:
+		defer func() { <-p.asking }()
+	case <-r.Context().Done():
+		return
+	}
 	request, err := http.NewRequestWithContext(r.Context(), r.Method, target.String(), body)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())

@@ -53,6 +53,7 @@ type program struct {
 	names   []string // that stand for the address of its key
 	account *ethereum.Account
 	sending *bucket
+	asking  chan struct{} // a token for each request to the core node
 }
 
 // How much a program may send to the network: so many messages at once, and so many a second in the long run.
@@ -60,6 +61,10 @@ const (
 	sendBurst = 60
 	sendRate  = 1.0
 )
+
+// maxAsking is how many requests to the core node a program may have in progress; more wait. A program that reads slowly holds
+// up no other.
+const maxAsking = 8
 
 // Silence of the core node that ends a request, and how long one may take altogether.
 const (
@@ -81,7 +86,7 @@ func New(cfg Config) (*API, error) {
 		cfg: cfg, core: core, programs: map[message.Hash]*program{},
 		http: &http.Client{
 			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: answerTimeout, MaxConnsPerHost: 64, MaxIdleConnsPerHost: 8,
+				Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: answerTimeout, MaxIdleConnsPerHost: 8,
 				IdleConnTimeout: time.Minute, DisableCompression: true,
 			},
 			// A program gets the core node's answer and not what that points to.
@@ -172,7 +177,7 @@ func (a *API) program(hash message.Hash, names []string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of program %s: %w", hash, err)
 	}
-	p := &program{api: a, hash: hash, names: append(names, string(hash), ""), account: account, sending: newBucket(sendBurst, sendRate)}
+	p := &program{api: a, hash: hash, names: append(names, string(hash), ""), account: account, sending: newBucket(sendBurst, sendRate), asking: make(chan struct{}, maxAsking)}
 	a.programs[hash] = p
 	return p, nil
 }

@@ -25,7 +25,6 @@ type registration struct {
 
 	waiting []execution.Event // guarded by Trigger.mu
 	busy    bool              // a worker hands them out; guarded by Trigger.mu
-
 }
 
 // Planned tells what the scheduler gave to this node. Programs that it leaves out get no more events. It does not block.

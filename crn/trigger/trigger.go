@@ -7,6 +7,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -67,7 +68,7 @@ type Trigger struct {
 	mu       sync.Mutex
 	allotted map[message.Hash]bool // what the plan names; true when it was looked at and asks for no events
 	programs map[message.Hash]*registration
-	since    time.Time // up to when messages were seen
+	since    time.Time // messages of earlier times were seen
 	ended    bool      // no more events are taken
 }
 
@@ -115,9 +116,7 @@ func (t *Trigger) follow(ctx context.Context) {
 			t.replaced(ctx, m)
 		}
 		t.offer(m)
-		t.mu.Lock()
-		t.since = time.Now()
-		t.mu.Unlock()
+		t.passed(m)
 	}
 }
 
@@ -126,13 +125,26 @@ func (t *Trigger) start() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	switch {
-	case t.since.IsZero(), t.since.After(now):
-		return now
-	case now.Sub(t.since) > longestGap:
-		return now.Add(-longestGap)
+	if t.since.IsZero() || t.since.After(now) {
+		t.since = now
+	} else if now.Sub(t.since) > longestGap {
+		t.since = now.Add(-longestGap)
 	}
 	return t.since
+}
+
+// passed notes that a message was seen. The place is a time of messages: of what was missed, the rest is newer. Signers choose
+// that time, and it must not lead into the future.
+func (t *Trigger) passed(m *client.StoredMessage) {
+	at := time.UnixMicro(int64(math.Round(m.Time * 1e6)))
+	if now := time.Now(); at.After(now) {
+		at = now
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at = at.Add(time.Microsecond); at.After(t.since) {
+		t.since = at
+	}
 }
 
 // metrics of triggers.

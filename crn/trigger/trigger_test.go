@@ -100,7 +100,8 @@ func (r *rig) send(kind message.Type, name string, content map[string]any) messa
 	raw, _ := json.Marshal(content)
 	hash := message.HashBytes([]byte(name))
 	r.messages <- &client.StoredMessage{
-		Sender: owner, Chain: "ETH", Type: kind, ItemType: message.ItemInline, ItemHash: hash, Content: raw, Time: 1_700_000_000,
+		Sender: owner, Chain: "ETH", Type: kind, ItemType: message.ItemInline, ItemHash: hash, Content: raw,
+		Time: message.TimeFrom(time.Now().Add(-time.Second)).Seconds(),
 	}
 	synctest.Wait()
 	return hash
@@ -319,15 +320,15 @@ func TestRegistrationsAndThePlaceInTheStreamOutliveTheNode(t *testing.T) {
 		r.plan(hash, plain)
 		time.Sleep(time.Hour)
 		r.send(message.TypePost, "seen", nil)
-		seen := time.Now()
+		seen := time.Now().Add(-time.Second) // the message's time
 		r.stop(t)
 		r.take()
 
 		time.Sleep(time.Hour)
 		r.offline = true
 		r.run()
-		if !r.from.Equal(seen) {
-			t.Errorf("asks from %v, the last message was seen at %v", r.from, seen)
+		if want := seen.Add(time.Microsecond); !r.from.Equal(want) {
+			t.Errorf("asks from %v, want %v", r.from, want)
 		}
 		r.offline = false
 		time.Sleep(time.Minute) // until it looks again
@@ -339,9 +340,16 @@ func TestRegistrationsAndThePlaceInTheStreamOutliveTheNode(t *testing.T) {
 		r.held[hash] = true
 		r.send(message.TypeForget, "forget", map[string]any{"address": owner, "hashes": []message.Hash{hash}})
 		r.take()
-		r.send(message.TypePost, "newer", nil)
+		r.messages <- &client.StoredMessage{Type: message.TypePost, ItemType: message.ItemInline, ItemHash: "of the future", Time: 9e9}
+		synctest.Wait()
 		if got := r.take(); len(got) > 0 {
 			t.Errorf("a forgotten program gets %v", got)
+		}
+		future := time.Now()
+		r.stop(t)
+		r.run()
+		if r.from.After(future.Add(time.Microsecond)) {
+			t.Errorf("a message of the future takes the place to %v", r.from)
 		}
 		r.stop(t)
 

@@ -68,7 +68,7 @@ type API struct {
 }
 
 // MaxAPIStreams is how many connections to the guest API a program may have at the same time.
-const MaxAPIStreams = 64
+const MaxAPIStreams = 32
 
 // Archive is code or data of the user, as the bytes of a block device.
 type Archive struct {

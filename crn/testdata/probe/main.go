@@ -91,7 +91,7 @@ func main() {
 	events.Store(&[]string{})
 	http.HandleFunc("/_aleph/event", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if r.Header.Get("Aleph-Event") == "" {
+		if r.Header.Get("Aleph-Event") == "" && r.Header["Aleph_event"] == nil { // the second as WSGI has it
 			http.Error(w, "not an event", http.StatusForbidden)
 			return
 		}
