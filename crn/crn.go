@@ -216,7 +216,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
-		GuestAPI: func(hash message.Hash) (http.Handler, error) { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
+		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
 	})
 	if err != nil {

@@ -5,17 +5,51 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
+
+	"github.com/hashicorp/yamux"
 
 	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
-// serveAPI takes the program's connections to the guest API and joins each to a stream of its own to the host. Nothing but the
-// listeners outlives a connection.
-func (m *machine) serveAPI(c *wire.API) error {
+// hostAPI takes the program's connections to the guest API and joins each to a stream of its own to the host. Nothing but the
+// listeners outlives a connection or a session: connections of a session that ended are closed, and new ones wait for the next.
+type hostAPI struct {
+	mu      sync.Mutex
+	arrived *sync.Cond     // signals a session
+	mux     *yamux.Session // the session there is; nil without one
+}
+
+func newHostAPI() *hostAPI {
+	a := &hostAPI{}
+	a.arrived = sync.NewCond(&a.mu)
+	return a
+}
+
+// attach says which session leads to the host; nil for none.
+func (a *hostAPI) attach(mux *yamux.Session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mux = mux
+	a.arrived.Broadcast()
+}
+
+// session waits until there is one.
+func (a *hostAPI) session() *yamux.Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.mux == nil {
+		a.arrived.Wait()
+	}
+	return a.mux
+}
+
+// listen opens what the configuration names.
+func (a *hostAPI) listen(c *wire.API) error {
 	if c == nil {
 		return nil
 	}
-	unixSocket, err := net.Listen("unix", c.Socket)
+	socket, err := net.Listen("unix", c.Socket)
 	if err != nil {
 		return fmt.Errorf("guest API: %w", err)
 	}
@@ -27,7 +61,7 @@ func (m *machine) serveAPI(c *wire.API) error {
 		return fmt.Errorf("guest API: %w", err)
 	}
 	slots := make(chan struct{}, wire.MaxAPIStreams)
-	for _, listener := range []net.Listener{unixSocket, port} {
+	for _, listener := range []net.Listener{socket, port} {
 		go func() {
 			for {
 				slots <- struct{}{} // more connections wait in the kernel's queue
@@ -38,7 +72,7 @@ func (m *machine) serveAPI(c *wire.API) error {
 				}
 				go func() {
 					defer func() { <-slots }()
-					m.toHost(conn)
+					a.join(conn)
 				}()
 			}
 		}()
@@ -46,10 +80,10 @@ func (m *machine) serveAPI(c *wire.API) error {
 	return nil
 }
 
-// toHost copies both ways until both ends are done.
-func (m *machine) toHost(conn net.Conn) {
+// join copies both ways until both ends are done.
+func (a *hostAPI) join(conn net.Conn) {
 	defer conn.Close()
-	stream, err := m.session.OpenStream()
+	stream, err := a.session().OpenStream()
 	if err != nil {
 		return
 	}

@@ -57,7 +57,8 @@ func run() error {
 	}
 	defer session.Close()
 
-	m := &machine{session: session, logs: newLogSender()}
+	m := &machine{session: session, logs: newLogSender(), api: newHostAPI()}
+	m.api.attach(session)
 	for {
 		stream, err := session.AcceptStream()
 		if err != nil {
@@ -71,6 +72,7 @@ func run() error {
 type machine struct {
 	session *yamux.Session
 	logs    *logSender
+	api     *hostAPI
 }
 
 // serve handles one stream by its kind.
@@ -110,7 +112,7 @@ func (m *machine) control(stream *yamux.Stream) {
 	var p *process
 	if err := setUp(&config); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
-	} else if err := m.serveAPI(config.API); err != nil {
+	} else if err := m.api.listen(config.API); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
 	} else if p, err = start(&config, m.logs); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})

@@ -34,10 +34,6 @@ func (e *BootError) Error() string { return "the virtual machine did not start: 
 func (e *BootError) Unwrap() error { return e.Err }
 
 func (h guestHook) start(ctx context.Context, x *Execution) error {
-	api, err := h.guestAPI(x)
-	if err != nil {
-		return err
-	}
 	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x), x.logs.add)
 	if err != nil {
 		// The channel breaks a moment before the process is seen to end, and only that says why.
@@ -51,10 +47,7 @@ func (h guestHook) start(ctx context.Context, x *Execution) error {
 		}
 		return &BootError{err}
 	}
-	x.session, x.http = s, newTransport(s)
-	if api != nil {
-		s.ServeAPI(api)
-	}
+	x.talk(s)
 	select {
 	case <-s.Ready():
 		return nil

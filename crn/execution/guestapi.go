@@ -2,7 +2,8 @@ package execution
 
 import (
 	"fmt"
-	"net/http"
+
+	"github.com/aleph-im/aleph-go/crn/guest"
 )
 
 // Where a program finds the guest API: at the socket of the reference's runtimes (spec/crn.md §3.4.6), and at a port for those
@@ -22,14 +23,14 @@ func apiVariables() map[string]string {
 	}
 }
 
-// guestAPI returns what is served to the program; nil when its message does not ask for it.
-func (p *Pool) guestAPI(x *Execution) (http.Handler, error) {
-	if !x.offersAPI() {
-		return nil, nil
-	}
-	return p.cfg.GuestAPI(x.hash)
-}
-
 func (x *Execution) offersAPI() bool {
 	return x.program.Environment.AlephAPI && x.pool.cfg.GuestAPI != nil
+}
+
+// talk takes up the session of the program's machine: calls go over it, and requests to the guest API come.
+func (x *Execution) talk(s *guest.Session) {
+	x.session, x.http = s, newTransport(s)
+	if x.offersAPI() {
+		s.ServeAPI(x.pool.cfg.GuestAPI(x.hash))
+	}
 }

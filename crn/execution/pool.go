@@ -47,7 +47,7 @@ type Config struct {
 	// MaxBoots is how many machines boot at the same time; the number of processors when 0.
 	MaxBoots int
 	// GuestAPI makes what is served to a program whose message has environment.aleph_api; with nil there is none.
-	GuestAPI func(hash message.Hash) (http.Handler, error)
+	GuestAPI func(hash message.Hash) http.Handler
 	// Planned, unless nil, is told of each plan before it is carried out. It must not block.
 	Planned func(Plan)
 	Log     *slog.Logger

@@ -134,11 +134,8 @@ func (a *API) Forget(hash message.Hash) {
 }
 
 // For returns the API as one program sees it. names are what the program may call itself besides its hash.
-func (a *API) For(hash message.Hash, names ...string) (http.Handler, error) {
-	p, err := a.program(hash, names)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) For(hash message.Hash, names ...string) http.Handler {
+	p := a.program(hash, names)
 	mux := http.NewServeMux()
 	handle := func(pattern, route string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -163,23 +160,19 @@ func (a *API) For(hash message.Hash, names ...string) (http.Handler, error) {
 	}
 	handle("GET /api/", "read", p.read) // and HEAD
 	handle("OPTIONS /api/", "read", p.read)
-	return mux, nil
+	return mux
 }
 
 // program returns the state that is shared by all machines that a program has had.
-func (a *API) program(hash message.Hash, names []string) (*program, error) {
+func (a *API) program(hash message.Hash, names []string) *program {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.programs[hash]; p != nil {
-		return p, nil
+		return p
 	}
-	account, err := deriveAccount(a.secret, hash)
-	if err != nil {
-		return nil, fmt.Errorf("key of program %s: %w", hash, err)
-	}
-	p := &program{api: a, hash: hash, names: append(names, string(hash), ""), account: account, sending: newBucket(sendBurst, sendRate), asking: make(chan struct{}, maxAsking)}
+	p := &program{api: a, hash: hash, names: append(names, string(hash), ""), account: deriveAccount(a.secret, hash), sending: newBucket(sendBurst, sendRate), asking: make(chan struct{}, maxAsking)}
 	a.programs[hash] = p
-	return p, nil
+	return p
 }
 
 // counter notes the status.

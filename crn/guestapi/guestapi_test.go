@@ -77,10 +77,7 @@ func newAPI(t *testing.T, core, dir string) *API {
 // ask sends a request as a program.
 func ask(t *testing.T, a *API, as message.Hash, method, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
-	h, err := a.For(as, "label-of-"+string(as[:4]))
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := a.For(as, "label-of-"+string(as[:4]))
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
