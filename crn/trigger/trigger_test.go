@@ -113,6 +113,13 @@ func (r *rig) note(list *[]message.Hash, hash message.Hash) {
 	*list = append(*list, hash)
 }
 
+// setOffline makes the core node unreachable, or reachable again.
+func (r *rig) setOffline(offline bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offline = offline
+}
+
 func (r *rig) Program(_ context.Context, hash message.Hash) (*message.Program, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,12 +332,12 @@ func TestRegistrationsAndThePlaceInTheStreamOutliveTheNode(t *testing.T) {
 		r.take()
 
 		time.Sleep(time.Hour)
-		r.offline = true
+		r.setOffline(true)
 		r.run()
 		if want := seen.Add(time.Microsecond); !r.from.Equal(want) {
 			t.Errorf("asks from %v, want %v", r.from, want)
 		}
-		r.offline = false
+		r.setOffline(false)
 		time.Sleep(time.Minute) // until it looks again
 		synctest.Wait()
 		r.send(message.TypePost, "new", nil)
