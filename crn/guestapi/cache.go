@@ -103,6 +103,9 @@ func (c *cache) get(hash message.Hash, key string) ([]byte, error) {
 		return nil, nil
 	}
 	value, err := os.ReadFile(c.file(hash, key))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // somebody has cleaned up
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read from the cache: %w", err)
 	}
