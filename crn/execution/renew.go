@@ -56,6 +56,9 @@ func (p *Pool) Renew(outdated func(hash message.Hash, uses []Use) bool) (renewed
 
 // Holds reports whether the node has anything of a program: an execution, an allocation, or volumes that stay.
 func (p *Pool) Holds(hash message.Hash) bool {
+	if hash.Kind() == "" {
+		return false
+	}
 	p.mu.Lock()
 	active := p.executions[hash] != nil || p.kept[hash] != nil || p.ahead[hash]
 	p.mu.Unlock()
@@ -68,6 +71,9 @@ func (p *Pool) Holds(hash message.Hash) bool {
 
 // Remove ends a program whose message is forgotten and removes its volumes. It returns when that is done, or with ctx.
 func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
+	if hash.Kind() == "" { // it comes from a message, and names a folder
+		return fmt.Errorf("remove program %q: not a hash", hash)
+	}
 	p.mu.Lock()
 	delete(p.kept, hash)
 	delete(p.ahead, hash)
@@ -91,5 +97,5 @@ func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 
 // volumeFolder is the folder of the disks that a program keeps on this node.
 func (p *Pool) volumeFolder(hash message.Hash) string {
-	return filepath.Join(p.cfg.Dir, volumeDir, filepath.Base(string(hash)))
+	return filepath.Join(p.cfg.Dir, volumeDir, string(hash))
 }

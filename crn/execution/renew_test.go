@@ -121,6 +121,11 @@ func TestAForgottenProgramTakesItsVolumesAlong(t *testing.T) {
 		if err := r.Remove(t.Context(), hash); err != nil {
 			t.Fatal(err)
 		}
+		for _, name := range []message.Hash{"", ".", "..", "../volumes", other + "/", "/"} {
+			if r.Holds(name) || r.Remove(t.Context(), name) == nil {
+				t.Errorf("%q is taken for a program", name)
+			}
+		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if _, running := r.driver.count(); running != 0 || r.Holds(hash) || !r.Holds(other) {

@@ -59,10 +59,10 @@ func openCache(dir string) (*cache, error) {
 		return nil, fmt.Errorf("read caches of programs: %w", err)
 	}
 	for _, folder := range folders {
-		if !folder.IsDir() {
+		hash := message.Hash(folder.Name())
+		if !folder.IsDir() || hash.Kind() == "" {
 			continue // not of the cache
 		}
-		hash := message.Hash(folder.Name())
 		// A killed node leaves them.
 		parts, _ := filepath.Glob(filepath.Join(c.folder(hash), partPattern))
 		for _, part := range parts {
@@ -86,8 +86,9 @@ func openCache(dir string) (*cache, error) {
 	return c, nil
 }
 
+// folder is where a program's values are. Its hash is one: it was looked up on the network.
 func (c *cache) folder(hash message.Hash) string {
-	return filepath.Join(c.dir, filepath.Base(string(hash)))
+	return filepath.Join(c.dir, string(hash))
 }
 
 func (c *cache) file(hash message.Hash, key string) string {
