@@ -41,7 +41,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func TestBinaryProgram(t *testing.T) {
 	n := start(t, nil)
 	size := 16
-	large := strings.Repeat("more than the parent holds. ", 12<<20/28)
+	large := strings.Repeat("more than the parent holds. ", 3<<20/28)
 	hash := n.probe(t, func(content map[string]any) {
 		content["variables"] = map[string]string{"GREETING": "good day"}
 		content["resources"].(map[string]any)["seconds"] = 3
@@ -49,7 +49,7 @@ func TestBinaryProgram(t *testing.T) {
 			map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": size},
 			map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": size},
 			map[string]any{
-				"persistence": "host", "name": "base", "mount": "/base", "size_mib": 3 * size,
+				"persistence": "host", "name": "base", "mount": "/base", "size_mib": size,
 				"parent": map[string]any{"ref": n.core.Store(ext4Image(t, "greeting", "from the parent")), "use_latest": false},
 			},
 		}
@@ -265,7 +265,7 @@ func TestBinaryProgram(t *testing.T) {
 	})
 }
 
-// ext4Image returns a filesystem of 8 MiB that holds one file.
+// ext4Image returns a filesystem of 2 MiB that holds one file.
 func ext4Image(t *testing.T, name, content string) []byte {
 	t.Helper()
 	dir, path := t.TempDir(), filepath.Join(t.TempDir(), "image")
@@ -276,7 +276,7 @@ func ext4Image(t *testing.T, name, content string) []byte {
 	if err != nil {
 		tool = "/sbin/mke2fs"
 	}
-	if out, err := exec.Command(tool, "-q", "-t", "ext4", "-d", dir, path, "8M").CombinedOutput(); err != nil {
+	if out, err := exec.Command(tool, "-q", "-t", "ext4", "-O", "^has_journal", "-d", dir, path, "2M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
 	raw, err := os.ReadFile(path)
