@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import solc from 'solc'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const contracts = ['AlephToken', 'AlephSync']
+const contracts = ['AlephToken', 'AlephSync', 'AlephFlows']
 
 const input = {
   language: 'Solidity',

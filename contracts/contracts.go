@@ -19,6 +19,9 @@ var tokenArtifact []byte
 //go:embed artifacts/AlephSync.json
 var syncArtifact []byte
 
+//go:embed artifacts/AlephFlows.json
+var flowsArtifact []byte
+
 // Artifact is a compiled contract. It is shared and must not be changed.
 type Artifact struct {
 	ABI              abi.ABI       `json:"abi"`
@@ -32,9 +35,14 @@ func Token() (*Artifact, error) { return token() }
 // Sync returns the contract that anchors messages (p2p.md §4.8).
 func Sync() (*Artifact, error) { return anchoring() }
 
+// Flows returns the contract that keeps streams of payment, in the place of Superfluid's on a development chain
+// (crn.md §6.2).
+func Flows() (*Artifact, error) { return flows() }
+
 var (
 	token     = sync.OnceValues(func() (*Artifact, error) { return parse("AlephToken", tokenArtifact) })
 	anchoring = sync.OnceValues(func() (*Artifact, error) { return parse("AlephSync", syncArtifact) })
+	flows     = sync.OnceValues(func() (*Artifact, error) { return parse("AlephFlows", flowsArtifact) })
 )
 
 func parse(name string, raw []byte) (*Artifact, error) {

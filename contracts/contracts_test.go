@@ -28,6 +28,10 @@ func TestSurfaceIsThatOfTheMainNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flows, err := Flows()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		artifact  *Artifact
 		method    string
@@ -46,6 +50,7 @@ func TestSurfaceIsThatOfTheMainNetwork(t *testing.T) {
 		{token, "mint", "mint(address,uint256)", "0x40c10f19"},
 		{anchoring, "doEmit", "doEmit(string)", "0x58666c04"},
 		{anchoring, "doMessage", "doMessage(string,string)", "0x128f72c5"},
+		{flows, "getFlow", "getFlow(address,address,address)", "0xe6a1e888"},
 	} {
 		m, ok := c.artifact.ABI.Methods[c.method]
 		if !ok || m.Sig != c.signature || hexutil.Encode(m.ID) != c.selector {

@@ -1,6 +1,7 @@
 // Package chain runs a real Ethereum chain inside the process, for networks on one machine: go-ethereum with a block for
-// each transaction, JSON-RPC for wallets and libraries, the ALEPH token and the sync contract at fixed addresses, and ten
-// funded accounts that every developer knows. Only package devnet imports it: it links the whole node.
+// each transaction, JSON-RPC for wallets and libraries, the ALEPH token, the sync contract and the contract of streams at
+// fixed addresses, and ten funded accounts that every developer knows. Only package devnet imports it: it links the whole
+// node.
 package chain
 
 import (
@@ -37,6 +38,7 @@ import (
 var (
 	TokenAddress = common.HexToAddress("0xA1e9400000000000000000000000000000000001")
 	SyncAddress  = common.HexToAddress("0xA1e9400000000000000000000000000000000002")
+	FlowsAddress = common.HexToAddress("0xA1e9400000000000000000000000000000000003")
 )
 
 const (
@@ -185,8 +187,13 @@ func genesisBlock(chainID int64) (*core.Genesis, error) {
 	if err != nil {
 		return nil, err
 	}
+	flows, err := contracts.Flows()
+	if err != nil {
+		return nil, err
+	}
 	genesis.Alloc[TokenAddress] = types.Account{Code: token.DeployedBytecode, Balance: new(big.Int)}
 	genesis.Alloc[SyncAddress] = types.Account{Code: sync.DeployedBytecode, Balance: new(big.Int)}
+	genesis.Alloc[FlowsAddress] = types.Account{Code: flows.DeployedBytecode, Balance: new(big.Int)}
 	return genesis, nil
 }
 
