@@ -59,13 +59,13 @@ func (c *Client) File(ctx context.Context, ref message.Hash, latest bool, limit 
 }
 
 func (c *Client) store(ctx context.Context, ref message.Hash) (*message.Store, error) {
-	content, err := c.content(ctx, ref)
+	w, err := c.workload(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	store, ok := content.(*message.Store)
+	store, ok := w.Content.(*message.Store)
 	if !ok {
-		return nil, fmt.Errorf("%w: message %s is a %s, not a STORE", ErrNotFound, ref, content.Type())
+		return nil, fmt.Errorf("%w: message %s is a %s, not a STORE", ErrNotFound, ref, w.Content.Type())
 	}
 	return store, nil
 }
@@ -85,9 +85,11 @@ func (c *Client) latest(ctx context.Context, ref message.Hash, original *message
 		return ref, original, nil
 	}
 	if content == nil {
-		if content, err = c.parse(ctx, m.ItemHash, raw); err != nil {
+		fetched, err := c.parse(ctx, m.ItemHash, raw)
+		if err != nil {
 			return ref, original, nil
 		}
+		content = fetched.Content
 	}
 	amend, ok := content.(*message.Store)
 	if !ok || amend.Address != original.Address || amend.Ref != string(ref) {

@@ -44,6 +44,7 @@ type Config struct {
 	CacheLimit int64
 	// HTTP is the transport to use; one of the client's own when nil.
 	HTTP http.RoundTripper
+	Now  func() time.Time // the clock of what is remembered; time.Now when nil
 }
 
 // Client fetches from one core node. Safe for concurrent use.
@@ -54,6 +55,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	verified map[message.Hash]stamp // files whose bytes this process has checked
+	answers  map[string]remembered  // by path
 }
 
 // How long the network may take. Files have no bound on the whole, only on silence: they may be large and lines slow.
@@ -92,25 +94,30 @@ func New(cfg Config) (*Client, error) {
 			ResponseHeaderTimeout: callTimeout, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
 		}
 	}
-	return &Client{cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, verified: map[message.Hash]stamp{}}, nil
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Client{
+		cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, verified: map[message.Hash]stamp{}, answers: map[string]remembered{},
+	}, nil
 }
 
 // Program fetches the message of a program. Its content hashes to hash. The core node is asked each time, because messages are
 // forgotten; when it cannot be reached, an earlier answer serves.
 func (c *Client) Program(ctx context.Context, hash message.Hash) (*message.Program, error) {
-	content, err := c.content(ctx, hash)
+	w, err := c.workload(ctx, hash)
 	if err != nil {
 		return nil, fmt.Errorf("program %s: %w", hash, err)
 	}
-	program, ok := content.(*message.Program)
+	program, ok := w.Content.(*message.Program)
 	if !ok {
-		return nil, fmt.Errorf("program %s: %w but of type %s", hash, ErrNotProgram, content.Type())
+		return nil, fmt.Errorf("program %s: %w but of type %s", hash, ErrNotProgram, w.Content.Type())
 	}
 	return program, nil
 }
 
-// content returns the content of a message, from the core node or else from the cache.
-func (c *Client) content(ctx context.Context, hash message.Hash) (message.Content, error) {
+// workload returns a message, from the core node or else from the cache.
+func (c *Client) workload(ctx context.Context, hash message.Hash) (*Workload, error) {
 	cached := filepath.Join(c.cfg.Dir, "messages", string(hash)+".json")
 	raw, err := c.envelope(ctx, url.Values{"hashes": {string(hash)}})
 	switch {
@@ -124,7 +131,7 @@ func (c *Client) content(ctx context.Context, hash message.Hash) (message.Conten
 		}
 		raw = stored
 	}
-	content, parseErr := c.parse(ctx, hash, raw)
+	w, parseErr := c.parse(ctx, hash, raw)
 	if parseErr != nil {
 		return nil, parseErr
 	}
@@ -133,7 +140,7 @@ func (c *Client) content(ctx context.Context, hash message.Hash) (message.Conten
 			return nil, fmt.Errorf("cache the message: %w", err)
 		}
 	}
-	return content, nil
+	return w, nil
 }
 
 // envelope asks for the first message that the query finds.
@@ -156,8 +163,8 @@ func (c *Client) envelope(ctx context.Context, query url.Values) (json.RawMessag
 	return answer.Messages[0], nil
 }
 
-// parse reads an envelope, checks that it is the message asked for and returns its content, fetching it where it is a file.
-func (c *Client) parse(ctx context.Context, hash message.Hash, raw []byte) (message.Content, error) {
+// parse reads an envelope and checks that it is the message asked for, whose content it fetches where that is a file.
+func (c *Client) parse(ctx context.Context, hash message.Hash, raw []byte) (*Workload, error) {
 	m, content, err := message.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", hash, err)
@@ -166,7 +173,7 @@ func (c *Client) parse(ctx context.Context, hash message.Hash, raw []byte) (mess
 		return nil, fmt.Errorf("message %s: %w: it is %s", hash, ErrCorrupt, m.ItemHash)
 	}
 	if content != nil {
-		return content, nil
+		return &Workload{hash, m.Sender, content}, nil
 	}
 	file, err := c.fetch(ctx, m.ItemHash, maxMessage)
 	if err != nil {
@@ -176,8 +183,10 @@ func (c *Client) parse(ctx context.Context, hash message.Hash, raw []byte) (mess
 	if err != nil {
 		return nil, fmt.Errorf("content of message %s: %w", hash, err)
 	}
-	content, _, err = m.ParseFetched(body)
-	return content, err
+	if content, _, err = m.ParseFetched(body); err != nil {
+		return nil, fmt.Errorf("content of message %s: %w", hash, err)
+	}
+	return &Workload{hash, m.Sender, content}, nil
 }
 
 // get returns the body of a small answer, trying again while the core node is unreachable or overloaded.

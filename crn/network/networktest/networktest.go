@@ -29,16 +29,24 @@ type CoreNode struct {
 	requests map[string]int
 	watchers map[chan json.RawMessage]struct{}
 	ended    chan struct{} // closed with the test: connections of watchers do not end by themselves
+	answers  map[string]set
 	now      time.Time
+}
+
+// set is an answer that the test has set.
+type set struct {
+	status int
+	body   any
 }
 
 // New starts a core node that lives as long as the test.
 func New(t testing.TB) *CoreNode {
-	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
+	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, answers: map[string]set{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v0/messages.json", n.list)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
 	mux.HandleFunc("GET /api/ws0/messages", n.watch)
+	mux.HandleFunc("GET /api/v0/", n.other)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(n.ended) })
@@ -110,6 +118,19 @@ func (n *CoreNode) Forget(hash message.Hash) {
 	delete(n.hashes, hash)
 }
 
+// Answer sets what is answered at a path, whatever the query, as JSON: an account, an aggregate, a price, the state of a message.
+// Before, it is 404.
+func (n *CoreNode) Answer(path string, status int, body any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answers[path] = set{status, body}
+}
+
+// Aggregate sets all that an address has in its aggregate.
+func (n *CoreNode) Aggregate(address string, data map[string]any) {
+	n.Answer("/api/v0/aggregates/"+address+".json", http.StatusOK, map[string]any{"address": address, "data": data})
+}
+
 // Requests returns how often a path was asked for.
 func (n *CoreNode) Requests(path string) int {
 	n.mu.Lock()
@@ -138,6 +159,19 @@ func (n *CoreNode) list(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"messages": found, "pagination_total": len(found)})
+}
+
+func (n *CoreNode) other(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	n.requests[r.URL.Path]++
+	a, ok := n.answers[r.URL.Path]
+	n.mu.Unlock()
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.WriteHeader(a.status)
+	_ = json.NewEncoder(w).Encode(a.body)
 }
 
 func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
