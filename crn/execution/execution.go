@@ -32,6 +32,7 @@ type Info struct {
 	MemoryMiB  int
 	Times      Times
 	Machine    vm.Status
+	Program    *message.Program // nil before it runs
 }
 
 // Execution is one workload from its definition to the end of its machine.
@@ -63,6 +64,7 @@ type Execution struct {
 	inflight  int
 	lastUse   time.Time
 	idle      *time.Timer
+	expiry    *time.Timer // the end that its owner set
 	memoryMiB int
 	uses      []Use
 	outdated  bool // it ends, and what is kept is started again at once
@@ -127,6 +129,9 @@ func (x *Execution) run() {
 	x.times.Stopping = time.Now()
 	x.requestStop()
 	x.disarm()
+	if x.expiry != nil {
+		x.expiry.Stop()
+	}
 	x.pool.mu.Unlock()
 	if err == nil && !x.ended() {
 		select {
@@ -292,6 +297,9 @@ func (x *Execution) info() Info {
 	i := Info{
 		Hash: x.hash, Slot: x.slot, Persistent: x.pool.kept[x.hash] != nil, Calls: x.inflight, MemoryMiB: x.memoryMiB, Times: x.times,
 		Running: !x.times.Started.IsZero() && !x.isStopping(),
+	}
+	if !x.times.Started.IsZero() {
+		i.Program = x.program
 	}
 	if i.Running {
 		i.Machine = x.machine.Inspect()

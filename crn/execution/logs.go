@@ -10,6 +10,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/logfile"
@@ -28,7 +30,7 @@ func (h logHook) start(_ context.Context, x *Execution) error {
 	if err != nil {
 		return err
 	}
-	x.logs = &programLog{file: file}
+	x.logs = &programLog{file: file, followers: map[*Follower]bool{}}
 	return nil
 }
 
@@ -36,7 +38,7 @@ func (h logHook) stop(_ context.Context, x *Execution) {
 	if x.logs == nil {
 		return
 	}
-	if err := errors.Join(x.logs.err, x.logs.file.Close()); err != nil {
+	if err := x.logs.close(); err != nil {
 		h.cfg.Log.Warn("program's output was lost", "hash", x.hash, "error", err)
 	}
 }
@@ -65,18 +67,39 @@ func dropOldLogs(dir string) error {
 
 // programLog writes lines as JSON. The first failure is kept, and writing goes on: a disk may have room again.
 type programLog struct {
-	file *logfile.File
-	err  error
+	mu        sync.Mutex
+	file      *logfile.File
+	err       error
+	followers map[*Follower]bool // nil once closed
 }
 
 func (l *programLog) add(line wire.LogLine) {
 	raw, err := json.Marshal(line)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err == nil {
 		_, err = l.file.Write(append(raw, '\n'))
 	}
 	if err != nil && l.err == nil {
 		l.err = err
 	}
+	for f := range l.followers {
+		select {
+		case f.lines <- line:
+		default:
+			f.lost.Add(1) // who reads too slowly must not hold up the program
+		}
+	}
+}
+
+func (l *programLog) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for f := range l.followers {
+		close(f.lines)
+	}
+	l.followers = nil
+	return errors.Join(l.err, l.file.Close())
 }
 
 // Logs yields what is kept of the output of a program, oldest first, also after its machine has ended. The error is
@@ -89,6 +112,10 @@ func (p *Pool) Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("logs of program %s: %w", hash, err)
 	}
+	return logLines(file), file, nil
+}
+
+func logLines(file io.Reader) iter.Seq[wire.LogLine] {
 	scanner := bufio.NewScanner(file)
 	scanner.Buffer(nil, 8*wire.MaxLine)
 	return func(yield func(wire.LogLine) bool) {
@@ -99,7 +126,59 @@ func (p *Pool) Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error
 				return
 			}
 		}
-	}, file, nil
+	}
+}
+
+// followed is how many lines wait for a reader at most.
+const followed = 256
+
+// Follower reads the output of a running program: what is kept of it, then what it goes on to print. No line is missing between
+// the two.
+type Follower struct {
+	Past iter.Seq[wire.LogLine]
+	Live <-chan wire.LogLine // closed when the machine has ended
+
+	lines chan wire.LogLine
+	lost  atomic.Int64
+	log   *programLog
+	file  io.Closer
+}
+
+// Lost returns how many lines were passed over since it was last asked, because they were not read in time.
+func (f *Follower) Lost() int { return int(f.lost.Swap(0)) }
+
+// Close ends following.
+func (f *Follower) Close() error {
+	f.log.mu.Lock()
+	defer f.log.mu.Unlock()
+	delete(f.log.followers, f)
+	return f.file.Close()
+}
+
+// Follow follows the output of a program. The error is os.ErrNotExist when it does not run.
+func (p *Pool) Follow(hash message.Hash) (*Follower, error) {
+	p.mu.Lock()
+	var log *programLog
+	if x := p.executions[hash]; x != nil && x.info().Running {
+		log = x.logs
+	}
+	p.mu.Unlock()
+	if log == nil {
+		return nil, fmt.Errorf("follow program %s: %w", hash, os.ErrNotExist)
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	if log.followers == nil {
+		return nil, fmt.Errorf("follow program %s: %w", hash, os.ErrNotExist)
+	}
+	file, err := logfile.Read(p.logPath(hash))
+	if err != nil {
+		return nil, fmt.Errorf("follow program %s: %w", hash, err)
+	}
+	lines := make(chan wire.LogLine, followed)
+	f := &Follower{Past: logLines(file), Live: lines, lines: lines, log: log, file: file}
+	log.followers[f] = true
+	return f, nil
 }
 
 // Owner returns the address that a program belongs to.

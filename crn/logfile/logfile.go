@@ -77,7 +77,8 @@ func (f *File) Close() error {
 	return err
 }
 
-// Read opens what is kept of the log at path, oldest first. A log that was never written is empty.
+// Read opens what is kept of the log at path at this moment, oldest first; what is written later is not read. A log that was
+// never written is empty.
 func Read(path string) (io.ReadCloser, error) {
 	var parts []io.Reader
 	var all readers
@@ -90,7 +91,13 @@ func Read(path string) (io.ReadCloser, error) {
 			all.Close()
 			return nil, fmt.Errorf("read log: %w", err)
 		}
-		parts, all.files = append(parts, f), append(all.files, f)
+		all.files = append(all.files, f)
+		info, err := f.Stat()
+		if err != nil {
+			all.Close()
+			return nil, fmt.Errorf("read log: %w", err)
+		}
+		parts = append(parts, io.LimitReader(f, info.Size()))
 	}
 	all.Reader = io.MultiReader(parts...)
 	return &all, nil
