@@ -52,6 +52,18 @@ type Network struct {
 	Token              Token `json:"token"`                // the ALEPH token on Ethereum or on the development chain
 	Nodes              Nodes `json:"nodes"`                // rules of the node registry
 	Schedule           Sched `json:"schedule"`             // rules of the scheduler
+
+	Streams []StreamChain `json:"streams"` // where workloads may be paid by streams
+}
+
+// StreamChain is an Ethereum-like chain whose streams of the token pay for workloads (spec/crn.md §6.2).
+type StreamChain struct {
+	Chain     string `json:"chain"` // as in messages: AVAX, BASE
+	ChainID   int64  `json:"chain_id"`
+	RPC       string `json:"rpc"`         // URL of JSON-RPC
+	Token     string `json:"super_token"` // address of the token that is streamed
+	Agreement string `json:"agreement"`   // address of the contract that answers getFlow
+	Testnet   bool   `json:"testnet"`
 }
 
 // Publisher says from whom messages of one system kind are believed.
@@ -159,6 +171,10 @@ type Sched struct {
 	ProbeInterval int64 `json:"probe_interval"` // between two looks at a compute node
 	ProbeFailures int   `json:"probe_failures"` // looks that must fail before a compute node counts as gone
 	Resend        int64 `json:"resend"`         // between two unchanged allocations
+
+	// Signers are the addresses (EIP-55) whose allocations a compute node follows when neither its operator nor the settings
+	// aggregate names any.
+	Signers []string `json:"signers"`
 }
 
 // Price returns the price of a product.

@@ -74,7 +74,20 @@ func Mainnet() *Network {
 			ScoresType:      "aleph-scoring-scores",
 			BalancePlatform: "ETH",
 		},
-		Schedule: Sched{RequireActive: true, ProbeInterval: 10, ProbeFailures: 3, Resend: 60},
+		Schedule: Sched{
+			RequireActive: true, ProbeInterval: 10, ProbeFailures: 3, Resend: 60,
+			Signers: []string{"0x2937f62e5F81A88e921f883f8fE56ceCf4A4A44A"},
+		},
+		Streams: []StreamChain{
+			{
+				Chain: "AVAX", ChainID: 43114, RPC: "https://api.avax.network/ext/bc/C/rpc",
+				Token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", Agreement: "0x6946c5B38Ffea373b0a2340b4AEf0De8F6782e58",
+			},
+			{
+				Chain: "BASE", ChainID: 8453, RPC: "https://base-mainnet.public.blastapi.io",
+				Token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", Agreement: "0x19ba78B9cDB05A877718841c574325fdB53601bb",
+			},
+		},
 	}
 }
 
@@ -109,6 +122,7 @@ func Devnet() *Network {
 	n.Nodes.RemovalHeight = Never
 	n.Nodes.BonusEndHeight = 0
 	n.Schedule = Sched{RequireActive: false, ProbeInterval: 2, ProbeFailures: 3, Resend: 60}
+	n.Streams = nil
 	return n
 }
 
