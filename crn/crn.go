@@ -2,10 +2,11 @@
 // cmd/alephd runs it. This file wires the parts; the parts are:
 //
 //	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
+//	meter      whether workloads are paid for
 //	trigger    what starts and ends programs besides calls: messages and the clock
 //	execution  the life of one workload
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
-//	network    messages and files, fetched from a core node and checked
+//	network    messages, files and accounts, fetched from a core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
 //	vm, vm/qemu  machines
@@ -35,12 +36,14 @@ import (
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // Config of a compute node. Only DataDir and CoreNode have no default.
@@ -53,9 +56,17 @@ type Config struct {
 	CoreNode string
 	// DomainName is the host name that users reach the node by; "localhost" when empty. Owners sign it with their operations.
 	DomainName string
-	// NodeHash is the hash of the message that registered the node; empty when unknown.
+	// Network has what the network fixes: who publishes its settings and its registry, where streams pay; mainnet when nil.
+	Network *params.Network
+	// NodeHash is the hash of the message that registered the node. When empty, the node looks for it in the registry.
 	NodeHash string
-	// AllocationSigners are the addresses (EIP-55) whose allocations the node follows. With none, it only answers calls.
+	// Owner is the address of the operator, under which the node is registered; empty when it is not.
+	Owner string
+	// PublicURL is the base URL that the node is registered under; https://DomainName when empty.
+	PublicURL string
+	// Receiver is the address that streams of payment go to; Owner when empty.
+	Receiver string
+	// AllocationSigners are the addresses (EIP-55) whose allocations the node follows; when empty, those that the network names.
 	AllocationSigners []string
 	// AllocationTokenHash is the hex SHA-256 of a token that is accepted instead of a signature; empty for none.
 	AllocationTokenHash string
@@ -81,6 +92,18 @@ type Config struct {
 	InitTimeout time.Duration
 	// DrainTimeout is how long calls may go on when the node stops; 30 s when 0.
 	DrainTimeout time.Duration
+	// PaymentInterval is how often payments are checked; a minute when 0.
+	PaymentInterval time.Duration
+	// Diagnostics and LegacyDiagnostics are programs that tell whether the node is in order; the network's usual ones when empty.
+	Diagnostics, LegacyDiagnostics message.Hash
+	// Connectivity is what the node tries to reach when asked whether it is on the Internet.
+	Connectivity api.Connectivity
+	// Resolver asks the DNS; that of the system when nil.
+	Resolver api.Resolver
+	// SEVCtl is the program that exports the certificates of a secure processor; empty without confidential computing.
+	SEVCtl string
+	// GPUs are the cards that machines may be given.
+	GPUs []api.GPU
 	// CacheLimit bounds the files that are kept for the next machine, in bytes; 20 GiB when 0.
 	CacheLimit int64
 	// IPv6Pool is the prefix that addresses of machines derive from; "fc00:1:2:3::/64" when empty.
@@ -91,12 +114,36 @@ type Config struct {
 	Log *slog.Logger // discarded when nil
 }
 
+// Programs of the public network that tell whether a node is in order (spec/crn.md §8).
+const (
+	diagnostics       message.Hash = "d2b74aa29898457bde0560e47f7cdd4e77287e9f1f7a1456161d2fd7d5c855d7"
+	legacyDiagnostics message.Hash = "ad67c6857d6319486794ec2a3d14b584ac7e6c27593f3172148e486dbd1e0e21"
+)
+
 func (c *Config) setDefaults() {
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:4020"
 	}
 	if c.DomainName == "" {
 		c.DomainName = "localhost"
+	}
+	if c.Network == nil {
+		c.Network = params.Mainnet()
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = "https://" + c.DomainName
+	}
+	if c.Receiver == "" {
+		c.Receiver = c.Owner
+	}
+	if c.PaymentInterval == 0 {
+		c.PaymentInterval = time.Minute
+	}
+	if c.Diagnostics == "" {
+		c.Diagnostics = diagnostics
+	}
+	if c.LegacyDiagnostics == "" {
+		c.LegacyDiagnostics = legacyDiagnostics
 	}
 	if c.GuestDir == "" {
 		c.GuestDir = filepath.Join(c.DataDir, "guest")
@@ -138,9 +185,12 @@ type CRN struct {
 	lock     *os.File
 	listener net.Listener
 	server   *http.Server
+	api      *api.Server
 	pool     *execution.Pool
 	triggers *trigger.Trigger
 	guestAPI *guestapi.API
+	identity *network.Identity
+	meter    *meter.Meter
 	print    vm.Fingerprint
 }
 
@@ -229,12 +279,33 @@ func New(cfg Config) (_ *CRN, err error) {
 		},
 		Network: source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
 	})
-	handler, err := api.New(api.Config{
-		Pool: n.pool, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
-		AllocationSigners: cfg.AllocationSigners, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
-		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: registry, Log: cfg.Log,
-	})
+	if n.identity, err = network.NewIdentity(source, network.IdentityConfig{
+		Explicit: message.Hash(cfg.NodeHash), File: filepath.Join(cfg.DataDir, "node-hash"), Registry: publisher(cfg.Network.Corechannel),
+		Owner: cfg.Owner, Address: strings.TrimRight(cfg.PublicURL, "/"), Interval: discoveryInterval, Log: cfg.Log,
+	}); err != nil {
+		return nil, err
+	}
+	streams, err := meter.NewChains(cfg.Network.Streams)
 	if err != nil {
+		return nil, err
+	}
+	n.meter = meter.New(meter.Config{
+		Accounts: source, Streams: streams, Workloads: programs{n.pool}, Settings: publisher(cfg.Network.Pricing), Receiver: cfg.Receiver,
+		Exempt: []message.Hash{cfg.Diagnostics, cfg.LegacyDiagnostics}, Interval: cfg.PaymentInterval, Log: cfg.Log,
+	})
+	token, err := loginToken(filepath.Join(cfg.DataDir, "login_token"))
+	if err != nil {
+		return nil, err
+	}
+	if n.api, err = api.New(api.Config{
+		Pool: n.pool, Network: source, Identity: n.identity, Meter: n.meter, Fingerprint: n.print, DomainName: cfg.DomainName,
+		CoreNode: cfg.CoreNode, Settings: publisher(cfg.Network.Pricing), AllocationSigners: cfg.AllocationSigners,
+		DefaultSigners: cfg.Network.Schedule.Signers, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
+		LoginToken: token, Options: cfg.shown(), Receiver: cfg.Receiver, Streams: cfg.Network.Streams, PaymentInterval: cfg.PaymentInterval,
+		Diagnostics: cfg.Diagnostics, LegacyDiagnostics: cfg.LegacyDiagnostics, Connectivity: cfg.Connectivity, Resolver: cfg.Resolver,
+		SEVCtl: cfg.SEVCtl, CertificateFile: filepath.Join(cfg.DataDir, "confidential", "platform", "certs_export.cert"), GPUs: cfg.GPUs,
+		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: registry, Log: cfg.Log,
+	}); err != nil {
 		return nil, err
 	}
 	if n.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
@@ -244,7 +315,7 @@ func New(cfg Config) (_ *CRN, err error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	n.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: n.api, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return n, nil
@@ -270,9 +341,12 @@ func (n *CRN) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.guestAPI.Run(ctx) })
+	group.Go(func() error { return n.identity.Run(ctx) })
+	group.Go(func() error { return n.meter.Run(ctx) })
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.
 		err := n.pool.Run(ctx)
+		n.api.Close()
 		last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if n.server.Shutdown(last) != nil {

@@ -1,14 +1,15 @@
 package api
 
 import (
+	"context"
+	"crypto/subtle"
+	"fmt"
 	"html/template"
 	"net/http"
-	"net/netip"
-	"strconv"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
-
-	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/message"
 )
 
 var indexPage = template.Must(template.New("index").Parse(`<!doctype html>
@@ -28,128 +29,72 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// login always refuses: there is no operator session here. Scoring measures latency on exactly this answer.
+// login gives who knows the operator's token a cookie (scheme K of spec/crn.md §2.1.4). Scoring measures latency on the refusal.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusUnauthorized, map[string]bool{"success": false})
-}
-
-// Kinds of machines in lists, with their number in IPv6 addresses (spec/crn.md §4.7).
-const (
-	kindProgram    = "microvm"
-	kindPersistent = "persistent_program"
-)
-
-func kindOf(i execution.Info) (kind string, number uint16) {
-	if i.Persistent {
-		return kindPersistent, 2
+	token := r.URL.Query().Get("token")
+	if !s.isOperator(token) {
+		answer(w, http.StatusUnauthorized, map[string]bool{"success": false})
+		return
 	}
-	return kindProgram, 1
+	// Pages of other origins may read answers here, but not with this cookie.
+	http.SetCookie(w, &http.Cookie{Name: "token", Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/about/config", http.StatusFound)
 }
 
-// addresses are those that are set aside for a machine. Programs have no network card; clients and schedulers read a list only
-// when every entry has them.
-type addresses struct {
-	ipv4Network, ipv4 string
-	ipv6Network, ipv6 string
+func (s *Server) isOperator(token string) bool {
+	return s.cfg.LoginToken != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.cfg.LoginToken)) == 1
 }
 
-// addressesOf derives them: IPv4 from the slot, IPv6 from the pool, the kind and the first 44 bits of the hash.
-func addressesOf(pool netip.Prefix, slot int, hash message.Hash, kind uint16) addresses {
-	third, fourth := 16+slot/256, slot%256
-	base := "172." + strconv.Itoa(third) + "." + strconv.Itoa(fourth)
-	a := addresses{ipv4Network: base + ".0/24", ipv4: base + ".2"}
-	if len(hash) < 11 {
-		return a
+// operator lets only requests with the operator's cookie pass.
+func (s *Server) operator(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		cookie, err := r.Cookie("token")
+		if err != nil || !s.isOperator(cookie.Value) {
+			fail(w, http.StatusUnauthorized, "401 Invalid token")
+			return
+		}
+		next(w, r)
 	}
-	b := pool.Addr().As16()
-	b[8], b[9] = byte(kind>>8), byte(kind)
-	bits, err := strconv.ParseUint(string(hash[:11])+"0", 16, 64)
+}
+
+// options answers GET /about/config: what the node was started with.
+func (s *Server) options(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, s.cfg.Options)
+}
+
+// certificates answers GET /about/certificates: those of the host's secure processor, exported by sevctl when they are first
+// asked for.
+func (s *Server) certificates(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.SEVCtl == "" {
+		fail(w, http.StatusServiceUnavailable, "Confidential computing setting not enabled on that server")
+		return
+	}
+	s.exporting.Lock()
+	err := s.exportCertificates(r.Context())
+	s.exporting.Unlock()
 	if err != nil {
-		return a
+		fail(w, http.StatusInternalServerError, err.Error())
+		return
 	}
-	for i := range 6 {
-		b[10+i] = byte(bits >> (8 * (5 - i)))
-	}
-	network := netip.AddrFrom16(b)
-	a.ipv6Network, a.ipv6 = netip.PrefixFrom(network, 124).String(), network.Next().String()
-	return a
+	http.ServeFile(w, r, s.cfg.CertificateFile)
 }
 
-// listV1 is the scheduler's source of truth (spec/crn.md §2.4.1): what runs.
-func (s *Server) listV1(w http.ResponseWriter, r *http.Request) {
-	list := map[message.Hash]any{}
-	for _, i := range s.cfg.Pool.List() {
-		if !i.Running {
-			continue
-		}
-		kind, number := kindOf(i)
-		a := addressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, number)
-		list[i.Hash] = map[string]any{
-			"networking": map[string]string{"ipv4": a.ipv4Network, "ipv6": a.ipv6Network},
-			"vm_type":    kind, "awaiting_confidential_init": false,
-		}
-	}
-	answer(w, http.StatusOK, list)
-}
+// exportTimeout bounds a run of sevctl.
+const exportTimeout = time.Minute
 
-// listV2 is everything in the pool (spec/crn.md §2.4.2).
-func (s *Server) listV2(w http.ResponseWriter, r *http.Request) {
-	list := map[message.Hash]any{}
-	for _, i := range s.cfg.Pool.List() {
-		kind, number := kindOf(i)
-		a := addressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, number)
-		t := i.Times
-		list[i.Hash] = map[string]any{
-			"networking": map[string]any{
-				"ipv4_network": a.ipv4Network, "ipv4_ip": a.ipv4, "host_ipv4": s.cfg.HostIPv4,
-				"ipv6_network": a.ipv6Network, "ipv6_ip": a.ipv6, "mapped_ports": struct{}{},
-			},
-			"status": map[string]*string{
-				"defined_at": stamp(t.Defined), "preparing_at": stamp(t.Preparing), "prepared_at": stamp(t.Prepared),
-				"starting_at": stamp(t.Starting), "started_at": stamp(t.Started), "stopping_at": stamp(t.Stopping), "stopped_at": stamp(t.Stopped),
-			},
-			"running": i.Running, "awaiting_confidential_init": false, "vm_type": kind,
-		}
-	}
-	answer(w, http.StatusOK, list)
-}
-
-// stamp writes a time as Python's str(datetime) does; null when it has not come.
-func stamp(t time.Time) *string {
-	if t.IsZero() {
+func (s *Server) exportCertificates(ctx context.Context) error {
+	if _, err := os.Stat(s.cfg.CertificateFile); err == nil {
 		return nil
 	}
-	t = t.UTC()
-	layout := "2006-01-02 15:04:05.000000+00:00"
-	if t.Nanosecond()/1000 == 0 {
-		layout = "2006-01-02 15:04:05+00:00"
+	if err := os.MkdirAll(filepath.Dir(s.cfg.CertificateFile), 0o700); err != nil {
+		return fmt.Errorf("export certificates: %w", err)
 	}
-	text := t.Format(layout)
-	return &text
-}
-
-// status is the public configuration, under the reference's keys (spec/crn.md §2.5.2).
-func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	var node *string
-	if s.cfg.NodeHash != "" {
-		node = &s.cfg.NodeHash
+	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
+	defer cancel()
+	part := s.cfg.CertificateFile + ".part"
+	defer os.Remove(part)
+	if out, err := exec.CommandContext(ctx, s.cfg.SEVCtl, "export", part).CombinedOutput(); err != nil {
+		return fmt.Errorf("export certificates: %w: %.300s", err, out)
 	}
-	answer(w, http.StatusOK, map[string]any{
-		"DOMAIN_NAME": s.cfg.DomainName, "node_hash": node, "version": Version,
-		"references": map[string]any{"API_SERVER": s.cfg.CoreNode, "CHECK_FASTAPI_VM_ID": nil, "CONNECTOR_URL": s.cfg.CoreNode},
-		"security": map[string]bool{
-			"USE_JAILER": false, "PRINT_SYSTEM_LOGS": false, "WATCH_FOR_UPDATES": false, "ALLOW_VM_NETWORKING": false, "USE_DEVELOPER_SSH_KEYS": false,
-		},
-		"networking": map[string]any{
-			"IPV6_ADDRESS_POOL": s.cfg.IPv6Pool.String(), "IPV6_ALLOCATION_POLICY": "IPv6AllocationPolicy.static",
-			"IPV6_SUBNET_PREFIX": 124, "IPV6_FORWARDING_ENABLED": false, "USE_NDP_PROXY": false,
-		},
-		"debug": map[string]bool{"SENTRY_DSN_CONFIGURED": false, "DEBUG_ASYNCIO": false, "EXECUTION_LOG_ENABLED": false},
-		"payment": map[string]any{
-			"PAYMENT_RECEIVER_ADDRESS": nil, "AVAILABLE_PAYMENTS": struct{}{}, "PAYMENT_MONITOR_INTERVAL": 60.0,
-		},
-		"computing": map[string]any{
-			"ENABLE_QEMU_SUPPORT": true, "INSTANCE_DEFAULT_HYPERVISOR": "qemu", "ENABLE_CONFIDENTIAL_COMPUTING": false, "ENABLE_GPU_SUPPORT": false,
-		},
-	})
+	return os.Rename(part, s.cfg.CertificateFile)
 }

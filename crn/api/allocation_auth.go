@@ -2,23 +2,27 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
 // allocationAuth decides whose allocations are followed: scheme A of spec/crn.md §2.1.3.
 type allocationAuth struct {
-	signers   map[string]bool // EIP-55
+	signers   func(context.Context) []string // EIP-55
 	tokenHash []byte
 	now       func() time.Time
 
@@ -32,15 +36,8 @@ const (
 	maxAllocation = 1 << 20 // bytes of a body
 )
 
-func newAllocationAuth(signers []string, tokenHash string, now func() time.Time) (*allocationAuth, error) {
-	a := &allocationAuth{signers: map[string]bool{}, now: now, seen: map[[sha256.Size]byte]time.Time{}}
-	for _, text := range signers {
-		raw, err := hex.DecodeString(strings.TrimPrefix(text, "0x"))
-		if err != nil || len(raw) != 20 || ethereum.ChecksumAddress([20]byte(raw)) != text {
-			return nil, fmt.Errorf("allocation signer %q is no Ethereum address with checksum (EIP-55)", text)
-		}
-		a.signers[text] = true
-	}
+func newAllocationAuth(signers func(context.Context) []string, tokenHash string, now func() time.Time) (*allocationAuth, error) {
+	a := &allocationAuth{signers: signers, now: now, seen: map[[sha256.Size]byte]time.Time{}}
 	if tokenHash != "" {
 		raw, err := hex.DecodeString(tokenHash)
 		if err != nil || len(raw) != sha256.Size {
@@ -49,6 +46,37 @@ func newAllocationAuth(signers []string, tokenHash string, now func() time.Time)
 		a.tokenHash = raw
 	}
 	return a, nil
+}
+
+// signers returns whose allocations are followed: those that the operator names, else those of the network's settings, else
+// those that come with the network's parameters.
+func (s *Server) signers(ctx context.Context) []string {
+	if len(s.cfg.AllocationSigners) > 0 {
+		return s.cfg.AllocationSigners
+	}
+	var settings struct {
+		Signers []string `json:"authorized_allocation_signers"`
+	}
+	err := s.cfg.Network.Aggregate(ctx, s.cfg.Settings, "settings", settingsAge, &settings)
+	if err != nil && !errors.Is(err, network.ErrNotFound) {
+		s.cfg.Log.Warn("who may allocate is not known, the signers of the network's parameters may", "error", err)
+	}
+	named := slices.DeleteFunc(settings.Signers, func(text string) bool { return checkSigner(text) != nil })
+	if len(named) > 0 {
+		return named
+	}
+	return s.cfg.DefaultSigners
+}
+
+// settingsAge is how old the network's settings may be.
+const settingsAge = time.Minute
+
+func checkSigner(text string) error {
+	raw, err := hex.DecodeString(strings.TrimPrefix(text, "0x"))
+	if err != nil || len(raw) != 20 || ethereum.ChecksumAddress([20]byte(raw)) != text {
+		return fmt.Errorf("allocation signer %q is no Ethereum address with checksum (EIP-55)", text)
+	}
+	return nil
 }
 
 // allows reports whether the request is an order of an authorised scheduler. An Authorization header decides alone: were there a
@@ -92,7 +120,7 @@ func (a *allocationAuth) signed(r *http.Request, header string, body []byte) boo
 		return false
 	}
 	signer, err := ethereum.RecoverPersonal(payload, "0x"+signature)
-	if err != nil || !a.signers[signer] {
+	if err != nil || !slices.Contains(a.signers(r.Context()), signer) {
 		return false
 	}
 	return a.first(signer, payload, now)

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -79,26 +78,16 @@ func parsePlan(body []byte) (plan execution.Plan, problems []problem, err error)
 		if !ok {
 			continue
 		}
-		var items []any
+		var items []json.RawMessage
 		if err := json.Unmarshal(raw, &items); err != nil {
 			problems = append(problems, problem{Loc: []any{name}, Msg: "Input should be a valid set", Type: "set_type", Input: raw})
 			continue
 		}
 		for i, item := range items {
-			text, isText := item.(string)
-			if !isText {
-				problems = append(problems, problem{Loc: []any{name, i}, Msg: "Input should be a valid string", Type: "string_type", Input: item})
-				continue
+			hash, wrong := parseItem(item, name, i)
+			if problems = append(problems, wrong...); wrong == nil {
+				*target = append(*target, hash)
 			}
-			hash, err := message.ParseHash(text)
-			if err != nil {
-				reason := fmt.Sprintf("Could not determine hash type: '%s'", text)
-				problems = append(problems, problem{
-					Loc: []any{name, i}, Msg: "Value error, " + reason, Type: "value_error", Ctx: map[string]any{"error": reason}, Input: text,
-				})
-				continue
-			}
-			*target = append(*target, hash)
 		}
 	}
 	return plan, problems, nil

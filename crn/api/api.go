@@ -9,13 +9,19 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/meter"
+	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // Version is the release of the reference node whose behaviour this one follows. Scores and clients read it from the Server
@@ -25,32 +31,63 @@ const Version = "1.14.0"
 // Config of the server.
 type Config struct {
 	Pool        *execution.Pool
+	Instances   Instances // nil on a node that runs programs alone
+	Network     *network.Client
+	Identity    *network.Identity
+	Meter       *meter.Meter
 	Fingerprint vm.Fingerprint
 	// DomainName is the host name that users reach the node by. Owners sign it; subdomains of it are programs.
 	DomainName string
-	NodeHash   string // of the message that created the node; empty when unknown
 	CoreNode   string // base URL of the core node
-	// AllocationSigners are the addresses whose allocations are followed, EIP-55.
-	AllocationSigners []string
+	Settings   string // the address that publishes the network's settings
+	// AllocationSigners are the addresses, EIP-55, whose allocations are followed. When empty, the network's settings name them,
+	// and when these do not, DefaultSigners are it.
+	AllocationSigners, DefaultSigners []string
 	// AllocationTokenHash is the hex SHA-256 of a token that is accepted instead of a signature; empty for none.
 	AllocationTokenHash string
 	// SkipDomainCheck accepts operations of owners that were signed for another name of the node.
 	SkipDomainCheck bool
-	HostIPv4        string       // reported to clients
-	IPv6Pool        netip.Prefix // addresses of machines are derived from it
-	VolumeDir       string       // the disk whose space is reported
-	Registry        *prometheus.Registry
-	Log             *slog.Logger
-	Now             func() time.Time // the clock of signatures; time.Now when nil
+	// LoginToken lets the operator see more than others; empty: nobody does.
+	LoginToken string
+	Options    any // what the node was started with, shown to the operator as JSON
+
+	Receiver        string // the address that streams of payment go to
+	Streams         []params.StreamChain
+	PaymentInterval time.Duration
+
+	Diagnostics, LegacyDiagnostics message.Hash // programs whose answers tell whether the node is in order
+	Connectivity                   Connectivity
+	Resolver                       Resolver // that of the system when nil
+
+	SEVCtl          string // program that exports certificates of the secure processor; empty without confidential computing
+	CertificateFile string // where it does
+	GPUs            []GPU  // cards that machines may be given
+	WatchForUpdates bool   // machines end when what they were made of changes
+
+	HostIPv4  string       // reported to clients
+	IPv6Pool  netip.Prefix // addresses of machines are derived from it
+	VolumeDir string       // the disk whose space is reported
+	HostRoot  string       // below which the kernel tells of the machine; "/" when empty
+	Registry  *prometheus.Registry
+	Log       *slog.Logger
+	Now       func() time.Time // the clock of signatures; time.Now when nil
 }
 
-// Server answers requests. It is an http.Handler.
+// Server answers requests. It is an http.Handler. Close must follow when it is not used any more.
 type Server struct {
-	cfg       Config
-	control   http.Handler // everything but programs
-	allocated *allocationAuth
-	metrics   *metrics
+	cfg          Config
+	control      http.Handler // everything but programs
+	allocated    *allocationAuth
+	metrics      *metrics
+	host         host
+	named        *names
+	reservations *reservations
+	streams      *streams
+	exporting    sync.Mutex // one run of sevctl at a time
 }
+
+// maxBody bounds bodies of requests to the node itself, in bytes.
+const maxBody = 1 << 20
 
 // New checks the configuration and makes the handler.
 func New(cfg Config) (*Server, error) {
@@ -60,31 +97,80 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	allocated, err := newAllocationAuth(cfg.AllocationSigners, cfg.AllocationTokenHash, cfg.Now)
-	if err != nil {
+	if cfg.Resolver == nil {
+		cfg.Resolver = net.DefaultResolver
+	}
+	if cfg.HostRoot == "" {
+		cfg.HostRoot = "/"
+	}
+	if cfg.GPUs == nil {
+		cfg.GPUs = []GPU{}
+	}
+	for _, signer := range cfg.AllocationSigners {
+		if err := checkSigner(signer); err != nil {
+			return nil, err
+		}
+	}
+	s := &Server{
+		cfg: cfg, metrics: newMetrics(cfg.Registry, cfg.Pool), host: host{cfg.HostRoot}, named: newNames(cfg.Resolver, cfg.Now),
+		reservations: newReservations(cfg.GPUs, cfg.Now), streams: newStreams(),
+	}
+	var err error
+	if s.allocated, err = newAllocationAuth(s.signers, cfg.AllocationTokenHash, cfg.Now); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, allocated: allocated, metrics: newMetrics(cfg.Registry, cfg.Pool)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("GET /about/login", s.login)
-	mux.HandleFunc("GET /about/executions/list", s.listV1)
-	mux.HandleFunc("GET /v2/about/executions/list", s.listV2)
-	mux.HandleFunc("GET /about/usage/system", s.usage)
-	mux.HandleFunc("GET /status/config", s.status)
-	mux.HandleFunc("POST /control/allocations", s.allocate)
-	mux.HandleFunc("GET /control/machine/{ref}/logs", s.logs)
-	mux.Handle("GET /metrics", s.metrics.handler)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fail(w, http.StatusNotFound, "404: Not Found") })
-	s.control = withCORS(mux)
+	s.control = withCORS(s.routes())
 	return s, nil
 }
+
+// routes are the node's own endpoints.
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, handler := range map[string]http.HandlerFunc{
+		"GET /{$}":                               s.index,
+		"GET /about/login":                       s.login,
+		"GET /about/config":                      s.operator(s.options),
+		"GET /about/executions/list":             s.listV1,
+		"GET /v2/about/executions/list":          s.listV2,
+		"GET /about/executions/details":          s.operator(s.details),
+		"GET /about/executions/records":          s.records,
+		"GET /about/usage/system":                s.usage,
+		"GET /about/capability":                  s.capability,
+		"GET /about/certificates":                s.certificates,
+		"GET /status/check/fastapi":              s.checkProgram(s.cfg.Diagnostics, false),
+		"GET /status/check/fastapi/legacy":       s.checkProgram(s.cfg.LegacyDiagnostics, true),
+		"GET /status/check/host":                 s.checkHost,
+		"GET /status/check/version":              s.checkVersion,
+		"GET /status/check/ipv6":                 s.checkIPv6,
+		"GET /status/config":                     s.status,
+		"POST /control/allocations":              s.allocate,
+		"POST /control/allocation/notify":        s.notify,
+		"POST /control/reserve_resources":        s.reserve,
+		"POST /control/machine/{ref}/update":     s.update,
+		"POST /control/{ref}/update":             s.update,
+		"POST /control/machine/{ref}/expire":     s.operate(s.expire),
+		"POST /control/machine/{ref}/stop":       s.operate(s.stop),
+		"POST /control/machine/{ref}/reboot":     s.operate(s.reboot),
+		"POST /control/machine/{ref}/erase":      s.operate(s.erase),
+		"POST /control/machine/{ref}/reinstall":  s.operate(s.reinstall),
+		"GET /control/machine/{ref}/logs":        s.logs,
+		"GET /control/machine/{ref}/stream_logs": s.streamLogs,
+		"/":                                      func(w http.ResponseWriter, r *http.Request) { fail(w, http.StatusNotFound, "404: Not Found") },
+	} {
+		mux.HandleFunc(pattern, handler)
+	}
+	mux.Handle("GET /metrics", s.metrics.handler)
+	return mux
+}
+
+// Close ends the WebSockets that are open and waits for them.
+func (s *Server) Close() { s.streams.close() }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "aleph-vm/"+Version)
 	if hash, ok := s.programOfHost(r); ok {
-		s.call(w, r, hash, r.URL.EscapedPath())
+		s.callByName(w, r, hash)
 		return
 	}
 	// Not through the mux, which redirects paths that it would write otherwise: they are the program's business.
@@ -93,24 +179,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.call(w, r, hash, "/"+path)
 		return
 	}
+	defer s.recover(w, r)
 	s.control.ServeHTTP(w, r)
 }
 
-// programOfHost recognises requests whose host name is a program's: its label below whatever domain (spec/crn.md §2.2).
-func (s *Server) programOfHost(r *http.Request) (hash string, ok bool) {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+// recover answers for a handler that panicked. It is deferred.
+func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
+	problem := recover()
+	if problem == nil {
+		return
 	}
-	if strings.EqualFold(host, s.cfg.DomainName) {
-		return "", false
+	if problem == http.ErrAbortHandler {
+		panic(problem)
 	}
-	label, _, found := strings.Cut(host, ".")
-	if !found {
-		return "", false
+	s.cfg.Log.Error("request not answered", "method", r.Method, "path", r.URL.Path, "error", problem, "stack", string(debug.Stack()))
+	answer(w, http.StatusInternalServerError, map[string]string{"error": fmt.Sprint(problem), "error_type": fmt.Sprintf("%T", problem)})
+}
+
+// callByName calls the program that the request's host name belongs to.
+func (s *Server) callByName(w http.ResponseWriter, r *http.Request, hash message.Hash) {
+	if hash == "" && !s.cfg.Pool.Draining() {
+		// The usual cause is a proxy in front that does not pass the name on, or a node that was told another one.
+		fail(w, http.StatusNotFound, "404: Invalid message reference: no program answers to the name "+r.Host+", and this node's name is "+s.cfg.DomainName)
+		return
 	}
-	h, ok := execution.ParseHostLabel(label)
-	return string(h), ok
+	s.call(w, r, string(hash), r.URL.EscapedPath())
 }
 
 // withCORS lets web pages of any origin use the node's own API. Programs decide for themselves.

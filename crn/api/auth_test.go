@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -27,10 +28,15 @@ var signerKey = append(make([]byte, 31), 1)
 
 func at(unix int64) func() time.Time { return func() time.Time { return time.Unix(unix, 0) } }
 
+// only are signers that do not change.
+func only(signers ...string) func(context.Context) []string {
+	return func(context.Context) []string { return signers }
+}
+
 func authFor(t testing.TB, now func() time.Time) *allocationAuth {
 	t.Helper()
 	token := sha256.Sum256([]byte("test"))
-	a, err := newAllocationAuth([]string{signerAddress}, hex.EncodeToString(token[:]), now)
+	a, err := newAllocationAuth(only(signerAddress), hex.EncodeToString(token[:]), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +181,7 @@ func TestTheTokenIsAnOldWayThatASignatureOverrules(t *testing.T) {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}
-	without, err := newAllocationAuth(nil, "", time.Now)
+	without, err := newAllocationAuth(only(), "", time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +192,7 @@ func TestTheTokenIsAnOldWayThatASignatureOverrules(t *testing.T) {
 
 func TestSignersMustBeChecksummed(t *testing.T) {
 	for _, signer := range []string{strings.ToLower(signerAddress), signerAddress[:41], "", "0x" + strings.Repeat("z", 40), strings.TrimPrefix(signerAddress, "0x")} {
-		if _, err := newAllocationAuth([]string{signer}, "", time.Now); err == nil {
+		if _, err := New(Config{AllocationSigners: []string{signer}}); err == nil {
 			t.Errorf("%q was accepted", signer)
 		}
 	}
@@ -195,7 +201,7 @@ func TestSignersMustBeChecksummed(t *testing.T) {
 func FuzzAuthorization(f *testing.F) {
 	f.Add("Aleph-EIP191-V1 sig=00,payload=7b7d")
 	f.Add("Aleph-EIP191-V1 ,,=,")
-	a, err := newAllocationAuth([]string{signerAddress}, "", time.Now)
+	a, err := newAllocationAuth(only(signerAddress), "", time.Now)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -373,7 +379,7 @@ func TestRequestsOutsideProgramsAreAnsweredWithOriginsAllowed(t *testing.T) {
 		{"GET", "/v2/about/executions/list", 200, "{}"},
 		{"GET", "/about/x", 404, `{"error":"404: Not Found"}`},
 		{"POST", "/control/allocations", 401, `{"error":"Authentication token received is invalid"}`},
-		{"GET", "/control/machine/nonsense/logs", 400, `{"error":"Invalid message reference: nonsense"}`},
+		{"GET", "/control/machine/nonsense/logs", 400, `{"error":"Missing X-SignedPubKey header"}`},
 	} {
 		r := httptest.NewRequest(test.method, test.path, bytes.NewReader(nil))
 		r.Host = "crn.test:4020"

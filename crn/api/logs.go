@@ -6,22 +6,19 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
-
-	"github.com/aleph-im/aleph-go/message"
 )
 
-// logs answers GET /control/machine/{ref}/logs: what a program printed, for its owner (spec/crn.md §2.7.4).
+// logs answers GET /control/machine/{ref}/logs: what a program printed, for its owner, also when it runs no more
+// (spec/crn.md §2.7.4).
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	hash, err := message.ParseHash(r.PathValue("ref"))
-	if err != nil {
-		fail(w, http.StatusBadRequest, "Invalid message reference: "+r.PathValue("ref"))
-		return
-	}
 	sender, err := s.sender(r)
 	var no *refused
 	if errors.As(err, &no) {
 		fail(w, no.status, no.reason)
+		return
+	}
+	hash, ok := refOf(w, r)
+	if !ok {
 		return
 	}
 	lines, closer, err := s.cfg.Pool.Logs(hash)
@@ -34,13 +31,12 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer closer.Close()
-	owner, err := s.cfg.Pool.Owner(r.Context(), hash)
+	allowed, err := s.mayOperate(r.Context(), s.cfg.Pool, hash, sender)
 	if err != nil {
-		status, text := refusal(err)
-		fail(w, status, text)
+		s.failed(w, err)
 		return
 	}
-	if !strings.EqualFold(owner, sender) {
+	if !allowed {
 		plain(w, http.StatusForbidden, "Unauthorized sender")
 		return
 	}

@@ -51,6 +51,8 @@ type operation struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
 	Domain string `json:"domain"`
+
+	signed bool // by the key
 }
 
 // signedHex is how both travel, in a header each.
@@ -73,8 +75,35 @@ func (s *Server) sender(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.operation(r, r.Header.Get("X-SignedOperation"), key); err != nil {
+	o, err := s.operation(r.Header.Get("X-SignedOperation"), key)
+	if err != nil {
 		return "", err
+	}
+	switch {
+	case o.Path != r.URL.Path:
+		return "", &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid path. Signed: '%s' !=  requested path: '%s'", o.Path, r.URL.Path)}
+	case o.Method != r.Method:
+		return "", &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid method. Signed: '%s' !=  request:'%s", o.Method, r.Method)}
+	}
+	if !o.signed {
+		return "", &refused{http.StatusUnauthorized, "Signature could not verified"}
+	}
+	return address, nil
+}
+
+// socketSender is the same for the first message of a WebSocket, which has no headers. Its path and method are not compared:
+// clients disagree on what to sign there (spec/crn.md §2.1.2).
+func (s *Server) socketSender(key, op string) (string, error) {
+	public, address, err := s.delegated(key)
+	if err != nil {
+		return "", err
+	}
+	o, err := s.operation(op, public)
+	if err != nil {
+		return "", err
+	}
+	if !o.signed {
+		return "", &refused{http.StatusUnauthorized, "Signature could not verified"}
 	}
 	return address, nil
 }
@@ -144,46 +173,39 @@ func (d *delegation) key() (*ecdsa.PublicKey, error) {
 	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
 }
 
-// operation checks that the key signed this very request, just now, for this node.
-func (s *Server) operation(r *http.Request, header string, key *ecdsa.PublicKey) error {
+// operation reads what the key signed, just now and for this node. Whether it did is reported last, in operation.signed: clients
+// are told first what else is wrong.
+func (s *Server) operation(header string, key *ecdsa.PublicKey) (o operation, err error) {
 	if header == "" {
-		return &refused{http.StatusBadRequest, "Missing X-SignedOperation header"}
+		return o, &refused{http.StatusBadRequest, "Missing X-SignedOperation header"}
 	}
 	invalid := &refused{http.StatusBadRequest, "Invalid X-SignedOperation fields"}
 	var signed signedHex
 	if json.Unmarshal([]byte(header), &signed) != nil {
-		return invalid
+		return o, invalid
 	}
 	payload, signature, err := signed.decode()
 	if err != nil {
-		return invalid
+		return o, invalid
 	}
-	var o operation
 	if json.Unmarshal(payload, &o) != nil {
-		return invalid
+		return o, invalid
 	}
 	at, err := parseTime(o.Time)
 	if err != nil || s.cfg.Now().Sub(at).Abs() > operationAge {
-		return invalid
+		return o, invalid
 	}
 	switch o.Method {
 	case http.MethodGet, http.MethodPost, http.MethodDelete:
 	default:
-		return invalid
+		return o, invalid
 	}
-	switch {
-	case o.Domain != s.cfg.DomainName && !s.cfg.SkipDomainCheck:
-		return &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid domain: Signed: '%s' != Request: '%s'", o.Domain, s.cfg.DomainName)}
-	case o.Path != r.URL.Path:
-		return &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid path. Signed: '%s' !=  requested path: '%s'", o.Path, r.URL.Path)}
-	case o.Method != r.Method:
-		return &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid method. Signed: '%s' !=  request:'%s", o.Method, r.Method)}
+	if o.Domain != s.cfg.DomainName && !s.cfg.SkipDomainCheck {
+		return o, &refused{http.StatusUnauthorized, fmt.Sprintf("Invalid domain: Signed: '%s' != Request: '%s'", o.Domain, s.cfg.DomainName)}
 	}
 	digest := sha256.Sum256(payload)
-	if len(signature) != 64 || !ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
-		return &refused{http.StatusUnauthorized, "Signature could not verified"}
-	}
-	return nil
+	o.signed = len(signature) == 64 && ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]))
+	return o, nil
 }
 
 // parseTime reads ISO 8601 with a zone. Times without one say nothing.

@@ -23,6 +23,10 @@ import (
 // call answers ANY /vm/{ref}{path} (spec/crn.md §2.3): the request goes to the program and its answer back, both as they come.
 // The path is escaped.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, ref, path string) {
+	if s.cfg.Pool.Draining() {
+		s.refuse(w, execution.ErrDraining)
+		return
+	}
 	hash, err := message.ParseHash(ref)
 	if err != nil {
 		plain(w, http.StatusBadRequest, "Invalid message reference: "+ref)

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/meter"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Instances runs the virtual machines that owners ask this node for.
+type Instances interface {
+	Operations
+	// Has reports whether the node has the instance, in any state.
+	Has(hash message.Hash) bool
+	// Room reports whether the instance fits beside those there are. The error is [execution.ErrNoRoom].
+	Room(instance *message.Instance) error
+	// Start starts the instance unless it runs, and returns when it does.
+	Start(ctx context.Context, hash message.Hash) error
+	// Update reads the ports and names again that its owner wants for it.
+	Update(ctx context.Context, hash message.Hash) error
+}
+
+// notify answers POST /control/allocation/notify: an owner asks for an instance that it pays this node for (spec/crn.md §2.7.1).
+func (s *Server) notify(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var members map[string]json.RawMessage
+	if err != nil || !json.Valid(body) {
+		fail(w, http.StatusBadRequest, "Body is not valid JSON")
+		return
+	}
+	hash, problems := message.Hash(""), []problem(nil)
+	if json.Unmarshal(body, &members) != nil || members == nil {
+		problems = []problem{{Loc: []any{}, Msg: "Input should be an object", Type: "model_type", Input: json.RawMessage(body)}}
+	} else if raw, ok := members["instance"]; !ok {
+		problems = []problem{{Loc: []any{"instance"}, Msg: "Field required", Type: "missing", Input: members}}
+	} else {
+		hash, problems = parseItem(raw, "instance")
+	}
+	if len(problems) > 0 {
+		// Clients read a JSON text that holds the list.
+		text, err := json.Marshal(problems)
+		if err != nil {
+			fail(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		answer(w, http.StatusBadRequest, string(text))
+		return
+	}
+	workload, err := s.cfg.Network.Workload(r.Context(), hash)
+	if err != nil {
+		status, text := refusal(err)
+		fail(w, status, text)
+		return
+	}
+	if status, text := s.admit(r.Context(), workload); status != 0 {
+		fail(w, status, text)
+		return
+	}
+	if err := s.cfg.Instances.Start(r.Context(), hash); err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]any{
+			"success": false, "successful": false, "failing": []message.Hash{hash}, "errors": map[message.Hash]string{hash: err.Error()},
+		})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"success": true, "successful": true, "failing": []message.Hash{}, "errors": struct{}{}})
+}
+
+// admit decides whether a workload is an instance for this node that fits and is paid for. A status of 0 is a yes.
+func (s *Server) admit(ctx context.Context, workload *network.Workload) (status int, text string) {
+	instance, ok := workload.Content.(*message.Instance)
+	if !ok {
+		return http.StatusBadRequest, "400: Message is not an instance"
+	}
+	if r := instance.Requirements; r != nil && r.Node != nil && r.Node.NodeHash != nil {
+		own := s.cfg.Identity.Hash()
+		if own == "" {
+			return http.StatusServiceUnavailable, "503: Node hash not yet discovered, cannot accept targeted allocations"
+		}
+		if *r.Node.NodeHash != own {
+			return http.StatusBadRequest, "400: Instance is allocated to a different node"
+		}
+	}
+	if s.cfg.Instances == nil {
+		return http.StatusServiceUnavailable, "This CRN cannot host the requested instance at this time."
+	}
+	if !s.cfg.Instances.Has(workload.Hash) {
+		if err := s.cfg.Instances.Room(instance); errors.Is(err, execution.ErrNoRoom) {
+			return http.StatusServiceUnavailable, "This CRN cannot host the requested instance at this time."
+		} else if err != nil {
+			return http.StatusBadRequest, err.Error()
+		}
+	}
+	err := s.cfg.Meter.Admit(ctx, workload)
+	var no *meter.Refusal
+	switch {
+	case errors.As(err, &no) && no.Unpaid:
+		return http.StatusPaymentRequired, no.Reason
+	case errors.As(err, &no):
+		return http.StatusBadRequest, no.Reason
+	case err != nil:
+		return http.StatusServiceUnavailable, "Payment is not known: " + err.Error()
+	}
+	return 0, ""
+}
+
+// parseItem reads one hash of a body.
+func parseItem(raw json.RawMessage, loc ...any) (message.Hash, []problem) {
+	var text string
+	if json.Unmarshal(raw, &text) != nil || string(raw) == "null" {
+		return "", []problem{{Loc: loc, Msg: "Input should be a valid string", Type: "string_type", Input: raw}}
+	}
+	hash, err := message.ParseHash(text)
+	if err != nil {
+		reason := fmt.Sprintf("Could not determine hash type: '%s'", text)
+		return "", []problem{{Loc: loc, Msg: "Value error, " + reason, Type: "value_error", Ctx: map[string]any{"error": reason}, Input: text}}
+	}
+	return hash, nil
+}

@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Bounds of streams of logs.
+const (
+	maxStreams  = 64               // open at once
+	authWithin  = 30 * time.Second // until a client has said who it is
+	writeWithin = 30 * time.Second // for one frame
+	maxAuth     = 64 << 10         // bytes of a client's first message
+)
+
+// streams are the WebSockets that are open. They outlive the server that took their connections, so they are ended and waited for
+// here.
+type streams struct {
+	life context.Context
+	end  context.CancelFunc
+
+	mu      sync.Mutex
+	open    int
+	running sync.WaitGroup
+}
+
+func newStreams() *streams {
+	s := &streams{}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// enter reports whether one more may be opened; then leave must follow.
+func (s *streams) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == maxStreams || s.life.Err() != nil {
+		return false
+	}
+	s.open++
+	s.running.Add(1)
+	return true
+}
+
+func (s *streams) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	s.running.Done()
+}
+
+// close ends all and waits for them. None can be opened after it.
+func (s *streams) close() {
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// streamLogs answers GET /control/machine/{ref}/stream_logs: the output of a program as it comes, over a WebSocket on which its
+// owner says first who it is (spec/crn.md §2.7.5).
+func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
+	hash, ok := refOf(w, r)
+	if !ok {
+		return
+	}
+	if _, running := s.cfg.Pool.Find(hash); !running {
+		_, past, err := s.cfg.Pool.Logs(hash)
+		if err != nil {
+			fail(w, http.StatusNotFound, "No virtual machine with ref "+string(hash))
+			return
+		}
+		past.Close()
+	}
+	if !s.streams.enter() {
+		fail(w, http.StatusServiceUnavailable, "Too many log streams are open, try again later")
+		return
+	}
+	defer s.streams.leave()
+	// Pages of any origin may connect: what counts is signed.
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	if err != nil {
+		return // Accept has answered
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(maxAuth)
+	ctx, cancel := context.WithCancel(s.streams.life)
+	defer cancel()
+	if reason := s.authenticate(ctx, conn, hash); reason != "" {
+		_ = send(ctx, conn, map[string]string{"status": "failed", "reason": reason})
+		_ = conn.Close(websocket.StatusPolicyViolation, "")
+		return
+	}
+	// Nothing more is read but pings and the end.
+	ctx = conn.CloseRead(ctx)
+	if send(ctx, conn, map[string]string{"status": "connected"}) != nil {
+		return
+	}
+	last := s.sendLogs(ctx, conn, hash)
+	if last != "" && send(ctx, conn, map[string]string{"type": "system", "message": last}) == nil {
+		_ = conn.Close(websocket.StatusNormalClosure, "")
+	}
+}
+
+// authenticate reads the first message and returns why it does not do; nothing when it does.
+func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, hash message.Hash) string {
+	ctx, cancel := context.WithTimeout(ctx, authWithin)
+	defer cancel()
+	_, raw, err := conn.Read(ctx)
+	if err != nil {
+		return "no authentication message came"
+	}
+	sender, err := s.firstMessage(raw)
+	if err != nil {
+		return err.Error()
+	}
+	allowed, err := s.mayOperate(ctx, s.cfg.Pool, hash, sender)
+	if err != nil {
+		return err.Error()
+	}
+	if !allowed {
+		return "unauthorized sender"
+	}
+	return ""
+}
+
+var (
+	errNoAuth     = errors.New("missing 'auth' key in message")
+	errAuthFormat = errors.New("Invalid format for auth packet, see /doc/operator_auth.md")
+)
+
+// firstMessage returns who a client of a WebSocket is: {"auth": {both headers, as objects}}.
+func (s *Server) firstMessage(raw []byte) (sender string, err error) {
+	var first map[string]json.RawMessage
+	if json.Unmarshal(raw, &first) != nil || first["auth"] == nil {
+		return "", errNoAuth
+	}
+	var auth struct {
+		Key       json.RawMessage `json:"X-SignedPubKey"`
+		Operation json.RawMessage `json:"X-SignedOperation"`
+	}
+	if json.Unmarshal(first["auth"], &auth) != nil || auth.Key == nil || auth.Operation == nil {
+		return "", errAuthFormat
+	}
+	return s.socketSender(string(auth.Key), string(auth.Operation))
+}
+
+// sendLogs sends what a program printed and goes on to print, and returns what to say at the end; nothing when the client is gone.
+func (s *Server) sendLogs(ctx context.Context, conn *websocket.Conn, hash message.Hash) (last string) {
+	follower, err := s.cfg.Pool.Follow(hash)
+	if err != nil {
+		if x, ok := s.cfg.Pool.Find(hash); ok && x.Times.Started.IsZero() {
+			return "VM is starting, try again shortly"
+		}
+		lines, closer, err := s.cfg.Pool.Logs(hash)
+		if err != nil {
+			return err.Error()
+		}
+		defer closer.Close()
+		for line := range lines {
+			if send(ctx, conn, map[string]string{"type": line.Stream, "message": line.Text}) != nil {
+				return ""
+			}
+		}
+		return "VM is not running, past logs sent"
+	}
+	defer follower.Close()
+	for line := range follower.Past {
+		if send(ctx, conn, map[string]string{"type": line.Stream, "message": line.Text}) != nil {
+			return ""
+		}
+	}
+	for {
+		select {
+		case line, ok := <-follower.Live:
+			if !ok {
+				return "VM has stopped"
+			}
+			if send(ctx, conn, map[string]string{"type": line.Stream, "message": line.Text}) != nil {
+				return ""
+			}
+			if lost := follower.Lost(); lost > 0 {
+				if send(ctx, conn, map[string]string{"type": "system", "message": fmt.Sprintf("%d lines were passed over", lost)}) != nil {
+					return ""
+				}
+			}
+		case <-ctx.Done():
+			return ""
+		}
+	}
+}
+
+func send(ctx context.Context, conn *websocket.Conn, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	defer cancel()
+	return wsjson.Write(ctx, conn, v)
+}
