@@ -207,7 +207,10 @@ func (n *Net) computeProcess(i int) *Process {
 		"--data-dir", filepath.Join(n.cfg.Dir, name),
 		"--http-listen", fmt.Sprintf("127.0.0.1:%d", n.computePort(i)),
 		"--ccn", fmt.Sprintf("http://127.0.0.1:%d", n.corePort(i)),
+		"--network", "devnet",
 		"--domain-name", host,
+		"--public-url", fmt.Sprintf("http://%s:%d", host, n.computePort(i)),
+		"--owner", chain.Accounts()[coreOwner+i].Address.Hex(),
 		"--guest-dir", n.cfg.GuestDir,
 		"--allocation-signers", strings.Join(signers, ","),
 	)

@@ -7,19 +7,29 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/internal/config"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 type crnOptions struct {
 	DataDir           string        `name:"data-dir" doc:"folder of everything the node keeps"`
 	HTTPListen        string        `name:"http-listen" doc:"host:port of the API; a reverse proxy in front gives it TLS"`
 	CCN               string        `name:"ccn" doc:"base URL of the core node that messages and files come from"`
+	Network           string        `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
 	DomainName        string        `name:"domain-name" doc:"host name that users reach the node by"`
-	NodeHash          string        `name:"node-hash" doc:"hash of the message that registered the node"`
-	AllocationSigners []string      `name:"allocation-signers" doc:"addresses whose allocations the node follows"`
+	PublicURL         string        `name:"public-url" doc:"base URL that the node is registered under; https://<domain-name> when empty"`
+	Owner             string        `name:"owner" doc:"address of the operator, under which the node is registered"`
+	NodeHash          string        `name:"node-hash" doc:"hash of the message that registered the node; looked up in the registry when empty and owner is set"`
+	Receiver          string        `name:"payment-receiver" doc:"address that streams of payment go to; owner when empty"`
+	AllocationSigners []string      `name:"allocation-signers" doc:"addresses whose allocations the node follows; those that the network names when empty"`
+	AllocationToken   string        `name:"allocation-token-hash" doc:"SHA-256, in hex, of a token that is accepted instead of a signature; none when empty"`
+	IPv6Pool          string        `name:"ipv6-pool" doc:"prefix of at most 64 bits that addresses of machines derive from"`
+	HostIPv4          string        `name:"host-ipv4" doc:"IPv4 address that clients are told; the host's first one when empty"`
 	GuestDir          string        `name:"guest-dir" doc:"folder of the guest kernel; <data-dir>/guest when empty"`
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
+	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; empty without confidential computing"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
@@ -32,7 +42,9 @@ func defaultCRN() *crnOptions {
 		DataDir:      "aleph-crn-data",
 		HTTPListen:   "127.0.0.1:4020",
 		CCN:          "http://127.0.0.1:4024",
+		Network:      "mainnet",
 		DomainName:   "localhost",
+		IPv6Pool:     "fc00:1:2:3::/64",
 		ReuseTimeout: time.Hour,
 		LogLevel:     "info",
 		LogFormat:    "text",
@@ -64,13 +76,29 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer stop()
+	network, err := params.Load(o.Network)
+	if err != nil {
+		return err
+	}
 	node, err := crn.New(crn.Config{
-		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, DomainName: o.DomainName, NodeHash: o.NodeHash,
-		AllocationSigners: o.AllocationSigners, GuestDir: o.GuestDir, QEMU: o.QEMU, Accelerator: o.Accelerator,
-		MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, Log: log,
+		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
+		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
+		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout,
+		Connectivity: connectivity(), Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	return node.Run(ctx)
+}
+
+// connectivity is what the node reaches for when it is asked whether it is on the Internet (spec/crn.md §8).
+func connectivity() api.Connectivity {
+	return api.Connectivity{
+		IPv4URL: "https://1.1.1.1/", IPv6URL: "https://[2606:4700:4700::1111]/", HostName: "example.org",
+		HTTPURLs: []string{
+			"http://detectportal.firefox.com/", "http://connectivity-check.ubuntu.com/", "http://www.gstatic.com/generate_204",
+		},
+	}
 }

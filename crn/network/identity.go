@@ -21,7 +21,7 @@ type IdentityConfig struct {
 	Registry string       // the address that publishes the registry of nodes
 	Owner    string       // the operator's address; without it nothing is looked for
 	Address  string       // base URL that the node is registered under
-	Interval time.Duration
+	Interval time.Duration // the longest pause between two looks
 	Log      *slog.Logger
 }
 
@@ -67,8 +67,8 @@ func (i *Identity) Run(ctx context.Context) error {
 	if i.cfg.Owner == "" {
 		return nil
 	}
-	again := time.NewTicker(i.cfg.Interval)
-	defer again.Stop()
+	// A node is registered soon after it first runs, or long before.
+	pause := min(5*time.Second, i.cfg.Interval)
 	for i.Hash() == "" {
 		if err := i.discover(ctx); err != nil {
 			i.cfg.Log.Info("this node's registration is not known yet", "address", i.cfg.Address, "owner", i.cfg.Owner, "error", err)
@@ -76,7 +76,8 @@ func (i *Identity) Run(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-again.C:
+		case <-time.After(pause):
+			pause = min(2*pause, i.cfg.Interval)
 		case <-ctx.Done():
 			return nil
 		}
