@@ -92,6 +92,9 @@ type Config struct {
 	InitTimeout time.Duration
 	// DrainTimeout is how long calls may go on when the node stops; 30 s when 0.
 	DrainTimeout time.Duration
+	// AnswerAge bounds how old answers of the core node about accounts, prices and the state of messages may be; half a minute to
+	// five minutes, by what is asked, when 0.
+	AnswerAge time.Duration
 	// PaymentInterval is how often payments are checked; a minute when 0.
 	PaymentInterval time.Duration
 	// Diagnostics and LegacyDiagnostics are programs that tell whether the node is in order; the network's usual ones when empty.
@@ -251,7 +254,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	if n.cfg.InitTimeout == 0 {
 		n.cfg.InitTimeout = initTimeout(n.print.Accelerator)
 	}
-	source, err := network.New(network.Config{API: cfg.CoreNode, Dir: filepath.Join(cfg.DataDir, "cache"), CacheLimit: cfg.CacheLimit})
+	source, err := network.New(network.Config{API: cfg.CoreNode, Dir: filepath.Join(cfg.DataDir, "cache"), CacheLimit: cfg.CacheLimit, AnswerAge: cfg.AnswerAge})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -235,11 +236,15 @@ func fail(w http.ResponseWriter, status int, text string) {
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		status, raw = http.StatusInternalServerError, fmt.Appendf(nil, `{"error":%q}`, err)
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false) // texts pass as they are
+	if err := encoder.Encode(v); err != nil {
+		status = http.StatusInternalServerError
+		raw.Reset()
+		fmt.Fprintf(&raw, `{"error":%q}`, err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(raw)
+	_, _ = w.Write(bytes.TrimSuffix(raw.Bytes(), []byte("\n")))
 }

@@ -145,6 +145,9 @@ type remembered struct {
 // recent decodes the answer to a GET into v, from an earlier one no older than age where there is one. Who asks at the same
 // time asks once. Failures are not remembered.
 func (c *Client) recent(ctx context.Context, path string, age time.Duration, v any) error {
+	if c.cfg.AnswerAge > 0 {
+		age = min(age, c.cfg.AnswerAge)
+	}
 	c.mu.Lock()
 	known, ok := c.answers[path]
 	c.mu.Unlock()

@@ -16,11 +16,11 @@ import (
 
 // IdentityConfig says how a compute node finds the message that registered it (spec/crn.md §6.3).
 type IdentityConfig struct {
-	Explicit message.Hash // what the operator says; it wins over everything
-	File     string       // what an earlier run found
-	Registry string       // the address that publishes the registry of nodes
-	Owner    string       // the operator's address; without it nothing is looked for
-	Address  string       // base URL that the node is registered under
+	Explicit message.Hash  // what the operator says; it wins over everything
+	File     string        // what an earlier run found
+	Registry string        // the address that publishes the registry of nodes
+	Owner    string        // the operator's address; without it nothing is looked for
+	Address  string        // base URL that the node is registered under
 	Interval time.Duration // the longest pause between two looks
 	Log      *slog.Logger
 }

@@ -44,7 +44,10 @@ type Config struct {
 	CacheLimit int64
 	// HTTP is the transport to use; one of the client's own when nil.
 	HTTP http.RoundTripper
-	Now  func() time.Time // the clock of what is remembered; time.Now when nil
+	// AnswerAge bounds how old answers about accounts, prices and the state of messages may be, below what is usual for each; no
+	// bound when 0.
+	AnswerAge time.Duration
+	Now       func() time.Time // the clock of what is remembered; time.Now when nil
 }
 
 // Client fetches from one core node. Safe for concurrent use.

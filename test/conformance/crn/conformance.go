@@ -1,0 +1,74 @@
+// Package crn holds this project's compute node to spec/crn.md from the outside: a node of crn.New with a core node that says what
+// the check needs, real machines where it is about a machine, and a real chain where it is about a stream of payment.
+//
+// There is a row for each behaviour of the specification's list (§10). A row without a check is open and says why. Run makes all
+// checks and prints the table.
+package crn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// row is one behaviour of §10. It has checks, or the reason why it has none.
+type row struct {
+	number int
+	about  string
+	checks []check
+	open   string
+}
+
+// check is one statement about a node.
+type check struct {
+	name string
+	run  func(*rig)
+}
+
+// rows is the whole list. A file holds the rows of one subject; those of instances are in instances.go.
+func rows() []row {
+	list := slices.Concat(allocationRows, ownerRows, outputRows, aboutRows, identityRows, paymentRows, lifeRows, instanceRows)
+	slices.SortFunc(list, func(a, b row) int { return a.number - b.number })
+	return list
+}
+
+// sections are checks of what §10 has no row for.
+func sections() []row {
+	return slices.Concat(statusSections, nameSections)
+}
+
+// Tally counts rows by what became of them.
+type Tally struct{ Passed, Failed, Open int }
+
+// Run makes every check, one after the other, and prints the table.
+func Run(t *testing.T) Tally {
+	r := newRig(t)
+	var tally Tally
+	var table strings.Builder
+	for _, row := range append(rows(), sections()...) {
+		name := row.about
+		if row.number > 0 {
+			name = fmt.Sprintf("row %02d %s", row.number, row.about)
+		}
+		passed := 0
+		for _, c := range row.checks {
+			if t.Run(name+"/"+c.name, func(t *testing.T) { c.run(r.in(t)) }) {
+				passed++
+			}
+		}
+		verdict := fmt.Sprintf("%d of %d checks passed", passed, len(row.checks))
+		switch {
+		case len(row.checks) == 0:
+			tally.Open++
+			verdict = "open: " + row.open
+		case passed == len(row.checks):
+			tally.Passed++
+		default:
+			tally.Failed++
+		}
+		fmt.Fprintf(&table, "%-72s %s\n", name, verdict)
+	}
+	fmt.Printf("%sconformance of the compute node: %d rows passed, %d failed, %d open\n", table.String(), tally.Passed, tally.Failed, tally.Open)
+	return tally
+}
