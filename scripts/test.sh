@@ -13,7 +13,7 @@ part "contracts: artifacts are what the sources compile to"
 
 part "packages, with the race detector"
 # Packages run one at a time: two cores are shared with virtual machines and an embedded chain.
-go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/test/(conformance/ccn|convergence)$')
+go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/test/(conformance/(ccn|crn)|convergence)$')
 
 part "shuffled histories give the same rows and the same answers, some of them with the race detector"
 ALEPH_HISTORIES=100 go test -race -timeout 10m ./test/convergence/
@@ -21,6 +21,9 @@ go test -timeout 20m ./test/convergence/
 
 part "the acceptance list of the core node's API: on SQLite, on PostgreSQL, on processes behind a proxy"
 go test -race -count 1 -timeout 10m -v ./test/conformance/ccn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
+
+part "the acceptance list of the compute node, on real machines"
+go test -race -count 1 -timeout 10m -v ./test/conformance/crn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
 
 part "pure Go builds of what also uses C"
 CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...

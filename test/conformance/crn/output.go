@@ -123,9 +123,11 @@ var outputRows = []row{
 		}
 	}}}},
 	{number: 21, about: "logs of what runs no more", checks: []check{{"as an array", func(r *rig) {
-		r.running()
-		r.want("stop", r.order(owner, r.probe, "stop"), 200)
 		path := machine(r.probe, "logs")
+		if r.get(path, owner.headers("GET", path)...).status == 404 {
+			r.running()
+		}
+		_ = r.order(owner, r.probe, "stop") // unless it does not run
 		got := r.get(path, owner.headers("GET", path)...)
 		var lines []map[string]string
 		if err := json.Unmarshal([]byte(got.body), &lines); err != nil || got.status != 200 {

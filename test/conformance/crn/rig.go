@@ -85,7 +85,12 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.runtime = r.core.Store(image)
-	r.diagnostic = r.program("diagnostics", "./test/conformance/crn/testdata/diagnostics", nil)
+	r.diagnostic = r.program("diagnostics", "./test/conformance/crn/testdata/diagnostics", func(content map[string]any) {
+		delete(content, "volumes")
+		delete(content["code"].(map[string]any), "use_latest")
+		delete(content["runtime"].(map[string]any), "use_latest")
+		content["environment"] = map[string]any{"reproducible": false}
+	})
 	r.probe = r.program("probe", "./crn/testdata/probe", func(content map[string]any) {
 		content["volumes"] = []any{
 			map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 8},
