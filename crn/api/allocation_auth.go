@@ -59,13 +59,20 @@ func (s *Server) signers(ctx context.Context) []string {
 	}
 	err := s.cfg.Network.Aggregate(ctx, s.cfg.Settings, "settings", settingsAge, &settings)
 	if err != nil && !errors.Is(err, network.ErrNotFound) {
-		s.cfg.Log.Warn("who may allocate is not known, the signers of the network's parameters may", "error", err)
+		// Whom the network has dismissed must not come back because the core node is silent.
+		if known := s.lastSigners.Load(); known != nil {
+			return *known
+		}
+		s.cfg.Log.Warn("whom the network lets allocate is not known, the signers of its parameters may", "error", err)
 	}
 	named := slices.DeleteFunc(settings.Signers, func(text string) bool { return checkSigner(text) != nil })
-	if len(named) > 0 {
-		return named
+	if len(named) == 0 {
+		named = s.cfg.DefaultSigners
 	}
-	return s.cfg.DefaultSigners
+	if err == nil {
+		s.lastSigners.Store(&named)
+	}
+	return named
 }
 
 // settingsAge is how old the network's settings may be.

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,6 +80,7 @@ type Server struct {
 	cfg          Config
 	control      http.Handler // everything but programs
 	allocated    *allocationAuth
+	lastSigners  atomic.Pointer[[]string] // that the network's settings named
 	metrics      *metrics
 	host         host
 	named        *names

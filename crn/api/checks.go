@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -110,10 +109,14 @@ func (s *Server) checkIPv6(w http.ResponseWriter, r *http.Request) {
 	checks.Go(func() {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		machine = s.ask(ctx, s.cfg.Diagnostics, "/ip/6", hasResult) == nil
+		x, err := s.cfg.Pool.Acquire(ctx, s.cfg.Diagnostics)
+		if err != nil {
+			return
+		}
+		defer x.Release()
+		got, err := ask(ctx, x, "/ip/6")
+		machine = err == nil && hasResult(got)
 	})
 	checks.Wait()
 	answer(w, http.StatusOK, map[string]bool{"host": host, "vm": machine})
 }
-
-var errUnlike = errors.New("the program answers something else")

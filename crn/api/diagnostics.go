@@ -3,12 +3,12 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -47,32 +47,21 @@ func truthy(v any) bool {
 	return false
 }
 
-// ask sends a GET to a program and reports, as an error, why its answer does not pass.
-func (s *Server) ask(ctx context.Context, program message.Hash, path string, passes func(reply) bool) error {
-	x, err := s.cfg.Pool.Acquire(ctx, program)
-	if err != nil {
-		return err
-	}
-	defer x.Release()
+// ask sends a GET to a running program. The error says why there is no answer.
+func ask(ctx context.Context, x *execution.Execution, path string) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.AnswerWithin())
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://program"+path, nil)
 	if err != nil {
-		return err
+		return reply{}, err
 	}
 	response, err := x.Transport().RoundTrip(request)
 	if err != nil {
-		return err
+		return reply{}, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
-	if err != nil {
-		return err
-	}
-	if !passes(reply{response.StatusCode, body}) {
-		return fmt.Errorf("%s: %w: status %d", path, errUnlike, response.StatusCode)
-	}
-	return nil
+	return reply{response.StatusCode, body}, err
 }
 
 // diagnostic is one question to the diagnostic program.
@@ -140,15 +129,25 @@ var diagnostics = []diagnostic{
 	{"lifespan", true, true, single("/lifespan", func(r reply) bool { return r.object()["Lifespan"] == true })},
 }
 
-// diagnose puts all questions to a program. An answer of another kind, or none, is a failed check and no more.
+// diagnose puts all questions to a program. An answer of another kind, or none, is a failed check and no more. One that does not
+// start answers nothing, and is not started again for each question.
 func (s *Server) diagnose(ctx context.Context, program message.Hash, legacy bool) (results map[string]bool, ok bool) {
 	results, ok = map[string]bool{}, true
+	x, err := s.cfg.Pool.Acquire(ctx, program)
+	if err != nil {
+		s.cfg.Log.Warn("the diagnostic program does not start", "hash", program, "error", err)
+	} else {
+		defer x.Release()
+	}
 	for _, d := range diagnostics {
 		if legacy && d.modern {
 			continue
 		}
-		passed := d.passes(func(path string) (got reply) {
-			_ = s.ask(ctx, program, path, func(r reply) bool { got = r; return true }) // no reply passes nothing
+		passed := err == nil && d.passes(func(path string) reply {
+			got, err := ask(ctx, x, path)
+			if err != nil {
+				return reply{} // which passes nothing
+			}
 			return got
 		})
 		results[d.name] = passed

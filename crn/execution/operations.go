@@ -100,21 +100,13 @@ func (p *Pool) renew(ctx context.Context, hash message.Hash, between func() erro
 }
 
 // vacate ends the execution of a program and waits for it. then, if any, is called when there is none, and none can begin before
-// it returns.
+// it returns. What a plan or a call starts anew meanwhile is theirs: it is ended only for the sake of then.
 func (p *Pool) vacate(ctx context.Context, hash message.Hash, keep bool, then func() error) (running bool, err error) {
-	for {
-		p.mu.Lock()
-		if !keep {
-			delete(p.kept, hash)
-		}
-		x := p.executions[hash]
-		if x == nil {
-			if then != nil {
-				err = then()
-			}
-			p.mu.Unlock()
-			return running, err
-		}
+	p.mu.Lock()
+	if !keep {
+		delete(p.kept, hash)
+	}
+	for x := p.executions[hash]; x != nil; x = p.executions[hash] {
 		running = running || x.info().Running
 		x.requestStop()
 		p.mu.Unlock()
@@ -123,7 +115,16 @@ func (p *Pool) vacate(ctx context.Context, hash message.Hash, keep bool, then fu
 		case <-ctx.Done():
 			return running, ctx.Err()
 		}
+		if then == nil {
+			return running, nil
+		}
+		p.mu.Lock()
 	}
+	defer p.mu.Unlock()
+	if then != nil {
+		err = then()
+	}
+	return running, err
 }
 
 // discardVolumes takes the disks of a program out of the way at once; what they held is removed by the caller, in its time.

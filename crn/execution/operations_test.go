@@ -91,6 +91,36 @@ func TestOwnersStopRebootAndEraseTheirPrograms(t *testing.T) {
 	})
 }
 
+// Stopping takes a while, and who allocates meanwhile must not lose to it.
+func TestAPlanWhileAProgramStopsStarts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		defer r.stop(t)
+		hash := r.network.program("a", 128)
+		x, err := r.Acquire(t.Context(), hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan error)
+		go func() { _, err := r.Stop(t.Context(), hash); stopped <- err }()
+		synctest.Wait()
+		planned := make(chan execution.Outcome)
+		go func() { planned <- r.Allocate(t.Context(), execution.Plan{Persistent: []message.Hash{hash}}) }()
+		synctest.Wait()
+		x.Release()
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if o := <-planned; len(o.Failing) > 0 {
+			t.Errorf("plan %+v", o)
+		}
+		synctest.Wait()
+		if i, ok := r.Find(hash); !ok || !i.Running || !i.Persistent {
+			t.Errorf("after the plan: %+v", i)
+		}
+	})
+}
+
 func TestAProgramExpiresWhenItsOwnerSaid(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, nil)

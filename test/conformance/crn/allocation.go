@@ -147,6 +147,8 @@ var allocationRows = []row{
 		who("an empty list", 401, 200)
 		r.settings("0xOther", map[string]any{"authorized_allocation_signers": []string{otherScheduler.Address()}})
 		who("a list", 200, 401)
+		r.core.Answer("/api/v0/aggregates/0xOther.json", 500, map[string]any{})
+		who("the core node fails", 200, 401)
 	}}, {"spelt with their checksum", func(r *rig) {
 		_, err := crn.New(crn.Config{
 			Listen: "127.0.0.1:0", DataDir: r.TempDir(), CoreNode: r.core.URL, GuestDir: guestDir(), GuestProgram: guestProgram(), Accelerator: "tcg",

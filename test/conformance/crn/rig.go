@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -136,6 +137,7 @@ func (r *rig) start(change func(*crn.Config)) *node {
 		GuestDir: guestDir(), GuestProgram: guestProgram(), Accelerator: "tcg",
 		MemoryMiB: 900, InitTimeout: 90 * time.Second, DrainTimeout: 10 * time.Second, IPv6Pool: "1111:2222:3333:4444::/64", HostIPv4: "192.0.2.7",
 		PaymentInterval: sweep, AnswerAge: time.Nanosecond, Diagnostics: r.diagnostic, LegacyDiagnostics: r.diagnostic, Resolver: records{},
+		Log: slog.New(slog.NewTextHandler(r.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {
 		change(&c)
