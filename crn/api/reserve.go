@@ -45,8 +45,9 @@ func newReservations(gpus []GPU, now func() time.Time) *reservations {
 	return &reservations{gpus: gpus, now: now, held: map[string]reservation{}}
 }
 
-// reserve keeps a card for each that is wanted, all or none. What the user had before is given back first.
-func (r *reservations) reserve(user string, wanted []message.GPURequirement) (until time.Time, err error) {
+// reserve keeps a card for each that is wanted, all or none, and returns until when, or which is not to be had. What the user had
+// before is given back.
+func (r *reservations) reserve(user string, wanted []message.GPURequirement) (until time.Time, missing *message.GPURequirement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	user, now := strings.ToLower(user), r.now()
@@ -64,7 +65,7 @@ func (r *reservations) reserve(user string, wanted []message.GPURequirement) (un
 			}
 		}
 		if !found {
-			return until, fmt.Errorf("Failed to find available GPU matching spec %s %s", want.Vendor, want.DeviceID)
+			return until, &want
 		}
 	}
 	for place, held := range r.held {
@@ -124,9 +125,12 @@ func (s *Server) reserve(w http.ResponseWriter, r *http.Request) {
 	if instance.Requirements != nil {
 		wanted = instance.Requirements.GPU
 	}
-	until, err := s.reservations.reserve(sender, wanted)
-	if err != nil {
-		answer(w, http.StatusBadRequest, map[string]string{"status": "error", "error": "Failed to reserves all resources", "reason": err.Error()})
+	until, missing := s.reservations.reserve(sender, wanted)
+	if missing != nil {
+		answer(w, http.StatusBadRequest, map[string]string{
+			"status": "error", "error": "Failed to reserves all resources",
+			"reason": fmt.Sprintf("Failed to find available GPU matching spec %s %s", missing.Vendor, missing.DeviceID),
+		})
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"status": "reserved", "expires": stamp(until)})

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -120,9 +119,9 @@ func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, hash me
 	if err != nil {
 		return "no authentication message came"
 	}
-	sender, err := s.firstMessage(raw)
-	if err != nil {
-		return err.Error()
+	sender, reason := s.firstMessage(raw)
+	if reason != "" {
+		return reason
 	}
 	allowed, err := s.mayOperate(ctx, s.cfg.Pool, hash, sender)
 	if err != nil {
@@ -134,25 +133,24 @@ func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, hash me
 	return ""
 }
 
-var (
-	errNoAuth     = errors.New("missing 'auth' key in message")
-	errAuthFormat = errors.New("Invalid format for auth packet, see /doc/operator_auth.md")
-)
-
-// firstMessage returns who a client of a WebSocket is: {"auth": {both headers, as objects}}.
-func (s *Server) firstMessage(raw []byte) (sender string, err error) {
+// firstMessage returns who a client of a WebSocket is, or why that is not known: {"auth": {both headers, as objects}}.
+func (s *Server) firstMessage(raw []byte) (sender, reason string) {
 	var first map[string]json.RawMessage
 	if json.Unmarshal(raw, &first) != nil || first["auth"] == nil {
-		return "", errNoAuth
+		return "", "missing 'auth' key in message"
 	}
 	var auth struct {
 		Key       json.RawMessage `json:"X-SignedPubKey"`
 		Operation json.RawMessage `json:"X-SignedOperation"`
 	}
 	if json.Unmarshal(first["auth"], &auth) != nil || auth.Key == nil || auth.Operation == nil {
-		return "", errAuthFormat
+		return "", "Invalid format for auth packet, see /doc/operator_auth.md"
 	}
-	return s.socketSender(string(auth.Key), string(auth.Operation))
+	sender, err := s.socketSender(string(auth.Key), string(auth.Operation))
+	if err != nil {
+		return "", err.Error()
+	}
+	return sender, ""
 }
 
 // sendLogs sends what a program printed and goes on to print, and returns what to say at the end; nothing when the client is gone.

@@ -26,16 +26,15 @@ var releaseForm = regexp.MustCompile(`^v?(?:(\d+)!)?(\d+(?:\.\d+)*)` +
 const last = 1 << 30
 
 // parseRelease reads a version. Its local part, behind a plus sign, does not count.
-func parseRelease(text string) (r release, err error) {
+func parseRelease(text string) (r release, ok bool) {
 	m := releaseForm.FindStringSubmatch(strings.ToLower(strings.TrimSpace(text)))
 	if m == nil {
-		return r, fmt.Errorf("Invalid version: '%s'", text)
+		return r, false
 	}
+	ok = true
 	number := func(text string) int {
-		n, wrong := strconv.Atoi(text)
-		if text != "" && (wrong != nil || n >= last) {
-			err = fmt.Errorf("Invalid version: '%s'", text)
-		}
+		n, err := strconv.Atoi(text)
+		ok = ok && (text == "" || err == nil && n < last)
 		return n
 	}
 	r.epoch = number(m[1])
@@ -61,7 +60,7 @@ func parseRelease(text string) (r release, err error) {
 	if dev {
 		r.suffix[3] = number(m[9])
 	}
-	return r, err
+	return r, ok
 }
 
 func (r release) compare(other release) int {
@@ -75,17 +74,12 @@ func (s *Server) checkVersion(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "Query field 'reference' must be specified")
 		return
 	}
-	wanted, err := parseRelease(reference)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
+	wanted, ok := parseRelease(reference)
+	if !ok {
+		fail(w, http.StatusBadRequest, "Invalid version: '"+reference+"'")
 		return
 	}
-	own, err := parseRelease(Version)
-	if err != nil {
-		fail(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	if own.compare(wanted) < 0 {
+	if own, _ := parseRelease(Version); own.compare(wanted) < 0 {
 		fail(w, http.StatusForbidden, fmt.Sprintf("Outdated: version %s < %s", Version, reference))
 		return
 	}
