@@ -64,7 +64,6 @@ type Config struct {
 	SEVCtl          string // program that exports certificates of the secure processor; empty without confidential computing
 	CertificateFile string // where it does
 	GPUs            []GPU  // cards that machines may be given
-	WatchForUpdates bool   // machines end when what they were made of changes
 
 	HostIPv4  string       // reported to clients
 	IPv6Pool  netip.Prefix // addresses of machines are derived from it

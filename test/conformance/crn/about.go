@@ -164,9 +164,9 @@ var aboutRows = []row{
 				r.Errorf("got %s %s", network, guest)
 			}
 		}
-		r.running()
-		network, _ := address6("1111:2222:3333:4444::/64", 1, r.probe)
-		if got := member(r.listed(r.node, r.probe), "networking", "ipv6"); got != network {
+		r.want("call", r.get("/vm/"+string(r.diagnostic)+"/"), 200)
+		network, _ := address6("1111:2222:3333:4444::/64", 1, r.diagnostic)
+		if got := member(r.listed(r.node, r.diagnostic), "networking", "ipv6"); got != network {
 			r.Errorf("got %v, want %s", got, network)
 		}
 	}}}},
@@ -211,12 +211,12 @@ var statusSections = []row{
 		if config.status != 200 || strings.Contains(config.body, string(secret)) || strings.Contains(config.body, tokenHash) || member(r.object(config), "domain_name") != domain {
 			r.Errorf("config: %+v", config)
 		}
-		r.running()
+		r.want("call", r.get("/vm/"+string(r.diagnostic)+"/"), 200)
 		var details []map[string]any
 		if got := r.get("/about/executions/details", "Cookie", cookie); json.Unmarshal([]byte(got.body), &details) != nil || len(details) == 0 {
 			r.Errorf("details: %+v", got)
 		}
-		if got := r.get("/about/executions/records"); got.status != 200 || !strings.Contains(got.body, string(r.probe)) {
+		if got := r.get("/about/executions/records"); got.status != 200 || !strings.Contains(got.body, string(r.diagnostic)) {
 			r.Errorf("records: %+v", got)
 		}
 	}}}},

@@ -103,6 +103,11 @@ var outputRows = []row{
 		r.running()
 		conn := r.stream(r.probe)
 		r.write(conn, owner.auth("GET", machine(r.probe, "stream_logs")))
+		for got := r.frame(conn); got["message"] != "probe: started"; got = r.frame(conn) {
+			if got == nil {
+				r.Fatal("closed before the first line")
+			}
+		}
 		r.want("stop", r.order(owner, r.probe, "stop"), 200)
 		var last map[string]string
 		for got := r.frame(conn); got != nil; got = r.frame(conn) {
