@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +27,7 @@ type fakes struct {
 	flows     map[string]string
 	flowErr   error
 	workloads []Workload
-	looks     int
+	looks     atomic.Int32
 	ended     []message.Hash
 	forgotten []message.Hash
 }
@@ -81,7 +82,7 @@ func (f *fakes) Flow(_ context.Context, chain, sender, receiver string) (*apd.De
 	return new(apd.Decimal), nil
 }
 
-func (f *fakes) List() []Workload { f.looks++; return f.workloads }
+func (f *fakes) List() []Workload { f.looks.Add(1); return f.workloads }
 
 func (f *fakes) End(_ context.Context, hash message.Hash, forget bool) error {
 	f.ended = append(f.ended, hash)
@@ -214,8 +215,8 @@ func TestFundsMustCoverWhatRuns(t *testing.T) {
 			if !slices.Equal(f.ended, test.want) {
 				t.Errorf("ended %v, want %v", f.ended, test.want)
 			}
-			if f.looks != 1 {
-				t.Errorf("looked %d times at the state of workloads", f.looks)
+			if n := f.looks.Load(); n != 1 {
+				t.Errorf("looked %d times at the state of workloads", n)
 			}
 		})
 	}
@@ -264,11 +265,11 @@ func TestSweepsComeAMinuteApart(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- m.Run(ctx) }()
-		for minute, want := range []int{0, 1, 2} {
+		for minute, want := range []int32{0, 1, 2} {
 			time.Sleep(59 * time.Second)
 			synctest.Wait()
-			if f.looks != want {
-				t.Errorf("after %d minutes and 59 seconds: %d sweeps", minute, f.looks)
+			if n := f.looks.Load(); n != want {
+				t.Errorf("after %d minutes and 59 seconds: %d sweeps", minute, n)
 			}
 			time.Sleep(time.Second)
 			synctest.Wait()
