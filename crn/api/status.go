@@ -34,7 +34,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 			"API_SERVER": s.cfg.CoreNode, "CHECK_FASTAPI_VM_ID": s.cfg.Diagnostics, "CONNECTOR_URL": s.cfg.CoreNode,
 		},
 		"security": map[string]bool{
-			"USE_JAILER": false, "PRINT_SYSTEM_LOGS": true, "WATCH_FOR_UPDATES": false, "ALLOW_VM_NETWORKING": instances,
+			"USE_JAILER": false, "PRINT_SYSTEM_LOGS": true, "WATCH_FOR_UPDATES": true, "ALLOW_VM_NETWORKING": instances,
 			"USE_DEVELOPER_SSH_KEYS": false,
 		},
 		"networking": map[string]any{

@@ -134,7 +134,7 @@ func (p *Pool) discardVolumes(hash message.Hash) (trash string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("erase volumes of %s: %w", hash, err)
 	}
-	err = os.Rename(filepath.Join(p.cfg.Dir, volumeDir, string(hash)), filepath.Join(trash, "volumes"))
+	err = os.Rename(p.volumeFolder(hash), filepath.Join(trash, "volumes"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return trash, fmt.Errorf("erase volumes of %s: %w", hash, err)
 	}
