@@ -1,7 +1,7 @@
 // Package chain runs a real Ethereum chain inside the process, for networks on one machine: go-ethereum with a block for
 // each transaction, JSON-RPC for wallets and libraries, the ALEPH token, the sync contract and the contract of streams at
 // fixed addresses, and ten funded accounts that every developer knows. Only package devnet and tests import it: it links the
-// node.
+// whole node.
 package chain
 
 import (
