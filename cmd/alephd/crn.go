@@ -22,6 +22,7 @@ type crnOptions struct {
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
+	SnapshotMiB       int           `name:"snapshot-mib" doc:"disk for the state of programs that were started once, which their next start copies; 0 keeps none and boots always"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat         string        `name:"log-format" doc:"text or json"`
 	PprofListen       string        `name:"pprof-listen" doc:"host:port to serve profiles on; keep it private"`
@@ -34,6 +35,7 @@ func defaultCRN() *crnOptions {
 		CCN:          "http://127.0.0.1:4024",
 		DomainName:   "localhost",
 		ReuseTimeout: time.Hour,
+		SnapshotMiB:  8192,
 		LogLevel:     "info",
 		LogFormat:    "text",
 	}
@@ -55,6 +57,10 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if o.ReuseTimeout <= 0 {
 		o.ReuseTimeout = -1 // zero would mean the default
 	}
+	snapshots := int64(o.SnapshotMiB) << 20
+	if snapshots <= 0 {
+		snapshots = -1 // likewise
+	}
 	log, err := newLogger(stderr, o.LogLevel, o.LogFormat)
 	if err != nil {
 		return err
@@ -67,7 +73,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	node, err := crn.New(crn.Config{
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, DomainName: o.DomainName, NodeHash: o.NodeHash,
 		AllocationSigners: o.AllocationSigners, GuestDir: o.GuestDir, QEMU: o.QEMU, Accelerator: o.Accelerator,
-		MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, Log: log,
+		MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots, Log: log,
 	})
 	if err != nil {
 		return err
