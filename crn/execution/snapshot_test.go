@@ -112,6 +112,13 @@ func TestAProgramIsKeptWhenItIsReadyAndCopiedFromThenOn(t *testing.T) {
 		if booted, _ := d.count(); booted != 2 || len(r.snapshots(t)) != 1 {
 			t.Errorf("%d booted, kept %v", booted, r.snapshots(t))
 		}
+		// It goes when the program's message does.
+		if !r.Holds(hash) {
+			t.Error("the node says that it has nothing of a program that it keeps")
+		}
+		if err := r.Remove(t.Context(), hash); err != nil || r.Holds(hash) || len(r.snapshots(t)) != 0 {
+			t.Errorf("kept after its end: %v, %v", r.snapshots(t), err)
+		}
 	})
 }
 
