@@ -48,11 +48,7 @@ func openSnapshots(driver vm.Driver, dir string, limit int64) (*snapshots, error
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the folder for snapshots: %w", err)
 	}
-	unfinished, err := filepath.Glob(filepath.Join(dir, ".*"))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range unfinished {
+	for _, path := range s.named(".") {
 		if err := os.RemoveAll(path); err != nil {
 			return nil, fmt.Errorf("remove what an earlier node did not finish: %w", err)
 		}
@@ -86,8 +82,18 @@ func (s *snapshots) of(hash message.Hash) []string {
 	if s == nil {
 		return nil
 	}
-	kept, _ := filepath.Glob(filepath.Join(s.dir, string(hash)+"-*")) // a hash is no pattern
-	return kept
+	return s.named(string(hash) + "-")
+}
+
+// named returns the paths in the folder whose names begin so.
+func (s *snapshots) named(prefix string) (paths []string) {
+	entries, _ := os.ReadDir(s.dir) // without the folder there is nothing
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), prefix) {
+			paths = append(paths, filepath.Join(s.dir, entry.Name()))
+		}
+	}
+	return paths
 }
 
 func (s *snapshots) remove(path string) error { return os.RemoveAll(path) }
@@ -115,10 +121,6 @@ func (s *snapshots) save(ctx context.Context, m vm.Machine, path string) error {
 func (s *snapshots) clean(kept string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return fmt.Errorf("clean the snapshots: %w", err)
-	}
 	type snapshot struct {
 		path string
 		used time.Time
@@ -127,13 +129,13 @@ func (s *snapshots) clean(kept string) error {
 	var all []snapshot
 	var total int64
 	program, _, _ := strings.Cut(filepath.Base(kept), "-")
-	for _, entry := range entries {
-		path := filepath.Join(s.dir, entry.Name())
-		info, err := entry.Info()
-		if err != nil || strings.HasPrefix(entry.Name(), ".") {
-			continue
+	for _, path := range s.named("") {
+		name := filepath.Base(path)
+		info, err := os.Stat(path)
+		if err != nil || strings.HasPrefix(name, ".") {
+			continue // gone, or not whole yet
 		}
-		if path != kept && strings.HasPrefix(entry.Name(), program+"-") {
+		if path != kept && strings.HasPrefix(name, program+"-") {
 			if err := os.RemoveAll(path); err != nil {
 				return fmt.Errorf("clean the snapshots: %w", err)
 			}
@@ -158,10 +160,10 @@ func (s *snapshots) clean(kept string) error {
 
 // diskUsage is what the files of a folder take of the disk, in bytes.
 func diskUsage(dir string) (total int64) {
-	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	files, _ := os.ReadDir(dir) // one that is being removed counts for what is left
 	for _, file := range files {
 		var info unix.Stat_t
-		if unix.Stat(file, &info) == nil {
+		if unix.Stat(filepath.Join(dir, file.Name()), &info) == nil {
 			total += info.Blocks * 512
 		}
 	}
