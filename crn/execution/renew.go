@@ -89,10 +89,13 @@ func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 			return fmt.Errorf("end program %s: %w", hash, ctx.Err())
 		}
 	}
-	for _, path := range append(p.snapshots.of(hash), p.volumeFolder(hash)) {
+	for _, path := range p.snapshots.of(hash) {
 		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("remove what is kept of program %s: %w", hash, err)
+			return fmt.Errorf("remove the snapshot of program %s: %w", hash, err)
 		}
+	}
+	if err := os.RemoveAll(p.volumeFolder(hash)); err != nil {
+		return fmt.Errorf("remove volumes of program %s: %w", hash, err)
 	}
 	return nil
 }
