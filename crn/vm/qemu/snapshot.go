@@ -27,6 +27,12 @@ const (
 	snapshotFile = "snapshot.json"
 )
 
+// Bounds of what is taken from a QEMU, which its guest may have got hold of. A state has some hundred KiB.
+const (
+	maxState   = 64 << 20
+	maxAnswers = 1 << 20
+)
+
 // snapshot is what snapshotFile says, so that only the same machine is restored, and only from the same bytes.
 type snapshot struct {
 	Key        string    `json:"key"` // see Driver.SnapshotKey
@@ -136,7 +142,7 @@ func (m *machine) save(ctx context.Context, part string) error {
 		_ = m.control.SetDeadline(time.Unix(1, 0))
 	})
 	defer stop()
-	control := bufio.NewReader(m.control)
+	control := bufio.NewReader(io.LimitReader(m.control, maxAnswers))
 	// QEMU itself stops the guest, when only the last of the state is left to write. Copies then run at once: one that was
 	// stopped before would wait to be told.
 	err = m.order(control, append(leaveMemory(),
@@ -152,7 +158,11 @@ func (m *machine) save(ctx context.Context, part string) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := io.Copy(f, stream.host); err != nil {
+	n, err := io.Copy(f, io.LimitReader(stream.host, maxState))
+	if err == nil && n == maxState {
+		err = fmt.Errorf("it has more than %d bytes", maxState)
+	}
+	if err != nil {
 		return fmt.Errorf("read the machine's state: %w", err)
 	}
 	if err := m.awaitSaved(ctx, control); err != nil {
@@ -287,7 +297,7 @@ func (d *Driver) Restore(ctx context.Context, spec vm.Spec, dir string) (vm.Mach
 	stop := context.AfterFunc(ctx, func() { _ = m.control.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// Of what follows the last, QEMU says only by ending that it could not: the guest goes on by itself.
-	err = m.order(bufio.NewReader(m.control), append(leaveMemory(), order{command: "migrate-incoming", arguments: with{"uri": "fd:5"}}))
+	err = m.order(bufio.NewReader(io.LimitReader(m.control, maxAnswers)), append(leaveMemory(), order{command: "migrate-incoming", arguments: with{"uri": "fd:5"}}))
 	if err != nil {
 		now, cancel := context.WithCancel(ctx)
 		cancel()
