@@ -109,6 +109,9 @@ type Config struct {
 	GPUs []api.GPU
 	// CacheLimit bounds the files that are kept for the next machine, in bytes; 20 GiB when 0.
 	CacheLimit int64
+	// SnapshotLimit bounds what is kept of programs for their next start, in bytes of disk; 8 GiB when 0, nothing is kept when
+	// negative.
+	SnapshotLimit int64
 	// IPv6Pool is the prefix that addresses of machines derive from; "fc00:1:2:3::/64" when empty.
 	IPv6Pool string
 	// HostIPv4 is reported to clients; the first address of the host that is not a loopback when empty.
@@ -159,6 +162,9 @@ func (c *Config) setDefaults() {
 		c.ReuseTimeout = time.Hour
 	case c.ReuseTimeout < 0:
 		c.ReuseTimeout = 0
+	}
+	if c.SnapshotLimit == 0 {
+		c.SnapshotLimit = 8 << 30
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
@@ -268,7 +274,8 @@ func New(cfg Config) (_ *CRN, err error) {
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
-		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
+		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout,
+		SnapshotLimit: cfg.SnapshotLimit, Log: cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
 	})

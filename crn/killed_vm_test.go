@@ -34,7 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
+// startChild runs a compute node in a process of its own, to be killed.
+func startChild(t *testing.T) (*node, *exec.Cmd) {
+	t.Helper()
 	images := imagetest.Get(t)
 	image, err := os.ReadFile(images.Runtime)
 	if err != nil {
@@ -71,6 +73,11 @@ func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
 		t.Fatal("the node did not start")
 	}
 	n.url = "http://" + lines.Text()
+	return n, child
+}
+
+func TestWhatAKilledNodeLeftIsCleanedAtTheNextStart(t *testing.T) {
+	n, child := startChild(t)
 	hash := n.probe(t, func(content map[string]any) {
 		content["volumes"] = []any{map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": 8}}
 	})

@@ -48,35 +48,68 @@ func run() error {
 		return err
 	}
 	defer port.Close()
+	m := &machine{logs: newLogSender(), api: newHostAPI()}
+	for {
+		if err := m.session(port); err != nil {
+			return err
+		}
+	}
+}
+
+// machine is what outlives a session with the host.
+type machine struct {
+	logs     *logSender
+	api      *hostAPI
+	program  *process // nil until the first session has configured it
+	renewing *renewing
+}
+
+// session serves one host from its greeting on. It returns nil when the host has parked the machine.
+func (m *machine) session(port *os.File) error {
 	if _, err := wire.GuestHandshake(port); err != nil {
 		return err
 	}
-	session, err := yamux.Server(port, wire.Mux())
+	mux, err := yamux.Server(held{port}, wire.Mux())
 	if err != nil {
 		return fmt.Errorf("start the multiplexer: %w", err)
 	}
-	defer session.Close()
-
-	m := &machine{session: session, logs: newLogSender(), api: newHostAPI()}
-	m.api.attach(session)
+	defer mux.Close()
+	m.api.attach(mux)
+	s := &session{machine: m, mux: mux, parked: make(chan struct{})}
 	for {
-		stream, err := session.AcceptStream()
+		stream, err := mux.AcceptStream()
 		if err != nil {
-			return fmt.Errorf("the host is gone: %w", err)
+			select {
+			case <-s.parked:
+			default:
+				return fmt.Errorf("the host is gone: %w", err)
+			}
+			s.streams.Wait()
+			if err := port.SetReadDeadline(time.Time{}); err != nil {
+				return fmt.Errorf("wait for the next greeting: %w", err)
+			}
+			return wire.Parked(port)
 		}
-		go m.serve(stream)
+		s.streams.Go(func() { s.serve(stream) })
 	}
 }
 
-// machine is what the streams share.
-type machine struct {
-	session *yamux.Session
-	logs    *logSender
-	api     *hostAPI
+// held is the port in the hands of one session, which must not close it: when a session ends only its reading does.
+type held struct{ *os.File }
+
+func (h held) Close() error { return h.SetReadDeadline(time.Unix(1, 0)) }
+
+// session is what the streams share.
+type session struct {
+	*machine
+	mux     *yamux.Session
+	streams sync.WaitGroup
+	logging sync.WaitGroup
+	parked  chan struct{} // closed when the host has parked the machine
 }
 
 // serve handles one stream by its kind.
-func (m *machine) serve(stream *yamux.Stream) {
+func (s *session) serve(stream *yamux.Stream) {
 	defer stream.Close()
 	var kind [1]byte
 	if _, err := io.ReadFull(stream, kind[:]); err != nil {
@@ -84,47 +117,38 @@ func (m *machine) serve(stream *yamux.Stream) {
 	}
 	switch kind[0] {
 	case wire.StreamControl:
-		m.control(stream)
-		m.session.Close() // the control stream lives as long as the machine
+		s.control(stream) // lives as long as the session
+		s.api.attach(nil)
+		close(s.parked)
+		s.logging.Wait()
+		s.mux.Close()
 	case wire.StreamLogs:
-		m.logs.run(stream)
+		s.logging.Add(1)
+		defer s.logging.Done()
+		s.logs.run(stream, s.parked)
 	case wire.StreamProxy:
 		proxy(stream)
 	}
 }
 
-// control sets the machine up, runs the program and reports until it has ended and the host says stop.
-func (m *machine) control(stream *yamux.Stream) {
-	var (
-		mu      sync.Mutex
-		encoder = json.NewEncoder(stream)
-		decoder = json.NewDecoder(stream)
-		config  wire.Config
-	)
+// control sets the machine up and runs the program, or goes on with it, and reports until the host parks the machine or, when
+// the program has ended and the host says stop, turns it off.
+func (s *session) control(stream *yamux.Stream) {
+	var mu sync.Mutex
+	encoder, decoder := json.NewEncoder(stream), json.NewDecoder(stream)
 	report := func(e wire.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		_ = encoder.Encode(e) // a host that is gone ends the session
 	}
-	if err := decoder.Decode(&config); err != nil {
-		return
+	begin := s.configure
+	if s.program != nil {
+		begin = s.resume
 	}
-	var p *process
-	if err := setUp(&config); err != nil {
-		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
-	} else if err := m.api.listen(config.API); err != nil {
-		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
-	} else if p, err = start(&config, m.logs); err != nil {
+	if ready, err := begin(decoder); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
 	} else {
-		report(wire.Event{State: wire.StateRunning})
-		go func() {
-			if waitListening(wire.ProgramPort, p.done) {
-				report(wire.Event{State: wire.StateReady})
-			}
-			<-p.done
-			report(p.exit)
-		}()
+		go s.follow(ready, report)
 	}
 
 	var command wire.Command
@@ -132,12 +156,50 @@ func (m *machine) control(stream *yamux.Stream) {
 		if err := decoder.Decode(&command); err != nil {
 			break
 		}
+		if command.Park {
+			return
+		}
 	}
-	if p != nil {
-		p.stop(command.Grace)
+	if s.program != nil {
+		s.program.stop(command.Grace)
 	}
-	unix.Sync()
 	powerOff()
+}
+
+// configure makes the machine and starts the program. What it returns waits until the program listens, and says whether it does.
+func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error) {
+	var config wire.Config
+	if err := decoder.Decode(&config); err != nil {
+		return nil, err
+	}
+	if err := setUp(&config); err != nil {
+		return nil, err
+	}
+	if err := s.api.listen(config.API); err != nil {
+		return nil, err
+	}
+	if config.Copies {
+		if s.renewing, err = listenForRenewing(wire.RenewSocket); err != nil {
+			return nil, err
+		}
+	}
+	if s.program, err = start(&config, s.logs); err != nil {
+		return nil, err
+	}
+	return func() bool { return waitListening(wire.ProgramPort, s.program.done) }, nil
+}
+
+// follow reports what becomes of the program, for as long as there is anybody to hear it.
+func (s *session) follow(ready func() bool, report func(wire.Event)) {
+	report(wire.Event{State: wire.StateRunning})
+	if ready() {
+		report(wire.Event{State: wire.StateReady})
+	}
+	select {
+	case <-s.program.done:
+		report(s.program.exit)
+	case <-s.parked:
+	}
 }
 
 // powerOff ends the machine. A kernel without working power management panics instead, which ends it as well: QEMU is

@@ -19,15 +19,26 @@ type logSender struct{ lines chan wire.LogLine }
 
 func newLogSender() *logSender { return &logSender{make(chan wire.LogLine, 256)} }
 
-// run sends until the stream breaks.
-func (l *logSender) run(w io.Writer) {
+// run sends until the stream breaks, or the session ends; then what the program has printed by that time is sent as well.
+func (l *logSender) run(w io.Writer, end <-chan struct{}) {
 	buffered := bufio.NewWriterSize(w, 16<<10)
 	encoder := json.NewEncoder(buffered)
-	for line := range l.lines {
-		if encoder.Encode(line) != nil {
-			return
-		}
-		if len(l.lines) == 0 && buffered.Flush() != nil {
+	for {
+		select {
+		case line := <-l.lines:
+			if encoder.Encode(line) != nil {
+				return
+			}
+			if len(l.lines) == 0 && buffered.Flush() != nil {
+				return
+			}
+		case <-end:
+			for range len(l.lines) {
+				if encoder.Encode(<-l.lines) != nil {
+					return
+				}
+			}
+			_ = buffered.Flush()
 			return
 		}
 	}

@@ -19,11 +19,8 @@ const newRoot = "/newroot"
 
 // setUp makes the machine that the configuration describes: clock, root, archives, volumes, name, loopback.
 func setUp(c *wire.Config) error {
-	if !c.Time.IsZero() {
-		now := unix.NsecToTimeval(c.Time.UnixNano())
-		if err := unix.Settimeofday(&now); err != nil {
-			return fmt.Errorf("set the clock: %w", err)
-		}
+	if err := setClock(c.Time); err != nil {
+		return err
 	}
 	if err := mountRoot(c.Root); err != nil {
 		return err
@@ -42,6 +39,17 @@ func setUp(c *wire.Config) error {
 		return err
 	}
 	return configureSystem(c.Hostname)
+}
+
+func setClock(now time.Time) error {
+	if now.IsZero() {
+		return nil
+	}
+	value := unix.NsecToTimeval(now.UnixNano())
+	if err := unix.Settimeofday(&value); err != nil {
+		return fmt.Errorf("set the clock: %w", err)
+	}
+	return nil
 }
 
 // mountRoot lays a writable layer in memory over the read-only image. The layer may use half of the machine's memory.

@@ -67,6 +67,8 @@ var benchmarks = []benchmark{
 	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib"}, upload},
 	{[]string{"ws-fanout-p99-ms", "ws-fanout-peak-mib"}, fanout},
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms"}, network},
+	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
+	{[]string{"crn-boot-init-s"}, bootInit},
 	{[]string{"demo-answer-s"}, demo},
 }
 

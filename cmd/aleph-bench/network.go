@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,33 +26,46 @@ const (
 	idleWait      = 10 * time.Second
 )
 
-// network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
-// warm call costs beyond the program's own time.
-func network(ctx context.Context, o options) ([]Result, error) {
+// devNetwork starts a network; stop ends it and removes its data.
+func devNetwork(ctx context.Context, o options) (info devnet.Info, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "aleph-bench-")
 	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
+		return info, nil, fmt.Errorf("create data folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	net, err := devnet.New(devnet.Config{
 		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
 		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
-		return nil, err
+		cancel()
+		return info, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- net.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	stop = func() {
+		cancel()
+		<-ended
+		os.RemoveAll(dir)
+	}
 	select {
 	case err := <-ended:
 		ended <- err
-		return nil, fmt.Errorf("the network did not come up: %w", err)
+		stop()
+		return info, nil, fmt.Errorf("the network did not come up: %w", err)
 	case <-net.Ready():
 	}
-	info := net.Info()
+	return net.Info(), stop, nil
+}
+
+// network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
+// warm call costs beyond the program's own time.
+func network(ctx context.Context, o options) ([]Result, error) {
+	info, stop, err := devNetwork(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	results := []Result{{Name: "network-up-s", Value: info.UpAfter, Unit: "s"}}
 
 	select { // an idle node is one that was left alone for a while
@@ -72,29 +86,40 @@ func network(ctx context.Context, o options) ([]Result, error) {
 	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
 }
 
+// aleph runs the user's tool on the network's first core node, with its first wallet.
+func aleph(ctx context.Context, root string, info devnet.Info, args ...string) ([]byte, error) {
+	args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
+	out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("aleph %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return out, nil
+}
+
+type deployed struct {
+	Hash string `json:"item_hash"`
+	URL  string `json:"url"`
+}
+
+// deployExample deploys the Python example and waits until it answers.
+func deployExample(ctx context.Context, root string, info devnet.Info, flags ...string) (d deployed, err error) {
+	args := append([]string{"-o", "json", "program", "deploy", filepath.Join(root, "examples", "hello-fastapi")}, flags...)
+	out, err := aleph(ctx, root, info, args...)
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(out, &d); err != nil {
+		return d, fmt.Errorf("answer of deploy: %w", err)
+	}
+	_, err = aleph(ctx, root, info, "program", "call", d.Hash, "/", "--timeout", "150s")
+	return d, err
+}
+
 // warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
 // of a call less what the guest measured of the program itself.
 func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, error) {
-	aleph := func(args ...string) ([]byte, error) {
-		args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
-		out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
-		if err != nil {
-			return nil, fmt.Errorf("aleph %s: %w: %s", strings.Join(args, " "), err, out)
-		}
-		return out, nil
-	}
-	out, err := aleph("-o", "json", "program", "deploy", filepath.Join(root, "examples", "hello-fastapi"))
+	deployed, err := deployExample(ctx, root, info)
 	if err != nil {
-		return 0, err
-	}
-	var deployed struct {
-		Hash string `json:"item_hash"`
-		URL  string `json:"url"`
-	}
-	if err := json.Unmarshal(out, &deployed); err != nil {
-		return 0, fmt.Errorf("answer of deploy: %w", err)
-	}
-	if _, err := aleph("program", "call", deployed.Hash, "/", "--timeout", "150s"); err != nil {
 		return 0, err
 	}
 	var overheads []float64

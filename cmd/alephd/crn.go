@@ -32,6 +32,7 @@ type crnOptions struct {
 	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; empty without confidential computing"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
+	SnapshotMiB       int           `name:"snapshot-mib" doc:"disk for the state of programs that were started once, which their next start copies; 0 keeps none and boots always"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat         string        `name:"log-format" doc:"text or json"`
 	PprofListen       string        `name:"pprof-listen" doc:"host:port to serve profiles on; keep it private"`
@@ -46,6 +47,7 @@ func defaultCRN() *crnOptions {
 		DomainName:   "localhost",
 		IPv6Pool:     "fc00:1:2:3::/64",
 		ReuseTimeout: time.Hour,
+		SnapshotMiB:  8192,
 		LogLevel:     "info",
 		LogFormat:    "text",
 	}
@@ -67,6 +69,10 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if o.ReuseTimeout <= 0 {
 		o.ReuseTimeout = -1 // zero would mean the default
 	}
+	snapshots := int64(o.SnapshotMiB) << 20
+	if snapshots <= 0 {
+		snapshots = -1 // likewise
+	}
 	log, err := newLogger(stderr, o.LogLevel, o.LogFormat)
 	if err != nil {
 		return err
@@ -84,7 +90,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
-		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout,
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})
 	if err != nil {

@@ -50,6 +50,8 @@ type Execution struct {
 	archives []wire.Archive
 	machine  vm.Machine
 	session  *guest.Session
+	snapshot string // where the program is kept to be copied; empty when it is not
+	copied   bool   // the machine is a copy
 	logs     *programLog
 	http     *http.Transport
 	startErr error
@@ -114,7 +116,7 @@ func (x *Execution) run() {
 	x.pool.mu.Unlock()
 	close(x.ready)
 	if err == nil {
-		x.pool.cfg.Log.Info("program started", "hash", x.hash, "took", time.Since(x.times.Defined).Round(time.Millisecond))
+		x.pool.cfg.Log.Info("program started", "hash", x.hash, "copied", x.copied, "took", time.Since(x.times.Defined).Round(time.Millisecond))
 		x.live()
 	} else {
 		// Anyone may ask for hashes that do not exist; that is no event.

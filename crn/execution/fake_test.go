@@ -46,13 +46,19 @@ func (d *fakeDriver) Start(_ context.Context, spec vm.Spec) (vm.Machine, error) 
 	if d.refusal != nil {
 		return nil, d.refusal
 	}
+	m := d.machine(spec)
+	go m.serve()
+	return m, nil
+}
+
+// machine makes one that does nothing yet. d.mu is held.
+func (d *fakeDriver) machine(spec vm.Spec) *fakeMachine {
 	d.running++
 	d.most = max(d.most, d.running)
 	host, guest := net.Pipe()
 	m := &fakeMachine{driver: d, spec: spec, channel: host, guest: guest, done: make(chan struct{}), crash: make(chan struct{})}
 	d.machines = append(d.machines, m)
-	go m.serve()
-	return m, nil
+	return m
 }
 
 func (d *fakeDriver) count() (started, running int) {
@@ -81,6 +87,7 @@ type fakeMachine struct {
 	once           sync.Once
 	done           chan struct{}
 	crash          chan struct{} // closed by the test: the program exits
+	copied         wire.State    // what it reports when it is a copy; empty when it is none
 }
 
 func (m *fakeMachine) Channel() net.Conn     { return m.channel }
@@ -99,13 +106,17 @@ func (m *fakeMachine) Stop(context.Context) error {
 	return nil
 }
 
+// held is the guest's end of the channel, which outlives a session.
+type held struct{ net.Conn }
+
+func (h held) Close() error { return h.SetReadDeadline(time.Unix(1, 0)) }
+
 // serve is the guest.
 func (m *fakeMachine) serve() {
-	defer func() { _ = m.Stop(context.Background()) }()
 	if _, err := wire.GuestHandshake(m.guest); err != nil {
 		return
 	}
-	session, err := yamux.Server(m.guest, wire.Mux())
+	session, err := yamux.Server(held{m.guest}, wire.Mux())
 	if err != nil {
 		return
 	}
@@ -120,20 +131,36 @@ func (m *fakeMachine) serve() {
 			return
 		}
 		if kind[0] == wire.StreamControl {
-			go func() { m.control(stream); session.Close() }()
+			go func() {
+				parked := m.control(stream)
+				session.Close()
+				if parked && wire.Parked(m.guest) == nil {
+					<-m.done
+				}
+				_ = m.Stop(context.Background())
+			}()
 		}
 	}
 }
 
-func (m *fakeMachine) control(stream io.ReadWriter) {
+// control reports whether it ended because the host parked the machine.
+func (m *fakeMachine) control(stream io.ReadWriter) (parked bool) {
 	decoder, encoder := json.NewDecoder(stream), json.NewEncoder(stream)
-	var config wire.Config
-	if decoder.Decode(&config) != nil {
-		return
-	}
-	state := wire.StateReady
-	if m.driver.behave != nil {
-		state = m.driver.behave(config)
+	state := m.copied
+	if state != "" {
+		var resume wire.Resume
+		if decoder.Decode(&resume) != nil || len(resume.Entropy) == 0 {
+			return false
+		}
+	} else {
+		var config wire.Config
+		if decoder.Decode(&config) != nil {
+			return false
+		}
+		state = wire.StateReady
+		if m.driver.behave != nil {
+			state = m.driver.behave(config)
+		}
 	}
 	if state != "" {
 		_ = encoder.Encode(wire.Event{State: state, Error: "as told", Code: 9})
@@ -143,6 +170,7 @@ func (m *fakeMachine) control(stream io.ReadWriter) {
 		defer close(stop)
 		var command wire.Command
 		_ = decoder.Decode(&command)
+		parked = command.Park
 	}()
 	select {
 	case <-stop:
@@ -150,6 +178,7 @@ func (m *fakeMachine) control(stream io.ReadWriter) {
 		_ = encoder.Encode(wire.Event{State: wire.StateExited, Code: 9})
 		<-stop
 	}
+	return parked
 }
 
 // fakeNetwork is a fake: it knows the programs that the test put in, and every file is the same small archive.
@@ -192,6 +221,7 @@ func (n *fakeNetwork) program(name string, memoryMiB int) message.Hash {
 // rig is a pool on fakes.
 type rig struct {
 	*execution.Pool
+	dir     string
 	driver  *fakeDriver
 	network *fakeNetwork
 	end     context.CancelFunc
@@ -205,7 +235,7 @@ func newRig(t *testing.T, change func(*execution.Config)) *rig {
 	if err := os.WriteFile(archive, []byte("hsqs"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{driver: &fakeDriver{}, network: &fakeNetwork{programs: map[message.Hash]*message.Program{}, archive: archive}, ended: make(chan error, 1)}
+	r := &rig{dir: dir, driver: &fakeDriver{}, network: &fakeNetwork{programs: map[message.Hash]*message.Program{}, archive: archive}, ended: make(chan error, 1)}
 	c := execution.Config{
 		Network: r.network, Driver: r.driver, Dir: dir, MemoryMiB: 1000, ReuseTimeout: time.Hour, InitTimeout: time.Minute,
 		DrainTimeout: 10 * time.Second, MaxBoots: 2,

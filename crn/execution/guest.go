@@ -16,7 +16,7 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// guestHook configures the guest and waits until the program listens.
+// guestHook configures the guest and waits until the program listens. A copy comes with all that.
 type guestHook struct{ *Pool }
 
 // SilentError says that a program runs and does not listen.
@@ -34,7 +34,17 @@ func (e *BootError) Error() string { return "the virtual machine did not start: 
 func (e *BootError) Unwrap() error { return e.Err }
 
 func (h guestHook) start(ctx context.Context, x *Execution) error {
-	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x), x.logs.add)
+	if x.session != nil {
+		return nil
+	}
+	if err := h.configure(ctx, x); err != nil || x.snapshot == "" {
+		return err
+	}
+	return h.goOnAsCopy(ctx, x)
+}
+
+func (h guestHook) configure(ctx context.Context, x *Execution) error {
+	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x, x.snapshot != ""), x.logs.add)
 	if err != nil {
 		// The channel breaks a moment before the process is seen to end, and only that says why.
 		select {
@@ -81,17 +91,21 @@ func (h guestHook) stop(ctx context.Context, x *Execution) {
 	x.session.Close()
 }
 
-// guestConfig says what the guest sets up and runs.
-func guestConfig(x *Execution) wire.Config {
+// guestConfig says what the guest sets up and runs; with copies, such that it can go on in some.
+func guestConfig(x *Execution, copies bool) wire.Config {
 	c := wire.Config{
 		Hostname: HostLabel(x.hash), Root: runtimeDrive, Archives: x.archives, Volumes: x.volumes,
-		Dir: wire.CodeDir,
+		Dir: wire.CodeDir, Copies: copies,
 	}
 	code := x.program.Code
 	if code.EffectiveInterface() == message.InterfaceASGI {
 		module, app := pythonModule(code.Entrypoint)
-		c.Args = []string{"python3", "-m", "uvicorn", module + ":" + app, "--host", "127.0.0.1", "--port", fmt.Sprint(wire.ProgramPort),
-			"--no-access-log", "--lifespan", "auto", "--loop", "auto", "--http", "auto"}
+		c.Args = []string{"python3", "-m", "uvicorn"}
+		if copies {
+			c.Args = []string{"python3", "-c", reseedScript, wire.RenewSocket, "uvicorn"}
+		}
+		c.Args = append(c.Args, module+":"+app, "--host", "127.0.0.1", "--port", fmt.Sprint(wire.ProgramPort),
+			"--no-access-log", "--lifespan", "auto", "--loop", "auto", "--http", "auto")
 	} else {
 		c.Args = []string{"./" + strings.TrimPrefix(code.Entrypoint, "/")}
 	}

@@ -33,7 +33,7 @@ type Network interface {
 type Config struct {
 	Network Network
 	Driver  vm.Driver
-	Dir     string // logs, volumes, scratch disks
+	Dir     string // logs, volumes, scratch disks, snapshots
 	Kernel  string // what every machine boots: a bzImage
 	Initrd  string // and an initramfs with our guest program
 	// MemoryMiB is what machines may have together. It is never exceeded.
@@ -50,7 +50,10 @@ type Config struct {
 	GuestAPI func(hash message.Hash) http.Handler
 	// Planned, unless nil, is told of each plan before it is carried out. It must not block.
 	Planned func(Plan)
-	Log     *slog.Logger
+	// SnapshotLimit is what snapshots of programs may take of the disk, in bytes. None are kept when it is 0, or when the driver
+	// offers none.
+	SnapshotLimit int64
+	Log           *slog.Logger
 }
 
 // Errors that callers tell apart. Others come from crn/network, crn/guest and crn/vm.
@@ -66,9 +69,10 @@ var (
 
 // Pool holds the executions of a node, at most one for each hash. Safe for concurrent use.
 type Pool struct {
-	cfg   Config
-	hooks []hook
-	boots chan struct{} // a token for each machine that boots
+	cfg       Config
+	hooks     []hook
+	snapshots *snapshots    // nil when none are kept
+	boots     chan struct{} // a token for each machine that boots
 
 	life    context.Context // ends when the pool stops
 	end     context.CancelFunc
@@ -111,6 +115,10 @@ func New(cfg Config) (*Pool, error) {
 		cfg: cfg, boots: make(chan struct{}, cfg.MaxBoots),
 		executions: map[message.Hash]*Execution{}, kept: map[message.Hash]*keeper{}, ahead: map[message.Hash]bool{},
 	}
+	var err error
+	if p.snapshots, err = openSnapshots(cfg.Driver, filepath.Join(cfg.Dir, snapshotDir), cfg.SnapshotLimit); err != nil {
+		return nil, err
+	}
 	p.hooks = []hook{messageHook{p}, admissionHook{p}, logHook{p}, codeHook{p}, runtimeHook{p}, volumesHook{p}, machineHook{p}, guestHook{p}}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p, nil
@@ -118,9 +126,10 @@ func New(cfg Config) (*Pool, error) {
 
 // Folders below Config.Dir.
 const (
-	scratchDir = "scratch" // disks that live as long as their machine
-	volumeDir  = "volumes" // disks that stay
-	logDir     = "logs"    // what programs printed
+	scratchDir  = "scratch"   // disks that live as long as their machine
+	volumeDir   = "volumes"   // disks that stay
+	logDir      = "logs"      // what programs printed
+	snapshotDir = "snapshots" // programs that start as copies
 )
 
 // Run waits for ctx to end, then lets calls finish within the drain time and ends every machine.

@@ -54,7 +54,7 @@ func (p *Pool) Renew(outdated func(hash message.Hash, uses []Use) bool) (renewed
 	return renewed
 }
 
-// Holds reports whether the node has anything of a program: an execution, an allocation, or volumes that stay.
+// Holds reports whether the node has anything of a program: an execution, an allocation, a snapshot, or volumes that stay.
 func (p *Pool) Holds(hash message.Hash) bool {
 	if hash.Kind() == "" {
 		return false
@@ -62,14 +62,14 @@ func (p *Pool) Holds(hash message.Hash) bool {
 	p.mu.Lock()
 	active := p.executions[hash] != nil || p.kept[hash] != nil || p.ahead[hash]
 	p.mu.Unlock()
-	if active {
+	if active || p.snapshots.of(hash) != nil {
 		return true
 	}
 	_, err := os.Stat(p.volumeFolder(hash))
 	return err == nil
 }
 
-// Remove ends a program whose message is forgotten and removes its volumes. It returns when that is done, or with ctx.
+// Remove ends a program whose message is forgotten and removes its snapshot and volumes. It returns when that is done, or with ctx.
 func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 	if hash.Kind() == "" { // it comes from a message, and names a folder
 		return fmt.Errorf("remove program %q: not a hash", hash)
@@ -87,6 +87,11 @@ func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 		case <-x.stopped:
 		case <-ctx.Done():
 			return fmt.Errorf("end program %s: %w", hash, ctx.Err())
+		}
+	}
+	for _, path := range p.snapshots.of(hash) {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the snapshot of program %s: %w", hash, err)
 		}
 	}
 	if err := os.RemoveAll(p.volumeFolder(hash)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -21,6 +22,7 @@ import (
 
 // Session is one configured guest.
 type Session struct {
+	conn    *held
 	mux     *yamux.Session
 	control *yamux.Stream
 	running sync.WaitGroup
@@ -64,6 +66,20 @@ var ErrLost = errors.New("the connection to the virtual machine was lost")
 // Open greets the guest, waits until it answers, and sends it the configuration. Lines of the program's output go to logs, which
 // is called from one goroutine. The session owns the connection from here on; ctx bounds only the greeting.
 func Open(ctx context.Context, conn net.Conn, config wire.Config, logs func(wire.LogLine)) (*Session, error) {
+	config.Time = time.Now()
+	return begin(ctx, conn, config, logs)
+}
+
+// Resume greets a guest that was parked, or a copy of one, and makes it a machine of its own: it gets the time and randomness
+// that no other has. It is ready when its program may answer. The rest is as with Open.
+func Resume(ctx context.Context, conn net.Conn, logs func(wire.LogLine)) (*Session, error) {
+	entropy := make([]byte, 64)
+	rand.Read(entropy)
+	return begin(ctx, conn, wire.Resume{Time: time.Now(), Entropy: entropy}, logs)
+}
+
+// begin starts a session whose control stream begins with the order.
+func begin(ctx context.Context, conn net.Conn, order any, logs func(wire.LogLine)) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	err := wire.HostHandshake(conn, newEpoch())
 	if !stop() || err != nil {
@@ -73,25 +89,23 @@ func Open(ctx context.Context, conn net.Conn, config wire.Config, logs func(wire
 		}
 		return nil, err
 	}
+	s := &Session{conn: &held{Conn: conn}, ready: make(chan struct{}), done: make(chan struct{})}
 	settings := wire.Mux()
 	settings.AcceptBacklog = wire.MaxAPIStreams
-	mux, err := yamux.Client(conn, settings)
-	if err != nil {
+	if s.mux, err = yamux.Client(s.conn, settings); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("start the multiplexer: %w", err)
 	}
-	s := &Session{mux: mux, ready: make(chan struct{}), done: make(chan struct{})}
 	// Logs first, so that the program's first words have somewhere to go.
 	lines, err := s.open(wire.StreamLogs)
 	if err == nil {
 		s.control, err = s.open(wire.StreamControl)
 	}
 	if err == nil {
-		config.Time = time.Now()
-		err = json.NewEncoder(s.control).Encode(config)
+		err = json.NewEncoder(s.control).Encode(order)
 	}
 	if err != nil {
-		mux.Close()
+		s.mux.Close()
 		return nil, fmt.Errorf("configure the guest: %w", err)
 	}
 	s.running.Go(func() { readLogs(lines, logs) })
@@ -199,6 +213,37 @@ func (s *Session) Stop(ctx context.Context, grace time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the guest to stop: %w", ctx.Err())
 	}
+}
+
+// Park has the guest end the session, keep the program and wait to be greeted by [Resume], in this machine or a copy of it. It
+// returns when the guest has done so. The session is of no more use then; its connection stays open until the machine ends, as
+// the guest of a machine that is about to be copied must not see it close.
+func (s *Session) Park(ctx context.Context) error {
+	s.conn.keep.Store(true)
+	stop := context.AfterFunc(ctx, func() { s.mux.Close() })
+	defer stop()
+	if err := json.NewEncoder(s.control).Encode(wire.Command{Park: true}); err != nil {
+		return fmt.Errorf("ask the guest to end the session: %w", err)
+	}
+	<-s.mux.CloseChan()
+	s.running.Wait()
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the guest to end the session: %w", ctx.Err())
+	}
+	return nil
+}
+
+// held is the connection of a session. When keep is set, ending the session ends only its reading.
+type held struct {
+	net.Conn
+	keep atomic.Bool
+}
+
+func (h *held) Close() error {
+	if h.keep.Load() {
+		return h.SetReadDeadline(time.Unix(1, 0))
+	}
+	return h.Conn.Close()
 }
 
 // Close ends the session at once and waits for its goroutines.

@@ -5,6 +5,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 )
@@ -22,6 +23,27 @@ type Driver interface {
 	// returns the ids. To be called once, before the first Start.
 	Reap(ctx context.Context) ([]string, error)
 }
+
+// Snapshotter is what a [Driver] may offer besides: to keep the state of a machine, memory and devices, and to start copies that
+// go on from there.
+type Snapshotter interface {
+	// SnapshotKey is what a snapshot depends on beside the contents of its machine's files: driver, host and the spec without its
+	// ID. A snapshot serves only machines of the same key and the same contents.
+	SnapshotKey(ctx context.Context, spec Spec) (string, error)
+
+	// Save keeps the state of a machine that was started with Spec.Copyable and has not been asked to stop, and ends the machine:
+	// its memory becomes the snapshot's. dir is made, whole or not at all. Whoever is in the guest must be prepared to go on in
+	// several copies, and nobody may write to its channel. A machine that could not be saved may have ended as well.
+	Save(ctx context.Context, m Machine, dir string) error
+
+	// Restore starts a copy: a machine that goes on where the saved one was stopped. It returns once its process runs. Copies
+	// share what they do not change of the memory, and may run at the same time. The error is ErrSnapshot when what is in dir is
+	// not what Save left there or was saved by a machine of another kind; such a folder is of no use to anybody.
+	Restore(ctx context.Context, spec Spec, dir string) (Machine, error)
+}
+
+// ErrSnapshot says that a snapshot cannot be used.
+var ErrSnapshot = errors.New("unusable snapshot")
 
 // Fingerprint describes a driver on this host.
 type Fingerprint struct {
@@ -41,6 +63,9 @@ type Spec struct {
 	Drives    []Drive
 	// Channel is the name of the virtio-serial port.
 	Channel string
+	// Copyable prepares the machine for Snapshotter.Save. All of its drives must be read-only: what a copy reads must be what the
+	// saved machine had read.
+	Copyable bool
 }
 
 // Drive is a disk of a machine. In the guest the first is vda, the second vdb and so on.

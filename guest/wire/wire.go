@@ -5,7 +5,7 @@
 // host speaks first, with a frame that names an epoch; the guest answers with the same epoch; both skip whatever comes before
 // such a frame. From then on the pipe carries yamux. Who opens a stream says with its first byte what it is for. The host opens:
 //
-//   - [StreamControl]: JSON lines; [Config] first and [Command] later from the host, [Event] from the guest.
+//   - [StreamControl]: JSON lines; [Config] or [Resume] first and [Command] later from the host, [Event] from the guest.
 //   - [StreamLogs]: JSON lines, [LogLine], from the guest.
 //   - [StreamProxy]: one connection to the program's port. Bytes to the program are raw; bytes from it come in frames that
 //     carry how long the program took, see [FrameHeader].
@@ -13,6 +13,10 @@
 // And the guest:
 //
 //   - [StreamAPI]: one connection of the program to the guest API (spec/crn.md §3.5), raw both ways.
+//
+// A machine that is to be copied is parked first ([Command]): the guest ends the session, keeps the program and waits for the
+// next greeting. Nothing of the first session is left on either side when the machine's state is kept, so that whoever greets
+// the machine or a copy of it begins with a clean one.
 package wire
 
 import (
@@ -29,7 +33,7 @@ import (
 const PortName = "aleph.guest.0"
 
 // Version of the protocol. Host and guest program are built from the same tree, so they must be equal.
-const Version = 1
+const Version = 2
 
 // ProgramPort is the TCP port that programs listen on, on the guest's loopback (spec/crn.md §3.2).
 const ProgramPort = 8080
@@ -59,6 +63,19 @@ type Config struct {
 	Dir      string    `json:"dir"`
 	Env      []string  `json:"env"` // NAME=value, the whole environment
 	API      *API      `json:"api,omitempty"`
+	// Copies says that the machine may be copied once the program is ready: the guest listens at RenewSocket for it.
+	Copies bool `json:"copies,omitempty"`
+}
+
+// RenewSocket is a Unix socket in the guest of a program that may be copied. A program that holds what must differ between
+// copies, as the state of a random number generator, connects to it before it listens. In a copy it is sent a line, once time
+// and randomness of the kernel are fresh, and no request comes before it has answered with a line.
+const RenewSocket = "/run/aleph/renew.sock"
+
+// Resume is what a parked guest is told instead of a configuration. It is ready when all of it is done.
+type Resume struct {
+	Time    time.Time `json:"time"`    // the host's clock
+	Entropy []byte    `json:"entropy"` // random bytes that no other machine was given
 }
 
 // API says where in the guest the program reaches the guest API. Without it there is none.
@@ -97,6 +114,8 @@ type Command struct {
 	Stop bool `json:"stop"`
 	// Grace is how long the program may take to end.
 	Grace time.Duration `json:"grace"`
+	// Park ends the session and keeps the program.
+	Park bool `json:"park,omitempty"`
 }
 
 // State is what an [Event] reports.
@@ -222,6 +241,15 @@ func GuestHandshake(rw io.ReadWriter) (epoch uint64, err error) {
 		return 0, fmt.Errorf("the host speaks version %d of the channel protocol, this guest %d", version, Version)
 	}
 	return epoch, nil
+}
+
+// Parked is the guest's last word when it has ended a session and waits for the next greeting: a hello of no epoch. It is no
+// frame of the multiplexer, whose first byte is its version, so that the host's end of the session breaks on it.
+func Parked(w io.Writer) error {
+	if err := writeHello(w, Version, 0); err != nil {
+		return fmt.Errorf("say that the session is over: %w", err)
+	}
+	return nil
 }
 
 // Mux returns the yamux settings of both ends. There is no keep-alive: a dead machine closes the pipe, and a machine that is

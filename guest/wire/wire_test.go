@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/yamux"
 )
 
 func TestHandshakeSkipsWhatCameBefore(t *testing.T) {
@@ -81,6 +83,38 @@ func FuzzHandshake(f *testing.F) {
 		_, _ = GuestHandshake(rw)
 	})
 }
+
+func TestParkingEndsTheSessionAndTheNextGreetingBeginsACleanOne(t *testing.T) {
+	host, guest := net.Pipe()
+	defer host.Close()
+	defer guest.Close()
+	mux, err := yamux.Client(held{host}, Mux())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = Parked(guest)
+		if epoch, err := GuestHandshake(guest); err != nil || epoch != 3 {
+			t.Errorf("guest: %d, %v", epoch, err)
+		}
+	}()
+	select {
+	case <-mux.CloseChan():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the host did not notice that the session is over")
+	}
+	if err := host.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := HostHandshake(host, 3); err != nil {
+		t.Error(err)
+	}
+}
+
+// held keeps the connection when the session ends.
+type held struct{ net.Conn }
+
+func (h held) Close() error { return h.SetReadDeadline(time.Unix(1, 0)) }
 
 func TestFrameHeaderRoundTrip(t *testing.T) {
 	var b [FrameHeaderSize]byte

@@ -121,7 +121,7 @@ func (d *Driver) probe(ctx context.Context) error {
 	defer cancel()
 	const id = "probe"
 	_ = os.RemoveAll(d.runDir(id))
-	m, err := d.launch(vm.Spec{ID: id, VCPUs: 1, MemoryMiB: 128, Kernel: d.cfg.Kernel, Initrd: d.cfg.Initrd}, "kvm")
+	m, err := d.launch(vm.Spec{ID: id, VCPUs: 1, MemoryMiB: 128, Kernel: d.cfg.Kernel, Initrd: d.cfg.Initrd}, "kvm", nil)
 	if err != nil {
 		return err
 	}

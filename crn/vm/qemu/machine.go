@@ -29,6 +29,8 @@ type machine struct {
 	stderr  tail
 	channel net.Conn
 	control net.Conn // QMP, QEMU's control protocol
+	memory  string   // file of the guest's memory, when the machine may be saved
+	key     string   // see Driver.SnapshotKey, likewise
 
 	stopping atomic.Bool
 	stopOnce sync.Once

@@ -81,20 +81,28 @@ func (d *Driver) Start(ctx context.Context, spec vm.Spec) (vm.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !idPattern.MatchString(spec.ID) {
-		return nil, fmt.Errorf("start machine: %q is no machine id", spec.ID)
+	var key string
+	if spec.Copyable {
+		key, err = d.SnapshotKey(ctx, spec)
 	}
-	m, err := d.launch(spec, print.Accelerator)
+	var m *machine
+	if err == nil {
+		m, err = d.launch(spec, print.Accelerator, nil)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
 	}
+	m.key = key
 	return m, nil
 }
 
 func (d *Driver) runDir(id string) string { return filepath.Join(d.cfg.Dir, "run", id) }
 
-// launch makes the folder and starts the process.
-func (d *Driver) launch(spec vm.Spec, accelerator string) (_ *machine, err error) {
+// launch makes the folder and starts the process, with the state of a saved machine unless that is nil.
+func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *machine, err error) {
+	if !idPattern.MatchString(spec.ID) {
+		return nil, fmt.Errorf("%q is no machine id", spec.ID)
+	}
 	binary, err := d.find()
 	if err != nil {
 		return nil, err
@@ -130,10 +138,21 @@ func (d *Driver) launch(spec vm.Spec, accelerator string) (_ *machine, err error
 	if err != nil {
 		return nil, err
 	}
+	files := []*os.File{channel.guest, control.guest} // 3 and 4
+	switch {
+	case saved != nil:
+		args = append(args, saved.arguments(spec)...)
+		files = append(files, saved.state) // 5
+	case spec.Copyable:
+		if m.memory, err = reserveMemory(dir, spec); err != nil {
+			return nil, err
+		}
+		args = append(args, memoryArguments(spec, m.memory, true)...)
+	}
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.ExtraFiles = []*os.File{channel.guest, control.guest} // 3 and 4
+	cmd.ExtraFiles = files
 	cmd.Stdout = m.console
 	cmd.Stderr = &m.stderr
 	// Its own group: a Ctrl-C at the node's terminal is for the node, which then stops its machines in order.
@@ -171,11 +190,13 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-kernel", spec.Kernel, "-initrd", spec.Initrd,
-		// What is left out was measured to slow the boot down, and a guest with one process has no use for it.
-		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=control,fd=4", "-mon", "chardev=control,mode=control",
+	}
+	if spec.Kernel != "" {
+		args = append(args, "-kernel", spec.Kernel, "-initrd", spec.Initrd,
+			// What is left out was measured to slow the boot down, and a guest with one process has no use for it.
+			"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on")
 	}
 	if spec.Channel != "" {
 		args = append(args, "-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=channel,fd=3",

@@ -136,6 +136,8 @@ func Run(t *testing.T, open func(t *testing.T, dir string) vm.Driver) {
 		}
 	})
 
+	t.Run("a saved machine goes on in copies", func(t *testing.T) { snapshots(t, open, spec) })
+
 	t.Run("ids that are no names are refused", func(t *testing.T) {
 		for _, id := range []string{"", "../other", "UPPER", "a/b", "a b"} {
 			if _, err := open(t, t.TempDir()).Start(t.Context(), spec(id)); err == nil {
@@ -155,7 +157,7 @@ func configure(t *testing.T, channel net.Conn, script string) *guest.Session {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	s, err := guest.Open(ctx, channel, wire.Config{
-		Hostname: "test", Root: "vda", Dir: wire.CodeDir, Args: []string{"./script"}, Env: []string{"PATH=/usr/bin:/bin"},
+		Hostname: "test", Root: "vda", Dir: wire.CodeDir, Args: []string{"./script"}, Env: []string{"PATH=/usr/bin:/bin"}, Copies: true,
 		Archives: []wire.Archive{{Device: "vdb", Encoding: "plain", Size: info.Size(), Dir: wire.CodeDir, Name: "script"}},
 	}, func(l wire.LogLine) {
 		raw, _ := json.Marshal(l)

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/devnet"
+	"github.com/aleph-im/aleph-go/guest/wire"
+)
+
+const (
+	coldBoots    = 3  // calls of a program that boots
+	coldRestores = 20 // calls of a program that is restored
+	coldAtOnce   = 8  // programs that are called at the same time
+	coldRounds   = 3  // times that they are
+	bootSamples  = 5
+)
+
+// cold measures the first call of the Python example on a compute node whose machines end with their last answer: booting,
+// restored from its snapshot, and with others at the same time; then what such machines hold in memory while nobody calls.
+func cold(ctx context.Context, o options) ([]Result, error) {
+	info, stop, err := devNetwork(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	var programs []string
+	for i := range coldAtOnce {
+		// The same code in programs of their own: each has its machine and its snapshot.
+		d, err := deployExample(ctx, o.root, info, "-e", fmt.Sprint("COPY=", i))
+		if err != nil {
+			return nil, err
+		}
+		programs = append(programs, d.Hash)
+	}
+	dir, err := os.MkdirTemp("", "aleph-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("create data folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+
+	booted, err := coldBoot(ctx, o, filepath.Join(dir, "booting"), info, programs[0])
+	if err != nil {
+		return nil, err
+	}
+	copies := filepath.Join(dir, "copying")
+	restored, atOnce, err := coldRestore(ctx, o, copies, info, programs)
+	if err != nil {
+		return nil, err
+	}
+	idle, err := idleMemory(ctx, o, copies, info, programs)
+	if err != nil {
+		return nil, err
+	}
+	return []Result{
+		Result{Name: "crn-cold-restore-ms", Value: 1000 * restored, Unit: "ms"}.withPeer(1000 * booted),
+		{Name: "crn-cold-8-at-once-s", Value: atOnce, Unit: "s"},
+		{Name: "crn-idle-function-mib", Value: idle, Unit: "MiB"},
+	}, nil
+}
+
+// computeNode starts a compute node of the network that nobody allocates to.
+func computeNode(ctx context.Context, o options, dir string, info devnet.Info, args ...string) (*devnet.Process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create data folder: %w", err)
+	}
+	args = append([]string{"crn", "--data-dir", dir, "--http-listen", fmt.Sprintf("127.0.0.1:%d", port), "--ccn", info.Core[0].URL,
+		"--guest-dir", filepath.Join(o.root, "build", "guest"), "--memory-mib", "4096", "--log-level", "warn"}, args...)
+	node := devnet.NewProcess("crn", fmt.Sprintf("http://127.0.0.1:%d", port), filepath.Join(dir, "crn.log"), filepath.Join(o.root, "build", "alephd"), args...)
+	if err := node.Start(); err != nil {
+		return nil, err
+	}
+	if err := node.AwaitHTTP(ctx, "/about/executions/list"); err != nil {
+		return nil, errors.Join(err, node.Stop())
+	}
+	return node, nil
+}
+
+func coldBoot(ctx context.Context, o options, dir string, info devnet.Info, program string) (float64, error) {
+	node, err := computeNode(ctx, o, dir, info, "--reuse-timeout", "0", "--snapshot-mib", "0")
+	if err != nil {
+		return 0, err
+	}
+	defer node.Stop()
+	median, err := medianCold(ctx, node.URL, coldBoots, program)
+	return median, errors.Join(err, node.Stop())
+}
+
+func coldRestore(ctx context.Context, o options, dir string, info devnet.Info, programs []string) (one, atOnce float64, err error) {
+	node, err := computeNode(ctx, o, dir, info, "--reuse-timeout", "0")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer node.Stop()
+	for _, program := range programs { // the first call of each boots, and is not measured
+		if _, err := medianCold(ctx, node.URL, 1, program); err != nil {
+			return 0, 0, err
+		}
+	}
+	if one, err = medianCold(ctx, node.URL, coldRestores, programs[0]); err != nil {
+		return 0, 0, err
+	}
+	if atOnce, err = medianCold(ctx, node.URL, coldRounds, programs...); err != nil {
+		return 0, 0, err
+	}
+	return one, atOnce, node.Stop()
+}
+
+// medianCold calls the programs at the same time, rounds times, each time when none of them runs, and returns the median of the
+// time until the last has answered, in seconds.
+func medianCold(ctx context.Context, url string, rounds int, programs ...string) (float64, error) {
+	var took []float64
+	for range rounds {
+		if err := awaitNoMachine(ctx, url); err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		group, ctx := errgroup.WithContext(ctx)
+		for _, program := range programs {
+			group.Go(func() error { return firstCall(ctx, url, program) })
+		}
+		if err := group.Wait(); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(began).Seconds())
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+// firstCall calls the example and makes sure that it answers its first call.
+func firstCall(ctx context.Context, url, program string) error {
+	body, err := fetch(ctx, url+"/vm/"+program+"/")
+	if err != nil {
+		return err
+	}
+	var answer struct{ Calls int }
+	if err := json.Unmarshal(body, &answer); err != nil || answer.Calls != 1 {
+		return fmt.Errorf("program %s was not cold: it answered %s", program, body)
+	}
+	return nil
+}
+
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", url, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("fetch %s: %s %s (%v)", url, resp.Status, body, err)
+	}
+	return body, nil
+}
+
+// awaitNoMachine waits until nothing runs on a compute node.
+func awaitNoMachine(ctx context.Context, url string) error {
+	for {
+		body, err := fetch(ctx, url+"/v2/about/executions/list")
+		if err != nil {
+			return err
+		}
+		if string(body) == "{}" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// idleMemory calls each program once, on a node that keeps its machines, and returns what one of them holds while nobody calls:
+// its part of what processes share is what counts (PSS).
+func idleMemory(ctx context.Context, o options, dir string, info devnet.Info, programs []string) (float64, error) {
+	node, err := computeNode(ctx, o, dir, info)
+	if err != nil {
+		return 0, err
+	}
+	defer node.Stop()
+	if _, err := medianCold(ctx, node.URL, 1, programs...); err != nil {
+		return 0, err
+	}
+	machines, err := childrenOf(node.PID())
+	if err != nil {
+		return 0, err
+	}
+	if len(machines) != len(programs) {
+		return 0, fmt.Errorf("%d machines run for %d programs", len(machines), len(programs))
+	}
+	var total float64
+	for _, pid := range machines {
+		mib, err := proportionalMiB(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += mib
+	}
+	return total / float64(len(machines)), node.Stop()
+}
+
+// childrenOf returns the processes that a process started, from whichever of its threads.
+func childrenOf(pid int) (children []int, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("find children of process %d: %w", pid, err)
+		}
+		for field := range strings.FieldsSeq(string(raw)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, fmt.Errorf("find children of process %d: %w", pid, err)
+			}
+			children = append(children, child)
+		}
+	}
+	return children, nil
+}
+
+var pssPattern = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB`)
+
+func proportionalMiB(pid int) (float64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
+	}
+	match := pssPattern.FindSubmatch(raw)
+	if match == nil {
+		return 0, fmt.Errorf("process %d has no PSS", pid)
+	}
+	kib, err := strconv.ParseFloat(string(match[1]), 64)
+	return kib / 1024, err
+}
+
+// bootInit measures from the start of a machine to the first byte from the program that is PID 1 in it.
+func bootInit(ctx context.Context, o options) ([]Result, error) {
+	dir, err := os.MkdirTemp("", "aleph-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("create data folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	kernel, err := image.LoadKernel(filepath.Join(o.root, "build", "guest"))
+	if err != nil {
+		return nil, err
+	}
+	program, err := image.GuestProgram(filepath.Join(o.root, "build", "guest-init"))
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := image.Initramfs(dir, program, kernel)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := qemu.New(qemu.Config{Dir: dir, Kernel: kernel.Path, Initrd: initrd, BootMark: wire.BootMark})
+	if err != nil {
+		return nil, err
+	}
+	print, err := driver.Fingerprint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("Machines run with %s: %s.\n", print.Accelerator, print.Reason)
+	var took []float64
+	for i := range bootSamples {
+		seconds, err := bootOnce(ctx, driver, vm.Spec{
+			ID: fmt.Sprint("boot-", i), VCPUs: 1, MemoryMiB: 256, Kernel: kernel.Path, Initrd: initrd, Channel: wire.PortName,
+		})
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, seconds)
+	}
+	slices.Sort(took)
+	return []Result{{Name: "crn-boot-init-s", Value: took[len(took)/2], Unit: "s"}}, nil
+}
+
+func bootOnce(ctx context.Context, driver vm.Driver, spec vm.Spec) (seconds float64, err error) {
+	began := time.Now()
+	m, err := driver.Start(ctx, spec)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		err = errors.Join(err, m.Stop(now))
+	}()
+	if err := m.Channel().SetDeadline(began.Add(time.Minute)); err != nil {
+		return 0, fmt.Errorf("wait for the guest: %w", err)
+	}
+	if err := wire.HostHandshake(m.Channel(), 1); err != nil {
+		return 0, err
+	}
+	return time.Since(began).Seconds(), nil
+}
