@@ -72,8 +72,17 @@ type Config struct {
 	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
 	Accelerator string
 
-	// MemoryMiB is what all machines together may have; half of the host's memory when 0.
+	// MemoryMiB is what all machines together may have, QEMU's own need included; half of the host's memory when 0.
 	MemoryMiB int
+	// VCPUs is how many processors guests may have together; four times those of the host when 0.
+	VCPUs int
+	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that DataDir is on when 0.
+	DiskMiB int64
+	// MachineUsers are the ids of users that machines run as, one each, as "first-last"; 1900000000-1900065535 when empty. Used
+	// where the node runs as root.
+	MachineUsers string
+	// RequireIsolation makes New fail where the host does not allow to confine machines in every way.
+	RequireIsolation bool
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
 	ReuseTimeout time.Duration
 	// InitTimeout is how long a program may take until it listens, from the start of its machine; 20 s under KVM and five times
@@ -151,8 +160,10 @@ func New(cfg Config) (_ *CRN, err error) {
 	if cfg.DataDir == "" {
 		return nil, errors.New("a compute node needs a data folder")
 	}
-	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
-		return nil, err
+	for _, dir := range []*string{&cfg.DataDir, &cfg.GuestDir} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, err
+		}
 	}
 	pool6, err := netip.ParsePrefix(cfg.IPv6Pool)
 	if err != nil || !pool6.Addr().Is6() || pool6.Bits() > 64 {
@@ -179,9 +190,15 @@ func New(cfg Config) (_ *CRN, err error) {
 	if err != nil {
 		return nil, err
 	}
+	users := qemu.DefaultUsers
+	if cfg.MachineUsers != "" {
+		if users, err = qemu.ParseUsers(cfg.MachineUsers); err != nil {
+			return nil, err
+		}
+	}
 	driver, err := qemu.New(qemu.Config{
 		Dir: filepath.Join(cfg.DataDir, "qemu"), Binary: cfg.QEMU, Kernel: kernel.Path, Initrd: initrd,
-		BootMark: wire.BootMark, Accelerator: cfg.Accelerator,
+		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: users, RequireIsolation: cfg.RequireIsolation,
 	})
 	if err != nil {
 		return nil, err
@@ -215,6 +232,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
+		OverheadMiB: n.print.OverheadMiB, VCPUs: cfg.VCPUs, DiskMiB: cfg.DiskMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout, Log: cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
@@ -261,6 +279,10 @@ func (n *CRN) Run(ctx context.Context) error {
 	defer n.Close()
 	n.cfg.Log.Info("compute node is up", "address", n.Addr().String(), "domain", n.cfg.DomainName, "core_node", n.cfg.CoreNode,
 		"accelerator", n.print.Accelerator, "reason", n.print.Reason, "memory_mib", n.cfg.MemoryMiB)
+	n.cfg.Log.Info("machines are confined", "by", n.print.Isolation.InForce)
+	if missing := n.print.Isolation.Missing; len(missing) > 0 {
+		n.cfg.Log.Warn("machines are not confined in every way", "missing", missing)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {

@@ -21,6 +21,10 @@ type crnOptions struct {
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
+	VCPUs             int           `name:"vcpus" doc:"processors of all machines together; four times the host's when 0"`
+	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
+	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900065535 when empty"`
+	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat         string        `name:"log-format" doc:"text or json"`
@@ -67,7 +71,8 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	node, err := crn.New(crn.Config{
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, DomainName: o.DomainName, NodeHash: o.NodeHash,
 		AllocationSigners: o.AllocationSigners, GuestDir: o.GuestDir, QEMU: o.QEMU, Accelerator: o.Accelerator,
-		MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, Log: log,
+		MemoryMiB: o.MemoryMiB, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB), MachineUsers: o.MachineUsers,
+		RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, Log: log,
 	})
 	if err != nil {
 		return err

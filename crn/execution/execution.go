@@ -29,7 +29,7 @@ type Info struct {
 	Persistent bool
 	Running    bool // it answers calls
 	Calls      int  // in progress
-	MemoryMiB  int
+	MemoryMiB  int  // of the host, QEMU's own included
 	Times      Times
 	Machine    vm.Status
 }
@@ -59,13 +59,13 @@ type Execution struct {
 	stopped chan struct{} // closed when nothing of it is left
 
 	// Guarded by pool.mu.
-	times     Times
-	inflight  int
-	lastUse   time.Time
-	idle      *time.Timer
-	memoryMiB int
-	uses      []Use
-	outdated  bool // it ends, and what is kept is started again at once
+	times    Times
+	inflight int
+	lastUse  time.Time
+	idle     *time.Timer
+	share    share
+	uses     []Use
+	outdated bool // it ends, and what is kept is started again at once
 }
 
 // hook is one concern in the life of an execution. stop undoes what start did and must cope with whatever became of it since.
@@ -290,7 +290,7 @@ func (x *Execution) isStopping() bool {
 
 func (x *Execution) info() Info {
 	i := Info{
-		Hash: x.hash, Slot: x.slot, Persistent: x.pool.kept[x.hash] != nil, Calls: x.inflight, MemoryMiB: x.memoryMiB, Times: x.times,
+		Hash: x.hash, Slot: x.slot, Persistent: x.pool.kept[x.hash] != nil, Calls: x.inflight, MemoryMiB: x.share.memoryMiB, Times: x.times,
 		Running: !x.times.Started.IsZero() && !x.isStopping(),
 	}
 	if i.Running {
