@@ -5,6 +5,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,7 @@ type Server struct {
 	control   http.Handler // everything but programs
 	allocated *allocationAuth
 	metrics   *metrics
+	broken    *log.Logger // answers of programs that break off: no event, and they can make as many as they like
 }
 
 // New checks the configuration and makes the handler.
@@ -64,7 +66,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, allocated: allocated, metrics: newMetrics(cfg.Registry, cfg.Pool)}
+	s := &Server{cfg: cfg, allocated: allocated, metrics: newMetrics(cfg.Registry, cfg.Pool), broken: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.index)
 	mux.HandleFunc("GET /about/login", s.login)

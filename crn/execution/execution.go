@@ -321,6 +321,8 @@ func newTransport(s *guest.Session) *http.Transport {
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     4 * time.Second,
 		DisableCompression:  true, // bodies pass as they are
+		// Headers are held in the node's memory before they are passed on.
+		MaxResponseHeaderBytes: 1 << 20,
 	}
 }
 
