@@ -25,12 +25,14 @@ import (
 // There is no helper program and no second start. A thread of this process enters the namespaces, gives its privileges away and
 // forks; the child inherits all of it, and the thread ends. This costs a few milliseconds.
 type jail struct {
-	mode   jailMode
-	root   string   // an empty folder, where each thread builds the root that its process gets
-	system []string // what QEMU itself needs to see: program, libraries, firmware
-	users  *users
-	groups *groups // nil where there are none
-	report vm.Isolation
+	mode jailMode
+	// landlock stands in for the root of its own.
+	landlock bool
+	root     string   // an empty folder, where each thread builds the root that its process gets
+	system   []string // what QEMU itself needs to see: program, libraries, firmware
+	users    *users
+	groups   *groups // nil where there are none
+	report   vm.Isolation
 }
 
 // jailMode is how much of a jail this host allows.
@@ -90,8 +92,11 @@ func newJail(ctx context.Context, cfg Config, binary string, groups *groups, noG
 	if j.users, noFull = newUsers(cfg.Users); noFull == nil {
 		noFull = j.try(ctx, jailFull, binary)
 	}
+	var noFiles error
 	if noFull != nil {
 		j.users = nil
+		_, noFiles = landlockVersion()
+		j.landlock = noFiles == nil
 		noUser = j.try(ctx, jailUser, binary)
 	}
 	if noUser != nil {
@@ -99,7 +104,7 @@ func newJail(ctx context.Context, cfg Config, binary string, groups *groups, noG
 			return nil, err
 		}
 	}
-	j.report = j.describe(noFull, noUser, noGroups)
+	j.report = j.describe(noFull, noFiles, noUser, noGroups)
 	if cfg.RequireIsolation && len(j.report.Missing) > 0 {
 		return nil, fmt.Errorf("machines are not isolated on this host as required: %s", strings.Join(j.report.Missing, "; "))
 	}
@@ -128,7 +133,7 @@ func (j *jail) try(ctx context.Context, mode jailMode, binary string) error {
 }
 
 // describe says what is in force. Each measure that is not has its reason.
-func (j *jail) describe(noFull, noUser, noGroups error) (r vm.Isolation) {
+func (j *jail) describe(noFull, noFiles, noUser, noGroups error) (r vm.Isolation) {
 	add := func(name string, missing error) {
 		if missing == nil {
 			r.InForce = append(r.InForce, name)
@@ -137,7 +142,7 @@ func (j *jail) describe(noFull, noUser, noGroups error) (r vm.Isolation) {
 		}
 	}
 	add("own user", noFull)
-	add("read-only root of its own", noFull)
+	add("no files but its own", noFiles)
 	add("own process, network, IPC and host name spaces", noUser)
 	add("no capabilities and no new ones", j.noCapabilities())
 	add("filter of system calls", nil)
@@ -202,9 +207,8 @@ func (j *jail) start(c confined) (_ *cell, err error) {
 		cmd.SysProcAttr.Cloneflags = spaces
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: id, Gid: id, Groups: []uint32{}}
 	case jailUser:
+		// No user is known in its user namespace, so nobody is root there, and has capabilities.
 		cmd.SysProcAttr.Cloneflags = spaces | unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: unprivileged, HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: unprivileged, HostID: os.Getegid(), Size: 1}}
 	}
 	err = onOwnThread(func() error {
 		if j.mode == jailFull {
@@ -217,6 +221,11 @@ func (j *jail) start(c confined) (_ *cell, err error) {
 		}
 		if err := restrictThread(); err != nil {
 			return err
+		}
+		if j.landlock {
+			if err := j.restrictFiles(c); err != nil {
+				return err
+			}
 		}
 		if err := cmd.Start(); err != nil {
 			return err
@@ -236,9 +245,6 @@ func (j *jail) start(c confined) (_ *cell, err error) {
 	}
 	return cell, nil
 }
-
-// unprivileged is the id that the node's user has inside a user namespace: one that is not root has no capabilities there.
-const unprivileged = 65534
 
 // onOwnThread runs do on a thread that ends with it: what do changes of its thread, namespaces and privileges, is seen by no
 // other goroutine and inherited by the processes that it starts.
