@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,23 @@ func TestHostilePrograms(t *testing.T) {
 		}
 		if after := hashes(t, filepath.Join(n.dir, "cache", "files")); after != before {
 			t.Error("a file of the cache changed")
+		}
+	})
+
+	t.Run("other users of the host see nothing of it", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("becoming another user needs root")
+		}
+		if err := os.Chmod(filepath.Dir(n.dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		find := exec.Command("find", n.dir, "-readable", "!", "-path", n.dir)
+		find.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, _ := find.Output(); len(out) > 0 { // it also complains of folders that are closed
+			t.Errorf("readable: %s", out)
+		}
+		if _, err := os.Stat(filepath.Join(n.dir, "lock")); err != nil || find.ProcessState == nil {
+			t.Errorf("nothing was looked at: %v", err)
 		}
 	})
 

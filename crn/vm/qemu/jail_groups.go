@@ -96,7 +96,7 @@ func (g *groups) make(id string, memoryMiB, vcpus int) (_ *group, err error) {
 		if !g.has[controller] {
 			continue
 		}
-		err := os.WriteFile(filepath.Join(m.path, name), []byte(value), 0)
+		err := os.WriteFile(filepath.Join(m.path, name), []byte(value), 0o600)
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without swap has no limit of it
 			return nil, fmt.Errorf("limit the machine: %w", err)
 		}
@@ -123,10 +123,10 @@ func (g *groups) enable() {
 	for _, dir := range []string{g.base, g.dir} {
 		for _, name := range controllers {
 			control := filepath.Join(dir, "cgroup.subtree_control")
-			err := os.WriteFile(control, []byte("+"+name), 0)
+			err := os.WriteFile(control, []byte("+"+name), 0o600)
 			// A group with processes in it passes nothing on: the node moves into one of its own.
 			if errors.Is(err, unix.EBUSY) && g.stepAside() == nil {
-				_ = os.WriteFile(control, []byte("+"+name), 0)
+				_ = os.WriteFile(control, []byte("+"+name), 0o600)
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func (g *groups) stepAside() error {
 	if err := os.Mkdir(node, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return os.WriteFile(filepath.Join(node, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0)
+	return os.WriteFile(filepath.Join(node, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o600)
 }
 
 // clear ends what an earlier node left in its groups.
@@ -165,7 +165,7 @@ func (m *group) remove() error {
 	if m.dir != nil {
 		m.dir.Close()
 	}
-	_ = os.WriteFile(filepath.Join(m.path, "cgroup.kill"), []byte("1"), 0)
+	_ = os.WriteFile(filepath.Join(m.path, "cgroup.kill"), []byte("1"), 0o600)
 	// Processes are gone a moment after they were killed.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
