@@ -78,7 +78,7 @@ type Config struct {
 	VCPUs int
 	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that DataDir is on when 0.
 	DiskMiB int64
-	// MachineUsers are the ids of users that machines run as, one each, as "first-last"; 1900000000-1900065535 when empty. Used
+	// MachineUsers are the ids of users that machines run as, one each, as "first-last"; 1900000000-1900004095 when empty. Used
 	// where the node runs as root.
 	MachineUsers string
 	// RequireIsolation makes New fail where the host does not allow to confine machines in every way.
@@ -190,15 +190,9 @@ func New(cfg Config) (_ *CRN, err error) {
 	if err != nil {
 		return nil, err
 	}
-	users := qemu.DefaultUsers
-	if cfg.MachineUsers != "" {
-		if users, err = qemu.ParseUsers(cfg.MachineUsers); err != nil {
-			return nil, err
-		}
-	}
 	driver, err := qemu.New(qemu.Config{
 		Dir: filepath.Join(cfg.DataDir, "qemu"), Binary: cfg.QEMU, Kernel: kernel.Path, Initrd: initrd,
-		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: users, RequireIsolation: cfg.RequireIsolation,
+		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: cfg.MachineUsers, RequireIsolation: cfg.RequireIsolation,
 	})
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type crnOptions struct {
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
 	VCPUs             int           `name:"vcpus" doc:"processors of all machines together; four times the host's when 0"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
-	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900065535 when empty"`
+	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`

@@ -47,7 +47,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (vm.Fingerprint, error) {
 		return vm.Fingerprint{}, err
 	}
 	if d.jail == nil {
-		if d.jail, err = newJail(ctx, d.cfg, binary, d.groups, d.noGroups); err != nil {
+		if d.jail, err = newJail(ctx, d.cfg, binary, d.users, d.groups, d.noGroups); err != nil {
 			return vm.Fingerprint{}, err
 		}
 	}

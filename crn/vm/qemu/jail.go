@@ -79,7 +79,7 @@ func (c *cell) release() error {
 const mark = "ALEPH_MACHINE="
 
 // newJail finds out how well this host can confine processes, by confining one: QEMU that says its version.
-func newJail(ctx context.Context, cfg Config, binary string, groups *groups, noGroups error) (*jail, error) {
+func newJail(ctx context.Context, cfg Config, binary string, of userRange, groups *groups, noGroups error) (*jail, error) {
 	j := &jail{root: filepath.Join(cfg.Dir, "root"), groups: groups}
 	if err := os.MkdirAll(j.root, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare the root of machines: %w", err)
@@ -89,7 +89,7 @@ func newJail(ctx context.Context, cfg Config, binary string, groups *groups, noG
 		return nil, err
 	}
 	var noFull, noUser error
-	if j.users, noFull = newUsers(cfg.Users); noFull == nil {
+	if j.users, noFull = newUsers(of); noFull == nil {
 		noFull = j.try(ctx, jailFull, binary)
 	}
 	var noFiles error
@@ -143,7 +143,7 @@ func (j *jail) describe(noFull, noFiles, noUser, noGroups error) (r vm.Isolation
 	}
 	add("own user", noFull)
 	add("no files but its own", noFiles)
-	add("own process, network, IPC and host name spaces", noUser)
+	add("own process, network, IPC and host name namespaces", noUser)
 	add("no capabilities and no new ones", j.noCapabilities())
 	add("filter of system calls", nil)
 	for _, name := range controllers {

@@ -13,7 +13,7 @@ import (
 func TestAUserIsNeverGivenTwice(t *testing.T) {
 	// Two nodes of one host, and a process that outlives what its node knows of it.
 	dir := filepath.Join(t.TempDir(), "users")
-	one, other := &users{dir: dir, of: Users{1000, 3}}, &users{dir: dir, of: Users{1000, 3}}
+	one, other := &users{dir: dir, of: userRange{1000, 3}}, &users{dir: dir, of: userRange{1000, 3}}
 	taken := map[int]*lease{}
 	take := func(u *users) *lease {
 		t.Helper()
@@ -65,15 +65,15 @@ func TestAUserIsNeverGivenTwice(t *testing.T) {
 }
 
 func TestRangesOfUsers(t *testing.T) {
-	if got, err := ParseUsers("200000-200009"); err != nil || got != (Users{200_000, 10}) {
+	if got, err := parseUsers("200000-200009"); err != nil || got != (userRange{200_000, 10}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, text := range []string{"", "5", "0-100", "2000-1999", "a-b", "1000-4294967294"} {
-		if got, err := ParseUsers(text); err == nil {
+		if got, err := parseUsers(text); err == nil {
 			t.Errorf("%q was read as %+v", text, got)
 		}
 	}
-	if !mapped(Users{0, 1}) || mapped(Users{1 << 40, 1}) {
+	if !mapped(userRange{0, 1}) || mapped(userRange{1 << 40, 1}) {
 		t.Error("root exists everywhere, and such a great id nowhere")
 	}
 }

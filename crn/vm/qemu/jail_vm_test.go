@@ -142,10 +142,13 @@ func TestNothingLeadsOutOfTheJail(t *testing.T) {
 	}
 }
 
-func openJail(t *testing.T, dir, binary string) *jail {
+func openJail(t testing.TB, dir, binary string) *jail {
 	t.Helper()
-	groups, noGroups := openGroups(dir)
-	j, err := newJail(t.Context(), Config{Dir: dir, Users: DefaultUsers}, binary, groups, noGroups)
+	d, err := New(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := newJail(t.Context(), d.cfg, binary, d.users, d.groups, d.noGroups)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +207,7 @@ func TestAMachineIsConfined(t *testing.T) {
 			}
 			if d.jail.mode == jailFull {
 				uid, _ := strconv.Atoi(strings.Fields(status["Uid"])[0])
-				if uid < DefaultUsers.First || strings.Fields(status["Uid"])[3] != fmt.Sprint(uid) || status["Gid"] != status["Uid"] || status["Groups"] != "" {
+				if uid < d.users.first || strings.Fields(status["Uid"])[3] != fmt.Sprint(uid) || status["Gid"] != status["Uid"] || status["Groups"] != "" {
 					t.Errorf("%s: users %q, groups %q and %q", thread, status["Uid"], status["Gid"], status["Groups"])
 				}
 				if strings.Trim(status["CapBnd"], "0") != "" {
@@ -318,12 +321,7 @@ func BenchmarkJail(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	dir := b.TempDir()
-	groups, noGroups := openGroups(dir)
-	j, err := newJail(b.Context(), Config{Dir: dir, Users: DefaultUsers}, binary, groups, noGroups)
-	if err != nil {
-		b.Fatal(err)
-	}
+	j := openJail(b, b.TempDir(), binary)
 	for _, kind := range []struct {
 		name string
 		mode jailMode

@@ -37,8 +37,8 @@ type Config struct {
 	Accelerator string
 	// ConsoleLimit bounds the console log of one machine, in bytes; 1 MiB when 0.
 	ConsoleLimit int64
-	// Users are whom machines run as where the node is root; [DefaultUsers] when zero.
-	Users Users
+	// Users are the ids of users that machines run as where the node is root, one each, as "first-last"; [DefaultUsers] when empty.
+	Users string
 	// RequireIsolation makes Fingerprint fail where a machine cannot be confined in every way. It is done as far as the host
 	// allows when false.
 	RequireIsolation bool
@@ -47,6 +47,7 @@ type Config struct {
 // Driver is QEMU on this host.
 type Driver struct {
 	cfg      Config
+	users    userRange
 	groups   *groups // nil where machines cannot have control groups, for the reason in noGroups
 	noGroups error
 
@@ -69,7 +70,7 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.ConsoleLimit == 0 {
 		cfg.ConsoleLimit = 1 << 20
 	}
-	if cfg.Users == (Users{}) {
+	if cfg.Users == "" {
 		cfg.Users = DefaultUsers
 	}
 	switch cfg.Accelerator {
@@ -77,14 +78,17 @@ func New(cfg Config) (*Driver, error) {
 	default:
 		return nil, fmt.Errorf("accelerator %q is neither kvm nor tcg", cfg.Accelerator)
 	}
-	var err error
+	users, err := parseUsers(cfg.Users)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, "run"), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the folder for machines: %w", err)
 	}
-	d := &Driver{cfg: cfg}
+	d := &Driver{cfg: cfg, users: users}
 	d.groups, d.noGroups = openGroups(cfg.Dir)
 	return d, nil
 }
