@@ -51,7 +51,7 @@ type confined struct {
 	args    []string
 	dir     string   // the machine's folder, which marks the process for Reap
 	reads   []string // files and folders that it may read
-	writes  []string // files that it may change, and not make longer; they become its user's
+	writes  []string // files that it may change
 	devices []string
 	files   []*os.File // its descriptors from 3 on
 	stdout  io.Writer
@@ -59,6 +59,7 @@ type confined struct {
 
 	memoryMiB int // guest and QEMU together
 	vcpus     int
+	fileBytes int64 // how long what it writes may become
 }
 
 // cell is a process in its jail.
@@ -200,7 +201,7 @@ func (j *jail) start(c confined) (_ *cell, err error) {
 		// The process holds the lease too: the user stays taken until both are done with it.
 		cmd.ExtraFiles = append(cmd.ExtraFiles[:len(cmd.ExtraFiles):len(cmd.ExtraFiles)], cell.user.file)
 		id := uint32(cell.user.id)
-		if err := grant(c, cell.user.id); err != nil {
+		if err := grant(c); err != nil {
 			return nil, err
 		}
 		cmd.Dir = "/"
@@ -279,7 +280,7 @@ func (j *jail) limit(pid int, c confined, user *lease) error {
 	limits := map[int]uint64{
 		unix.RLIMIT_CORE:   0, // a core would hold the guest's memory
 		unix.RLIMIT_NOFILE: 1024,
-		unix.RLIMIT_FSIZE:  largest(c.writes),
+		unix.RLIMIT_FSIZE:  uint64(c.fileBytes),
 		unix.RLIMIT_DATA:   uint64(c.memoryMiB+addressSlackMiB) << 20,
 	}
 	if user != nil {
@@ -306,13 +307,3 @@ const (
 	// addressSlackMiB is what QEMU may reserve beyond what it ever fills: stacks of threads, arenas of its allocator.
 	addressSlackMiB = 1024
 )
-
-// largest returns the size of the largest of the files.
-func largest(paths []string) (n uint64) {
-	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil {
-			n = max(n, uint64(info.Size()))
-		}
-	}
-	return n
-}

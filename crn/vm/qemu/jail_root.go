@@ -43,24 +43,24 @@ func systemFiles(ctx context.Context, binary string) ([]string, error) {
 	return files, nil
 }
 
-// grant lets the machine's user read and change the files that it is given. Outside its jail nobody else gains by it: the folders
-// of the node are closed to others.
-func grant(c confined, user int) error {
-	for _, path := range c.reads {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if info.IsDir() || info.Mode()&0o004 != 0 {
-			continue
-		}
-		if err := os.Chmod(path, info.Mode().Perm()|0o444); err != nil {
-			return fmt.Errorf("let the machine read a file: %w", err)
-		}
-	}
-	for _, path := range c.writes {
-		if err := os.Chown(path, user, user); err != nil {
-			return fmt.Errorf("let the machine write a file: %w", err)
+// grant opens the files that a machine is given to its user. Outside its jail nobody gains by it: they are in folders of the node,
+// which are closed to others. Several machines may have the same file, so that it cannot belong to one.
+func grant(c confined) error {
+	for _, given := range []struct {
+		paths []string
+		mode  os.FileMode
+	}{{c.reads, 0o444}, {c.writes, 0o666}} {
+		for _, path := range given.paths {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if info.IsDir() || info.Mode()&given.mode == given.mode {
+				continue
+			}
+			if err := os.Chmod(path, info.Mode().Perm()|given.mode); err != nil {
+				return fmt.Errorf("let the machine have a file: %w", err)
+			}
 		}
 	}
 	return nil

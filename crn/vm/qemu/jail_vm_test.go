@@ -122,7 +122,7 @@ func TestNothingLeadsOutOfTheJail(t *testing.T) {
 			var out bytes.Buffer
 			c, err := j.start(confined{
 				id: "escape", binary: self, args: []string{"escape", secret, readable, writable, host.Addr().String(), strconv.Itoa(os.Getpid())},
-				dir: dir, reads: []string{readable}, writes: []string{writable}, stdout: &out, stderr: &out, memoryMiB: 256, vcpus: 1,
+				dir: dir, reads: []string{readable}, writes: []string{writable}, stdout: &out, stderr: &out, memoryMiB: 256, vcpus: 1, fileBytes: 4096,
 			})
 			if err != nil {
 				t.Fatal(err)

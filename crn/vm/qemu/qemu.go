@@ -158,9 +158,13 @@ func (d *Driver) launch(spec vm.Spec, accelerator string) (_ *machine, err error
 	for _, drive := range spec.Drives {
 		if drive.ReadOnly {
 			c.reads = append(c.reads, drive.Path)
-		} else {
-			c.writes = append(c.writes, drive.Path)
+			continue
 		}
+		info, err := os.Stat(drive.Path)
+		if err != nil {
+			return nil, err
+		}
+		c.writes, c.fileBytes = append(c.writes, drive.Path), max(c.fileBytes, info.Size()) // none becomes longer than the longest
 	}
 	if accelerator == "kvm" {
 		c.devices = []string{"/dev/kvm"}
