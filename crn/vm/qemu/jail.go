@@ -284,7 +284,7 @@ func (j *jail) limit(pid int, c confined, user *lease) error {
 		unix.RLIMIT_DATA:   uint64(c.memoryMiB+addressSlackMiB) << 20,
 	}
 	if user != nil {
-		limits[unix.RLIMIT_NPROC] = maxThreads // counted by user, and it has one of its own
+		limits[unix.RLIMIT_NPROC] = uint64(ownThreads + c.vcpus) // counted by user, and it has one of its own
 		id := uintptr(user.id)
 		// The functions of these names change all threads.
 		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
@@ -302,8 +302,8 @@ func (j *jail) limit(pid int, c confined, user *lease) error {
 }
 
 const (
-	// maxThreads bounds the threads of one QEMU, which has one for each processor and up to 64 for its disks.
-	maxThreads = 256
+	// ownThreads bounds the threads of one QEMU beside those of its processors. For its disks alone it may have 64.
+	ownThreads = 128
 	// addressSlackMiB is what QEMU may reserve beyond what it ever fills: stacks of threads, arenas of its allocator.
 	addressSlackMiB = 1024
 )

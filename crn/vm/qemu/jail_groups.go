@@ -112,7 +112,7 @@ func limits(memoryMiB, vcpus int) map[string]string {
 	return map[string]string{
 		"memory.max":      strconv.Itoa(memoryMiB << 20),
 		"memory.swap.max": "0",
-		"pids.max":        strconv.Itoa(maxThreads),
+		"pids.max":        strconv.Itoa(ownThreads + vcpus),
 		"cpu.max":         fmt.Sprintf("%d %d", vcpus*period+period/2, period),
 		"cpu.weight":      strconv.Itoa(min(100*vcpus, 10_000)),
 	}

@@ -88,7 +88,7 @@ func TestLimitsAreWrittenToTheGroup(t *testing.T) {
 	}
 	defer m.dir.Close()
 	for name, want := range map[string]string{
-		"memory.max": "335544320", "memory.swap.max": "0", "pids.max": "256", "cpu.max": "250000 100000", "cpu.weight": "200",
+		"memory.max": "335544320", "memory.swap.max": "0", "pids.max": "130", "cpu.max": "250000 100000", "cpu.weight": "200",
 	} {
 		if got, err := os.ReadFile(filepath.Join(m.path, name)); err != nil || string(got) != want {
 			t.Errorf("%s is %q, %v, want %q", name, got, err, want)
