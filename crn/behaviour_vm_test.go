@@ -355,7 +355,7 @@ func TestPythonProgramThatCrashesAtImportAnswersItsTraceback(t *testing.T) {
 
 func TestIdleMachinesEndAndMakePlace(t *testing.T) {
 	// There is room for one machine only.
-	n := start(t, func(c *crn.Config) { c.MemoryMiB = 150; c.ReuseTimeout = 2 * time.Second })
+	n := start(t, func(c *crn.Config) { c.MemoryMiB = 400; c.ReuseTimeout = 2 * time.Second })
 	first := n.probe(t, nil)
 	second := n.probe(t, func(c map[string]any) { c["variables"] = map[string]string{"OTHER": "yes"} })
 	if r := n.get(t, first, "/count"); r.status != 200 {

@@ -83,8 +83,17 @@ type Config struct {
 	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
 	Accelerator string
 
-	// MemoryMiB is what all machines together may have; half of the host's memory when 0.
+	// MemoryMiB is what all machines together may have, QEMU's own need included; half of the host's memory when 0.
 	MemoryMiB int
+	// VCPUs is how many processors guests may have together; four times those of the host when 0.
+	VCPUs int
+	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that DataDir is on when 0.
+	DiskMiB int64
+	// MachineUsers are the ids of users that machines run as, one each, as "first-last"; 1900000000-1900004095 when empty. Used
+	// where the node runs as root.
+	MachineUsers string
+	// RequireIsolation makes New fail where the host does not allow to confine machines in every way.
+	RequireIsolation bool
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
 	ReuseTimeout time.Duration
 	// InitTimeout is how long a program may take until it listens, from the start of its machine; 20 s under KVM and five times
@@ -210,8 +219,10 @@ func New(cfg Config) (_ *CRN, err error) {
 	if cfg.DataDir == "" {
 		return nil, errors.New("a compute node needs a data folder")
 	}
-	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
-		return nil, err
+	for _, dir := range []*string{&cfg.DataDir, &cfg.GuestDir} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, err
+		}
 	}
 	pool6, err := netip.ParsePrefix(cfg.IPv6Pool)
 	if err != nil || !pool6.Addr().Is6() || pool6.Bits() > 64 {
@@ -240,7 +251,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	}
 	driver, err := qemu.New(qemu.Config{
 		Dir: filepath.Join(cfg.DataDir, "qemu"), Binary: cfg.QEMU, Kernel: kernel.Path, Initrd: initrd,
-		BootMark: wire.BootMark, Accelerator: cfg.Accelerator,
+		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: cfg.MachineUsers, RequireIsolation: cfg.RequireIsolation,
 	})
 	if err != nil {
 		return nil, err
@@ -274,6 +285,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
 		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
+		OverheadMiB: n.print.OverheadMiB, VCPUs: cfg.VCPUs, DiskMiB: cfg.DiskMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout,
 		SnapshotLimit: cfg.SnapshotLimit, Log: cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
@@ -342,6 +354,10 @@ func (n *CRN) Run(ctx context.Context) error {
 	defer n.Close()
 	n.cfg.Log.Info("compute node is up", "address", n.Addr().String(), "domain", n.cfg.DomainName, "core_node", n.cfg.CoreNode,
 		"accelerator", n.print.Accelerator, "reason", n.print.Reason, "memory_mib", n.cfg.MemoryMiB)
+	n.cfg.Log.Info("machines are confined", "by", n.print.Isolation.InForce)
+	if missing := n.print.Isolation.Missing; len(missing) > 0 {
+		n.cfg.Log.Warn("machines are not confined in every way", "missing", missing)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := n.server.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {

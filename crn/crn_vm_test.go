@@ -63,7 +63,7 @@ func start(t *testing.T, change func(*crn.Config)) *node {
 func config(dir, core string) crn.Config {
 	root := imagetest.Root()
 	return crn.Config{
-		Listen: "127.0.0.1:0", DataDir: dir, CoreNode: core, DomainName: "crn.test", Accelerator: "tcg", MemoryMiB: 600,
+		Listen: "127.0.0.1:0", DataDir: dir, CoreNode: core, DomainName: "crn.test", Accelerator: "tcg", MemoryMiB: 1500,
 		GuestDir: filepath.Join(root, "build", "guest"), GuestProgram: filepath.Join(root, "build", "guest", "guest-init"),
 		DrainTimeout: 5 * time.Second, InitTimeout: 90 * time.Second,
 	}

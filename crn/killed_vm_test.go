@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -26,7 +27,10 @@ func TestMain(m *testing.M) {
 		n, err := crn.New(config(dir, core))
 		if err == nil {
 			fmt.Println(n.Addr())
-			err = n.Run(context.Background())
+			ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+			if err = n.Run(ctx); err == nil {
+				os.Exit(0)
+			}
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -15,6 +15,9 @@ part "packages, with the race detector"
 # Packages run one at a time: two cores are shared with virtual machines and an embedded chain.
 go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/test/(conformance/(ccn|crn)|convergence)$')
 
+part "a compute node recovers from 50 kills of it, of its machines, and of its folders"
+ALEPH_KILLS=50 go test -timeout 5m -count 1 -run TestANodeRecoversFromKillsAtAnyMoment -v ./crn/ | grep -vE '^ *=== '
+
 part "shuffled histories give the same rows and the same answers, some of them with the race detector"
 ALEPH_HISTORIES=100 go test -race -timeout 10m ./test/convergence/
 go test -timeout 20m ./test/convergence/

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -85,7 +86,8 @@ type Server struct {
 	named        *names
 	reservations *reservations
 	streams      *streams
-	exporting    sync.Mutex // one run of sevctl at a time
+	exporting    sync.Mutex  // one run of sevctl at a time
+	broken       *log.Logger // answers of programs that break off: no event, and they can make as many as they like
 }
 
 // maxBody bounds bodies of requests to the node itself, in bytes.
@@ -115,7 +117,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registry, cfg.Pool), host: host{cfg.HostRoot}, named: newNames(cfg.Resolver, cfg.Now),
-		reservations: newReservations(cfg.GPUs, cfg.Now), streams: newStreams(),
+		reservations: newReservations(cfg.GPUs, cfg.Now), streams: newStreams(), broken: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	var err error
 	if s.allocated, err = newAllocationAuth(s.signers, cfg.AllocationTokenHash, cfg.Now); err != nil {

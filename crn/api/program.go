@@ -100,7 +100,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 			}
 			s.refuseAnswer(w, err)
 		},
-		ErrorLog: nil,
+		ErrorLog: s.broken,
 	}
 	// Answers may begin before the request's body has ended.
 	_ = http.NewResponseController(w).EnableFullDuplex()

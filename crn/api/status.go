@@ -41,7 +41,9 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 			"IPV6_ADDRESS_POOL": s.cfg.IPv6Pool.String(), "IPV6_ALLOCATION_POLICY": "IPv6AllocationPolicy.static",
 			"IPV6_SUBNET_PREFIX": 124, "IPV6_FORWARDING_ENABLED": instances, "USE_NDP_PROXY": instances,
 		},
-		"debug": map[string]bool{"SENTRY_DSN_CONFIGURED": false, "DEBUG_ASYNCIO": false, "EXECUTION_LOG_ENABLED": false},
+		// Ours: how the processes of machines are confined, and what of that this host does not allow.
+		"isolation": map[string][]string{"in_force": s.cfg.Fingerprint.Isolation.InForce, "missing": s.cfg.Fingerprint.Isolation.Missing},
+		"debug":     map[string]bool{"SENTRY_DSN_CONFIGURED": false, "DEBUG_ASYNCIO": false, "EXECUTION_LOG_ENABLED": false},
 		"payment": map[string]any{
 			"PAYMENT_RECEIVER_ADDRESS": orNull(s.cfg.Receiver), "AVAILABLE_PAYMENTS": chainStatuses(s.cfg.Streams),
 			"PAYMENT_MONITOR_INTERVAL": s.cfg.PaymentInterval.Seconds(),

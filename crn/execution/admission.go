@@ -5,17 +5,21 @@ import (
 	"fmt"
 )
 
-// admissionHook gives the machine its part of the node's memory. What is given is what the guest gets; it is never more than
-// there is. Where room is wanting, machines that nobody uses or allocated make place, those idle longest first.
+// admissionHook gives the machine its part of the node: memory, processors, disk (spec/crn.md §4.11). No more is given than there
+// is. Where room is wanting, machines that nobody uses or allocated make place, those idle longest first.
 type admissionHook struct{ *Pool }
 
 func (h admissionHook) start(ctx context.Context, x *Execution) error {
-	need := x.program.Resources.MemoryMiB
+	need := h.shareOf(x)
+	if err := h.diskHasRoom(need.disk()); err != nil {
+		return fmt.Errorf("program %s: %w", x.hash, err)
+	}
 	for {
 		h.mu.Lock()
-		if h.usedMiB+need <= h.cfg.MemoryMiB {
-			h.usedMiB += need
-			x.memoryMiB = need
+		refusal := h.fits(need)
+		if refusal == nil {
+			h.used = h.used.plus(need)
+			x.share = need
 			h.mu.Unlock()
 			return nil
 		}
@@ -26,10 +30,10 @@ func (h admissionHook) start(ctx context.Context, x *Execution) error {
 			// One that is ending already will leave room as well.
 			victim = h.leaving()
 		}
-		free := h.cfg.MemoryMiB - h.usedMiB
+		hopeless := h.neverFits(need)
 		h.mu.Unlock()
-		if victim == nil || need > h.cfg.MemoryMiB {
-			return fmt.Errorf("program %s needs %d MiB of memory and %d MiB are free: %w", x.hash, need, free, ErrNoRoom)
+		if victim == nil || hopeless {
+			return fmt.Errorf("program %s needs %w: %w", x.hash, refusal, ErrNoRoom)
 		}
 		select {
 		case <-victim.stopped:
@@ -42,8 +46,9 @@ func (h admissionHook) start(ctx context.Context, x *Execution) error {
 func (h admissionHook) stop(_ context.Context, x *Execution) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.usedMiB -= x.memoryMiB
-	x.memoryMiB = 0
+	h.used = h.used.minus(x.share)
+	h.volumesMiB += x.share.made()
+	x.share = share{}
 }
 
 // longestIdle returns the started execution without calls whose last one is longest ago. p.mu is held.
@@ -62,7 +67,7 @@ func (p *Pool) longestIdle() (idle *Execution) {
 // leaving returns an execution that ends and holds memory. p.mu is held.
 func (p *Pool) leaving() *Execution {
 	for _, x := range p.executions {
-		if x.isStopping() && x.memoryMiB > 0 && x.inflight == 0 {
+		if x.isStopping() && x.share.memoryMiB > 0 && x.inflight == 0 {
 			return x
 		}
 	}

@@ -29,7 +29,7 @@ type Info struct {
 	Persistent bool
 	Running    bool // it answers calls
 	Calls      int  // in progress
-	MemoryMiB  int
+	MemoryMiB  int  // of the host, QEMU's own included
 	Times      Times
 	Machine    vm.Status
 	Program    *message.Program // nil before it runs
@@ -62,14 +62,14 @@ type Execution struct {
 	stopped chan struct{} // closed when nothing of it is left
 
 	// Guarded by pool.mu.
-	times     Times
-	inflight  int
-	lastUse   time.Time
-	idle      *time.Timer
-	expiry    *time.Timer // the end that its owner set
-	memoryMiB int
-	uses      []Use
-	outdated  bool // it ends, and what is kept is started again at once
+	times    Times
+	inflight int
+	lastUse  time.Time
+	idle     *time.Timer
+	expiry   *time.Timer // the end that its owner set
+	share    share
+	uses     []Use
+	outdated bool // it ends, and what is kept is started again at once
 }
 
 // hook is one concern in the life of an execution. stop undoes what start did and must cope with whatever became of it since.
@@ -297,7 +297,7 @@ func (x *Execution) isStopping() bool {
 
 func (x *Execution) info() Info {
 	i := Info{
-		Hash: x.hash, Slot: x.slot, Persistent: x.pool.kept[x.hash] != nil, Calls: x.inflight, MemoryMiB: x.memoryMiB, Times: x.times,
+		Hash: x.hash, Slot: x.slot, Persistent: x.pool.kept[x.hash] != nil, Calls: x.inflight, MemoryMiB: x.share.memoryMiB, Times: x.times,
 		Running: !x.times.Started.IsZero() && !x.isStopping(),
 	}
 	if !x.times.Started.IsZero() {
@@ -331,6 +331,8 @@ func newTransport(s *guest.Session) *http.Transport {
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     4 * time.Second,
 		DisableCompression:  true, // bodies pass as they are
+		// Headers are held in the node's memory before they are passed on.
+		MaxResponseHeaderBytes: 1 << 20,
 	}
 }
 

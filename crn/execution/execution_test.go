@@ -335,3 +335,44 @@ func TestHostLabels(t *testing.T) {
 		}
 	}
 }
+
+func TestProcessorsAndDiskAreNeverOvercommitted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *execution.Config) { c.VCPUs, c.DiskMiB, c.OverheadMiB, c.ReuseTimeout = 3, 10, 50, 0 })
+		defer r.stop(t)
+		scratch := message.Volume{Kind: message.VolumeEphemeral, SizeMiB: 6}
+		host := "host"
+		stays := message.Volume{Kind: message.VolumePersistent, SizeMiB: 5, Persistence: &host}
+		program := func(name string, vcpus int, volumes ...message.Volume) message.Hash {
+			hash := r.network.program(name, 128)
+			p := r.network.programs[hash]
+			p.Resources.VCPUs, p.Volumes = vcpus, volumes
+			return hash
+		}
+		refused := func(hash message.Hash, says string) {
+			t.Helper()
+			if err := r.call(t, hash); !errors.Is(err, execution.ErrNoRoom) || !strings.Contains(err.Error(), says) {
+				t.Errorf("want a refusal that says %q, got %v", says, err)
+			}
+		}
+		inUse, err := r.Acquire(t.Context(), program("two", 2, scratch))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used, _ := r.Memory(); used != 178 {
+			t.Errorf("%d MiB of memory in use, want the guest's 128 and QEMU's 50", used)
+		}
+		refused(program("other two", 2), "2 processors and 1 are free")
+		refused(program("four", 4), "4 processors")
+		refused(program("disk", 1, stays), "5 MiB of disk and 4 MiB are free")
+		inUse.Release()
+		// Once its machine has ended there is room for a volume, which then stays.
+		if err := r.call(t, program("disk", 1, stays)); err != nil {
+			t.Fatal(err)
+		}
+		refused(program("more disk", 1, scratch), "6 MiB of disk and 5 MiB are free")
+		if err := r.call(t, program("disk", 1, stays)); err != nil {
+			t.Errorf("its own volume is counted against it: %v", err)
+		}
+	})
+}

@@ -134,9 +134,16 @@ func (p *Pool) discardVolumes(hash message.Hash) (trash string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("erase volumes of %s: %w", hash, err)
 	}
-	err = os.Rename(p.volumeFolder(hash), filepath.Join(trash, "volumes"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	size, err := sizeMiB(p.volumeFolder(hash))
+	if err == nil {
+		err = os.Rename(p.volumeFolder(hash), filepath.Join(trash, "volumes"))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return trash, nil
+	}
+	if err != nil {
 		return trash, fmt.Errorf("erase volumes of %s: %w", hash, err)
 	}
+	p.volumesMiB -= size
 	return trash, nil
 }

@@ -36,8 +36,12 @@ type Config struct {
 	Dir     string // logs, volumes, scratch disks, snapshots
 	Kernel  string // what every machine boots: a bzImage
 	Initrd  string // and an initramfs with our guest program
-	// MemoryMiB is what machines may have together. It is never exceeded.
-	MemoryMiB int
+	// MemoryMiB is what machines may have together. It is never exceeded. OverheadMiB is what each takes beyond its guest's.
+	MemoryMiB, OverheadMiB int
+	// VCPUs is how many processors guests may have together; four times those of the host when 0 (spec/crn.md §4.11).
+	VCPUs int
+	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that Dir is on when 0.
+	DiskMiB int64
 	// ReuseTimeout is how long an idle machine is kept for the next call. 0 ends it with the last answer.
 	ReuseTimeout time.Duration
 	// InitTimeout is how long a program may take from the start of its machine until it listens.
@@ -85,7 +89,8 @@ type Pool struct {
 	executions map[message.Hash]*Execution
 	kept       map[message.Hash]*keeper // allocated for good: started again whenever they end
 	ahead      map[message.Hash]bool    // allocated on demand: booted once ahead of the first call
-	usedMiB    int
+	used       share
+	volumesMiB int64 // volumes that stay, but for those that a machine in used is making
 	draining   bool
 }
 
@@ -111,11 +116,24 @@ func New(cfg Config) (*Pool, error) {
 	if err := dropOldLogs(filepath.Join(cfg.Dir, logDir)); err != nil {
 		return nil, err
 	}
+	volumes, err := sizeMiB(filepath.Join(cfg.Dir, volumeDir))
+	if err != nil {
+		return nil, fmt.Errorf("measure the volumes: %w", err)
+	}
+	if cfg.VCPUs == 0 {
+		cfg.VCPUs = 4 * runtime.NumCPU()
+	}
+	if cfg.DiskMiB == 0 {
+		total, _, err := filesystemMiB(cfg.Dir)
+		if err != nil {
+			return nil, err
+		}
+		cfg.DiskMiB = total / 2
+	}
 	p := &Pool{
-		cfg: cfg, boots: make(chan struct{}, cfg.MaxBoots),
+		cfg: cfg, volumesMiB: volumes, boots: make(chan struct{}, cfg.MaxBoots),
 		executions: map[message.Hash]*Execution{}, kept: map[message.Hash]*keeper{}, ahead: map[message.Hash]bool{},
 	}
-	var err error
 	if p.snapshots, err = openSnapshots(cfg.Driver, filepath.Join(cfg.Dir, snapshotDir), cfg.SnapshotLimit); err != nil {
 		return nil, err
 	}
@@ -248,7 +266,7 @@ func (p *Pool) List() []Info {
 func (p *Pool) Memory() (used, limit int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.usedMiB, p.cfg.MemoryMiB
+	return p.used.memoryMiB, p.cfg.MemoryMiB
 }
 
 // Draining reports whether the pool takes no more calls.

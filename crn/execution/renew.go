@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,9 +95,16 @@ func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 			return fmt.Errorf("remove the snapshot of program %s: %w", hash, err)
 		}
 	}
-	if err := os.RemoveAll(p.volumeFolder(hash)); err != nil {
+	size, err := sizeMiB(p.volumeFolder(hash))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err = errors.Join(err, os.RemoveAll(p.volumeFolder(hash))); err != nil {
 		return fmt.Errorf("remove volumes of program %s: %w", hash, err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.volumesMiB -= size
 	return nil
 }
 

@@ -126,10 +126,12 @@ func isExt4(r io.ReaderAt) bool {
 	return err == nil && magic == [2]byte{0x53, 0xef}
 }
 
+func diskPath(dir, name string) string { return filepath.Join(dir, name+".ext4") }
+
 // newDisk returns a disk of the given size, made and filled when it is not there yet. Its blocks are reserved: a full disk is
 // noticed here and not by the program.
 func newDisk(dir, name string, sizeMiB int64, fill func(*os.File) error) (string, error) {
-	path := filepath.Join(dir, name+".ext4")
+	path := diskPath(dir, name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}

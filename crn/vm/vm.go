@@ -51,6 +51,14 @@ type Fingerprint struct {
 	Version     string
 	Accelerator string // "kvm", or "tcg" where guests only run emulated, about twenty times slower
 	Reason      string // why this accelerator
+	Isolation   Isolation
+	OverheadMiB int // what each machine takes of the host's memory beyond its guest's
+}
+
+// Isolation says how the processes of machines are confined on this host.
+type Isolation struct {
+	InForce []string // names of measures
+	Missing []string // those that are not, each with the reason
 }
 
 // Spec describes a machine.

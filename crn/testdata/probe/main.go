@@ -21,6 +21,8 @@ func main() {
 	switch os.Getenv("MODE") {
 	case "silent":
 		time.Sleep(time.Hour)
+	case "bomb":
+		bomb()
 	case "exit":
 		fmt.Println("probe: giving up")
 		os.Exit(3)
@@ -60,7 +62,10 @@ func main() {
 		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		_, _ = io.Copy(conn, buffered)
 	})
-	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("probe: slow")
+		<-r.Context().Done()
+	})
 	http.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) { os.Exit(4) })
 	http.HandleFunc("/eat", func(w http.ResponseWriter, r *http.Request) {
 		var eaten [][]byte
@@ -101,6 +106,7 @@ func main() {
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Join(*events.Load(), "\n")) })
 	http.HandleFunc("/guest-api", askGuestAPI)
 	http.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.URL.Query().Get("name"))) })
+	hostile(http.DefaultServeMux)
 	if err := http.ListenAndServe("127.0.0.1:8080", nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

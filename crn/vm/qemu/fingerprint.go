@@ -46,13 +46,21 @@ func (d *Driver) Fingerprint(ctx context.Context) (vm.Fingerprint, error) {
 	if err != nil {
 		return vm.Fingerprint{}, err
 	}
+	if d.jail == nil {
+		if d.jail, err = newJail(ctx, d.cfg, binary, d.users, d.groups, d.noGroups); err != nil {
+			return vm.Fingerprint{}, err
+		}
+	}
 	a := answer{Accelerator: d.cfg.Accelerator, Reason: "configured"}
 	if a.Accelerator == "" {
 		if a, err = d.remembered(ctx, version); err != nil {
 			return vm.Fingerprint{}, err
 		}
 	}
-	d.print = &vm.Fingerprint{Driver: "qemu", Version: version, Accelerator: a.Accelerator, Reason: a.Reason}
+	d.print = &vm.Fingerprint{
+		Driver: "qemu", Version: version, Accelerator: a.Accelerator, Reason: a.Reason,
+		Isolation: d.jail.report, OverheadMiB: overheadMiB(a.Accelerator),
+	}
 	return *d.print, nil
 }
 

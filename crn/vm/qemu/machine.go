@@ -23,7 +23,7 @@ import (
 // machine implements [vm.Machine].
 type machine struct {
 	id, dir string
-	cmd     *exec.Cmd
+	cell    *cell
 	started time.Time
 	console *logfile.File
 	stderr  tail
@@ -45,7 +45,7 @@ func (m *machine) Err() error            { <-m.done; return m.err }
 
 // wait owns the end of the machine.
 func (m *machine) wait() {
-	err := m.cmd.Wait()
+	err := m.cell.Wait()
 	close(m.exited)
 	var exit *exec.ExitError
 	switch {
@@ -56,8 +56,8 @@ func (m *machine) wait() {
 		m.err = fmt.Errorf("QEMU ended with %w%s", err, m.said())
 	}
 	m.closeAll()
-	if err := os.RemoveAll(m.dir); err != nil {
-		m.err = errors.Join(m.err, fmt.Errorf("remove the folder of machine %s: %w", m.id, err))
+	if err := errors.Join(m.cell.release(), os.RemoveAll(m.dir)); err != nil {
+		m.err = errors.Join(m.err, fmt.Errorf("clean up after machine %s: %w", m.id, err))
 	}
 	close(m.done)
 }
@@ -96,7 +96,7 @@ func (m *machine) Stop(ctx context.Context) error {
 	select {
 	case <-m.exited:
 	case <-ctx.Done():
-		_ = unix.Kill(-m.cmd.Process.Pid, unix.SIGKILL)
+		_ = unix.Kill(-m.cell.Process.Pid, unix.SIGKILL)
 	}
 	<-m.done
 	return m.err
@@ -104,7 +104,7 @@ func (m *machine) Stop(ctx context.Context) error {
 
 // Inspect implements [vm.Machine].
 func (m *machine) Inspect() vm.Status {
-	s := vm.Status{PID: m.cmd.Process.Pid, Started: m.started}
+	s := vm.Status{PID: m.cell.Process.Pid, Started: m.started}
 	select {
 	case <-m.exited:
 		return s

@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,14 +37,23 @@ type Config struct {
 	Accelerator string
 	// ConsoleLimit bounds the console log of one machine, in bytes; 1 MiB when 0.
 	ConsoleLimit int64
+	// Users are the ids of users that machines run as where the node is root, one each, as "first-last"; [DefaultUsers] when empty.
+	Users string
+	// RequireIsolation makes Fingerprint fail where a machine cannot be confined in every way. It is done as far as the host
+	// allows when false.
+	RequireIsolation bool
 }
 
 // Driver is QEMU on this host.
 type Driver struct {
-	cfg Config
+	cfg      Config
+	users    userRange
+	groups   *groups // nil where machines cannot have control groups, for the reason in noGroups
+	noGroups error
 
 	mu    sync.Mutex // held while probing, so that one probe runs
 	print *vm.Fingerprint
+	jail  *jail // set while probing, before the first machine
 }
 
 // consoleFile is the guest kernel's console, within a machine's folder.
@@ -62,15 +70,27 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.ConsoleLimit == 0 {
 		cfg.ConsoleLimit = 1 << 20
 	}
+	if cfg.Users == "" {
+		cfg.Users = DefaultUsers
+	}
 	switch cfg.Accelerator {
 	case "", "kvm", "tcg":
 	default:
 		return nil, fmt.Errorf("accelerator %q is neither kvm nor tcg", cfg.Accelerator)
 	}
+	users, err := parseUsers(cfg.Users)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, "run"), 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the folder for machines: %w", err)
 	}
-	return &Driver{cfg: cfg}, nil
+	d := &Driver{cfg: cfg, users: users}
+	d.groups, d.noGroups = openGroups(cfg.Dir)
+	return d, nil
 }
 
 var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
@@ -138,42 +158,70 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	if err != nil {
 		return nil, err
 	}
-	files := []*os.File{channel.guest, control.guest} // 3 and 4
+	c := confined{
+		id: spec.ID, binary: binary, dir: dir,
+		files:  []*os.File{channel.guest, control.guest}, // 3 and 4
+		stdout: m.console, stderr: &m.stderr, memoryMiB: spec.MemoryMiB + overheadMiB(accelerator), vcpus: spec.VCPUs,
+	}
+	if spec.Kernel != "" {
+		c.reads = []string{spec.Kernel, spec.Initrd}
+	}
 	switch {
 	case saved != nil:
 		args = append(args, saved.arguments(spec)...)
-		files = append(files, saved.state) // 5
+		c.files = append(c.files, saved.state) // 5
+		// QEMU opens the memory for writing although it maps it privately. Who wrote to it would change its time, which only
+		// its owner could set back: the snapshot would be refused from then on.
+		c.writes, c.fileBytes = append(c.writes, saved.memory), saved.MemorySize
 	case spec.Copyable:
 		if m.memory, err = reserveMemory(dir, spec); err != nil {
 			return nil, err
 		}
 		args = append(args, memoryArguments(spec, m.memory, true)...)
+		c.writes, c.fileBytes = append(c.writes, m.memory), int64(spec.MemoryMiB)<<20
 	}
-	cmd := exec.Command(binary, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.ExtraFiles = files
-	cmd.Stdout = m.console
-	cmd.Stderr = &m.stderr
-	// Its own group: a Ctrl-C at the node's terminal is for the node, which then stops its machines in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Copying the console must not outlast the process.
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, unix.ENOMEM) {
-			return nil, fmt.Errorf("the host has no memory for QEMU: %w", err)
+	c.args = args
+	for _, drive := range spec.Drives {
+		if drive.ReadOnly {
+			c.reads = append(c.reads, drive.Path)
+			continue
 		}
+		info, err := os.Stat(drive.Path)
+		if err != nil {
+			return nil, err
+		}
+		c.writes, c.fileBytes = append(c.writes, drive.Path), max(c.fileBytes, info.Size()) // none becomes longer than the longest
+	}
+	if accelerator == "kvm" {
+		c.devices = []string{"/dev/kvm"}
+	}
+	if m.cell, err = d.jail.start(c); err != nil {
 		return nil, err
 	}
-	m.cmd, m.started = cmd, time.Now()
+	m.started = time.Now()
 	// What is written here finds the process again after this one was killed.
-	if err := writeRecord(dir, cmd.Process.Pid); err != nil {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		_ = cmd.Wait()
-		return nil, err
+	if err := writeRecord(dir, m.cell.Process.Pid); err != nil {
+		_ = unix.Kill(-m.cell.Process.Pid, unix.SIGKILL)
+		_ = m.cell.Wait()
+		return nil, errors.Join(err, m.cell.release())
 	}
 	go m.wait()
 	return m, nil
+}
+
+const (
+	// qemuMiB is what QEMU takes for itself beside the guest's memory.
+	qemuMiB = 64
+	// translationMiB bounds what it keeps of translated code where it emulates. Its own bound is a gigabyte.
+	translationMiB = 128
+)
+
+// overheadMiB is what a machine takes of the host's memory beyond its guest's.
+func overheadMiB(accelerator string) int {
+	if accelerator == "kvm" {
+		return qemuMiB
+	}
+	return qemuMiB + translationMiB
 }
 
 // arguments is QEMU's command line. The machine has nothing but what a program needs: no BIOS extras, no display, no network.
@@ -181,12 +229,12 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
 	}
-	cpu := "max"
+	cpu, accel := "max", fmt.Sprintf("tcg,tb-size=%d", translationMiB)
 	if accelerator == "kvm" {
-		cpu = "host"
+		cpu, accel = "host", "kvm"
 	}
 	args := []string{
-		"-machine", "pc,usb=off,graphics=off,hpet=off", "-accel", accelerator, "-cpu", cpu,
+		"-machine", "pc,usb=off,graphics=off,hpet=off", "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",

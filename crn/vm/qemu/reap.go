@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,12 +39,16 @@ func writeRecord(dir string, pid int) error {
 
 // Reap implements [vm.Driver].
 func (d *Driver) Reap(ctx context.Context) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(d.cfg.Dir, "run"))
+	run := filepath.Join(d.cfg.Dir, "run")
+	entries, err := os.ReadDir(run)
 	if err != nil {
 		return nil, fmt.Errorf("look for machines left behind: %w", err)
 	}
 	var ids []string
 	var errs []error
+	if err := endMarked(ctx, run); err != nil {
+		errs = append(errs, fmt.Errorf("end machines left behind by an earlier process: %w", err))
+	}
 	for _, entry := range entries {
 		dir := d.runDir(entry.Name())
 		if err := endRecorded(ctx, dir); err != nil {
@@ -56,6 +61,9 @@ func (d *Driver) Reap(ctx context.Context) ([]string, error) {
 		}
 		ids = append(ids, entry.Name())
 	}
+	if d.groups != nil {
+		errs = append(errs, d.groups.clear())
+	}
 	return ids, errors.Join(errs...)
 }
 
@@ -63,42 +71,37 @@ func (d *Driver) Reap(ctx context.Context) ([]string, error) {
 func endRecorded(ctx context.Context, dir string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return endByFolder(ctx, dir)
+		return nil
 	}
 	if err != nil {
 		return err
 	}
 	var r record
 	if err := json.Unmarshal(raw, &r); err != nil || r.PID <= 1 {
-		return endByFolder(ctx, dir) // the node was killed while writing it
+		return nil // the node was killed while writing it
 	}
 	return endProcess(ctx, r)
 }
 
-// endByFolder handles a node that was killed between starting QEMU and recording it: the process works in its folder.
-func endByFolder(ctx context.Context, dir string) error {
-	want, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return err
-	}
-	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, link := range links {
-		if at, err := os.Readlink(link); err != nil || at != want {
-			continue
+// endMarked kills the processes whose environment names a folder below dir. It finds those that a killed node had no time to
+// record, and those whose folder is gone.
+func endMarked(ctx context.Context, dir string) error {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	var errs []error
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil || !slices.ContainsFunc(bytes.Split(raw, []byte{0}), func(v []byte) bool { return bytes.HasPrefix(v, []byte(mark+dir+"/")) }) {
+			continue // another user's, or gone
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		p, err := readProc(pid)
-		if err != nil {
-			continue
-		}
-		if err := endProcess(ctx, record{pid, p.start, bootID()}); err != nil {
-			return err
+		if p, err := readProc(pid); err == nil {
+			errs = append(errs, endProcess(ctx, record{pid, p.start, bootID()}))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func endProcess(ctx context.Context, r record) error {
