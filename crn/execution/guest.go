@@ -55,6 +55,9 @@ func (h guestHook) start(ctx context.Context, x *Execution) error {
 		return x.describe(s.Err())
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if isWasm(x.program) {
+				return fmt.Errorf("the module was not compiled within %s", h.cfg.InitTimeout)
+			}
 			return &SilentError{h.cfg.InitTimeout}
 		}
 		return ctx.Err()
@@ -86,6 +89,9 @@ func guestConfig(x *Execution) wire.Config {
 	c := wire.Config{
 		Hostname: HostLabel(x.hash), Root: runtimeDrive, Archives: x.archives, Volumes: x.volumes,
 		Dir: wire.CodeDir,
+	}
+	if isWasm(x.program) {
+		return wasmConfig(x, c)
 	}
 	code := x.program.Code
 	if code.EffectiveInterface() == message.InterfaceASGI {

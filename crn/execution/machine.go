@@ -13,7 +13,7 @@ import (
 type machineHook struct{ *Pool }
 
 func (h machineHook) start(ctx context.Context, x *Execution) error {
-	m, err := h.cfg.Driver.Start(ctx, vm.Spec{
+	m, err := h.driver(x).Start(ctx, vm.Spec{
 		ID:    fmt.Sprintf("%.64s-%d", x.hash, time.Now().UnixNano()),
 		VCPUs: x.program.Resources.VCPUs, MemoryMiB: x.program.Resources.MemoryMiB,
 		Kernel: h.cfg.Kernel, Initrd: h.cfg.Initrd, Channel: wire.PortName,

@@ -33,9 +33,10 @@ type Network interface {
 type Config struct {
 	Network Network
 	Driver  vm.Driver
-	Dir     string // logs, volumes, scratch disks
-	Kernel  string // what every machine boots: a bzImage
-	Initrd  string // and an initramfs with our guest program
+	Wasm    vm.Driver // of WebAssembly programs; nil where the node has none
+	Dir     string    // logs, volumes, scratch disks
+	Kernel  string    // what every machine boots: a bzImage
+	Initrd  string    // and an initramfs with our guest program
 	// MemoryMiB is what machines may have together. It is never exceeded.
 	MemoryMiB int
 	// ReuseTimeout is how long an idle machine is kept for the next call. 0 ends it with the last answer.

@@ -59,6 +59,8 @@ type Config struct {
 	Dir      string    `json:"dir"`
 	Env      []string  `json:"env"` // NAME=value, the whole environment
 	API      *API      `json:"api,omitempty"`
+	// Seconds is how long a WebAssembly program may compute without a sign of life; machines do not read it.
+	Seconds int `json:"seconds,omitempty"`
 }
 
 // API says where in the guest the program reaches the guest API. Without it there is none.
