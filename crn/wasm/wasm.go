@@ -115,8 +115,8 @@ func (d *Driver) launch(spec vm.Spec) (_ *machine, err error) {
 	m.cmd = &exec.Cmd{
 		Path: box.program,
 		Args: []string{programName, "-memory", strconv.Itoa(spec.MemoryMiB), "-limit", strconv.Itoa(spec.MemoryMiB + overhead),
-			"-cpus", strconv.Itoa(spec.VCPUs), "-cache", box.cache},
-		Dir:  box.dir, Env: []string{"GOTRACEBACK=none"}, ExtraFiles: inherited, Stdout: beat, Stderr: &m.stderr,
+			"-cpus", strconv.Itoa(spec.VCPUs), "-cache", box.cache, spec.ID}, // the id is for who looks at processes
+		Dir: box.dir, Env: []string{"GOTRACEBACK=none"}, ExtraFiles: inherited, Stdout: beat, Stderr: &m.stderr,
 		SysProcAttr: box.attributes, WaitDelay: time.Second,
 	}
 	started := make(chan error, 1)

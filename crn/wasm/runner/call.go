@@ -66,7 +66,7 @@ func (p *program) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // stuck is how long an instance may go on after it was told to end. One that only calls itself never looks; then the process ends.
-const stuck = 10 * time.Second
+const stuck = 5 * time.Second
 
 // run runs an instance until it ends. The error is why there is no whole answer.
 func (c *call) run(r *http.Request) (err error) {
@@ -178,9 +178,6 @@ func (c *call) Write(b []byte) (int, error) {
 		}
 		for name, values := range h.header {
 			c.w.Header()[name] = values
-		}
-		if h.header.Get("Content-Type") == "" {
-			c.w.Header()["Content-Type"] = nil // nothing is guessed
 		}
 		c.begun = true
 		c.w.WriteHeader(h.status)

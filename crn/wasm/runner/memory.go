@@ -18,6 +18,7 @@ type memory struct {
 	reserved int64
 	expected int64         // what an instance is thought to need
 	freed    chan struct{} // closed when something was given back
+	spare    []*linear     // cleared, for the next instances: touching new pages is half of what an instance costs
 }
 
 // newMemory begins with the guess that four instances fit.
@@ -70,14 +71,17 @@ func (s *share) take(size int64) bool {
 	return true
 }
 
-// leave gives the share back. The expectation follows the largest at once and comes down slowly.
+// leave gives the share back. The expectation follows the largest at once and comes down slowly. One that could never get enough
+// says nothing about others.
 func (s *share) leave() {
 	m := s.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reserved -= s.reserved
 	s.reserved = 0
-	m.expected = max(s.used, m.expected-(m.expected-s.used)/8)
+	if !s.refused {
+		m.expected = max(s.used, m.expected-(m.expected-s.used)/8)
+	}
 	close(m.freed)
 	m.freed = make(chan struct{})
 }
@@ -85,6 +89,15 @@ func (s *share) leave() {
 // Allocate implements [experimental.MemoryAllocator]: addresses for all that the module may ever want, of which pages become
 // usable as it grows. Growing copies nothing, and pages that were never touched cost nothing.
 func (s *share) Allocate(_, most uint64) experimental.LinearMemory {
+	m := s.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := len(m.spare); n > 0 {
+		l := m.spare[n-1]
+		m.spare = m.spare[:n-1]
+		l.share = s
+		return l
+	}
 	l := &linear{share: s}
 	if most > 0 {
 		// Without the addresses the first Reallocate fails, which ends the call.
@@ -97,7 +110,8 @@ func (s *share) Allocate(_, most uint64) experimental.LinearMemory {
 type linear struct {
 	share  *share
 	all    []byte
-	usable int
+	usable int // bytes that may be read and written
+	size   int // bytes that the instance has
 }
 
 // Reallocate implements [experimental.LinearMemory].
@@ -115,11 +129,29 @@ func (l *linear) Reallocate(size uint64) []byte {
 		}
 		l.usable = int(size)
 	}
+	l.size = int(size)
 	return l.all[:size:size]
 }
 
-// Free implements [experimental.LinearMemory].
+// What is kept for the next instances.
+const (
+	maxSpare     = 4
+	maxSpareSize = 8 << 20 // bytes
+)
+
+// Free implements [experimental.LinearMemory]. Nothing of an instance reaches the next one.
 func (l *linear) Free() {
+	if l.usable > 0 && l.usable <= maxSpareSize {
+		clear(l.all[:l.size])
+		l.size = 0
+		m := l.share.memory
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if len(m.spare) < maxSpare {
+			m.spare = append(m.spare, l)
+			return
+		}
+	}
 	if l.all != nil {
 		_ = unix.Munmap(l.all)
 		l.all = nil

@@ -31,9 +31,6 @@ type program struct {
 // maxModule bounds a module that comes in an archive, in bytes.
 const maxModule = 64 << 20
 
-// pagesPerMiB is how many pages of WebAssembly, of 64 KiB, are one MiB.
-const pagesPerMiB = 16
-
 // wasi is what a module may import: the functions of WASI preview 1.
 const wasi = "wasi_snapshot_preview1"
 
@@ -57,7 +54,7 @@ func load(ctx context.Context, config wire.Config, memoryMiB int, cacheDir strin
 		}
 		files = files.WithFSMount(content, data.Dir)
 	}
-	settings := wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true).WithMemoryLimitPages(uint32(min(memoryMiB, 4096) * pagesPerMiB))
+	settings := wazero.NewRuntimeConfigCompiler().WithCloseOnContextDone(true)
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
@@ -79,7 +76,11 @@ func load(ctx context.Context, config wire.Config, memoryMiB int, cacheDir strin
 	if err != nil {
 		return nil, err
 	}
-	p.memory = newMemory(int64(memoryMiB)<<20, least)
+	limit := int64(memoryMiB) << 20
+	if least > limit {
+		return nil, fmt.Errorf("the module begins with %d MiB of memory, and the program has %d (resources.memory in its message)", least>>20, memoryMiB)
+	}
+	p.memory = newMemory(limit, least)
 	p.config = wazero.NewModuleConfig().WithName("").WithArgs(config.Args...).WithFSConfig(files).
 		WithSysWalltime().WithSysNanotime().WithRandSource(rand.Reader)
 	for _, v := range config.Env {
@@ -136,7 +137,7 @@ func check(m wazero.CompiledModule) (least int64, err error) {
 		}
 	}
 	for _, memory := range m.ExportedMemories() {
-		least = max(least, int64(memory.Min())<<16)
+		least = max(least, int64(memory.Min())<<16) // pages of 64 KiB
 	}
 	return least, nil
 }
