@@ -17,15 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn/vm"
-	"github.com/aleph-im/aleph-go/crn/wasm/runner"
 )
 
 // machine is the process of one program. It implements [vm.Machine].
 type machine struct {
-	cmd     *exec.Cmd
-	started time.Time
-	channel net.Conn
-	stderr  tail
+	cmd      *exec.Cmd
+	started  time.Time
+	channel  net.Conn
+	stderr   tail
+	patience time.Duration
 
 	stopping atomic.Bool
 	frozen   atomic.Bool
@@ -53,20 +53,17 @@ func (m *machine) run(pulse *os.File, started chan<- error) {
 	watching.Wait()
 	switch {
 	case m.frozen.Load():
-		m.err = fmt.Errorf("the program computed for %s in a way that cannot be interrupted, and was killed", pulsePatience)
+		m.err = fmt.Errorf("the program computed for %s in a way that cannot be interrupted, and was killed", m.patience)
 	case err != nil && !m.stopping.Load():
 		m.err = fmt.Errorf("the process of the program ended with %w%s", err, m.stderr.said())
 	}
 }
 
-// pulsePatience is how long a process may give no sign of life. Hosts are busy at times, and guests that are emulated slow them.
-const pulsePatience = 15 * runner.HeartbeatInterval
-
 // feel kills a process whose Go runtime has come to a halt.
 func (m *machine) feel(pulse *os.File) {
 	beats := make([]byte, 64)
 	for {
-		_ = pulse.SetReadDeadline(time.Now().Add(pulsePatience))
+		_ = pulse.SetReadDeadline(time.Now().Add(m.patience))
 		if _, err := pulse.Read(beats); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				m.frozen.Store(true)

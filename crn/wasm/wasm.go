@@ -26,6 +26,8 @@ type Config struct {
 	Dir string // holds the runner and the compiled modules
 	// Program is the file of the runner, cmd/wasm-runner; wasm-runner beside this program when empty.
 	Program string
+	// Patience is how long a process may give no sign of life; 15 s when 0. Hosts are busy at times.
+	Patience time.Duration
 }
 
 // Driver starts runners. Safe for concurrent use.
@@ -45,6 +47,9 @@ var ErrMissing = errors.New("this node has no wasm-runner beside its program: 'm
 
 // New returns the driver. The runner itself is looked for at the first use.
 func New(cfg Config) (*Driver, error) {
+	if cfg.Patience == 0 {
+		cfg.Patience = 15 * time.Second
+	}
 	if cfg.Program == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -88,7 +93,7 @@ func (d *Driver) launch(spec vm.Spec) (_ *machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{done: make(chan struct{})}
+	m := &machine{patience: d.cfg.Patience, done: make(chan struct{})}
 	channel, end, err := socketPair()
 	if err != nil {
 		return nil, err
