@@ -75,11 +75,11 @@ const MaxAPIStreams = 32
 // Archive is code or data of the user, as the bytes of a block device.
 type Archive struct {
 	Device   string `json:"device"`
-	Encoding string `json:"encoding"` // "zip", "squashfs" or "plain"
+	Encoding string `json:"encoding"` // "zip", "tar", "tar.gz", "squashfs" or "plain"
 	Size     int64  `json:"size"`     // bytes; a device is padded to whole sectors
 	Dir      string `json:"dir"`      // where its content goes
 	Name     string `json:"name"`     // plain: the file to write in Dir
-	// MaxUnpacked bounds what a zip may unpack to, in bytes; MaxFiles how many entries it may have.
+	// MaxUnpacked bounds what an archive may unpack to, in bytes; MaxFiles how many entries it may have.
 	MaxUnpacked int64 `json:"max_unpacked"`
 	MaxFiles    int   `json:"max_files"`
 }
