@@ -67,6 +67,7 @@ var benchmarks = []benchmark{
 	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib"}, upload},
 	{[]string{"ws-fanout-p99-ms", "ws-fanout-peak-mib"}, fanout},
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms"}, network},
+	{[]string{"crn-wasm-cold-ms", "crn-wasm-process-ms"}, webAssembly},
 	{[]string{"demo-answer-s"}, demo},
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,29 +29,11 @@ const (
 // network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
 // warm call costs beyond the program's own time.
 func network(ctx context.Context, o options) ([]Result, error) {
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	net, err := devnet.New(devnet.Config{
-		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
-		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	net, stop, err := startNetwork(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- net.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	select {
-	case err := <-ended:
-		ended <- err
-		return nil, fmt.Errorf("the network did not come up: %w", err)
-	case <-net.Ready():
-	}
+	defer stop()
 	info := net.Info()
 	results := []Result{{Name: "network-up-s", Value: info.UpAfter, Unit: "s"}}
 
@@ -72,9 +55,69 @@ func network(ctx context.Context, o options) ([]Result, error) {
 	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
 }
 
+// startNetwork starts a network with empty data and waits until it is up. stop ends it and waits.
+func startNetwork(ctx context.Context, o options) (net *devnet.Net, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "aleph-bench-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("create data folder: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	net, err = devnet.New(devnet.Config{
+		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
+		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		cancel()
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- net.Run(ctx) }()
+	stop = func() {
+		cancel()
+		<-ended
+		os.RemoveAll(dir)
+	}
+	select {
+	case err := <-ended:
+		ended <- err
+		stop()
+		return nil, nil, fmt.Errorf("the network did not come up: %w", err)
+	case <-net.Ready():
+		return net, stop, nil
+	}
+}
+
 // warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
 // of a call less what the guest measured of the program itself.
 func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, error) {
+	p, err := deploy(ctx, root, info, filepath.Join(root, "examples", "hello-fastapi"))
+	if err != nil {
+		return 0, err
+	}
+	var overheads []float64
+	for range warmCalls {
+		total, header, err := p.call(ctx)
+		if err != nil {
+			return 0, err
+		}
+		own, err := programTime(header.Get("Server-Timing"))
+		if err != nil {
+			return 0, err
+		}
+		overheads = append(overheads, total-own)
+	}
+	slices.Sort(overheads)
+	return overheads[len(overheads)/2], nil
+}
+
+// deployed is a program that answers.
+type deployed struct {
+	Hash string `json:"item_hash"`
+	URL  string `json:"url"`
+}
+
+// deploy puts a program on the network and waits for its first answer.
+func deploy(ctx context.Context, root string, info devnet.Info, path string) (*deployed, error) {
 	aleph := func(args ...string) ([]byte, error) {
 		args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
 		out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
@@ -83,45 +126,36 @@ func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, 
 		}
 		return out, nil
 	}
-	out, err := aleph("-o", "json", "program", "deploy", filepath.Join(root, "examples", "hello-fastapi"))
+	out, err := aleph("-o", "json", "program", "deploy", path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var deployed struct {
-		Hash string `json:"item_hash"`
-		URL  string `json:"url"`
+	var d deployed
+	if err := json.Unmarshal(out, &d); err != nil {
+		return nil, fmt.Errorf("answer of deploy: %w", err)
 	}
-	if err := json.Unmarshal(out, &deployed); err != nil {
-		return 0, fmt.Errorf("answer of deploy: %w", err)
+	_, err = aleph("program", "call", d.Hash, "/", "--timeout", "150s")
+	return &d, err
+}
+
+// call calls the program and returns the milliseconds until its answer was read.
+func (d *deployed) call(ctx context.Context) (took float64, header http.Header, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL, nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("address of the program: %w", err)
 	}
-	if _, err := aleph("program", "call", deployed.Hash, "/", "--timeout", "150s"); err != nil {
-		return 0, err
+	began := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("call the program: %w", err)
 	}
-	var overheads []float64
-	for range warmCalls {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, deployed.URL, nil)
-		if err != nil {
-			return 0, fmt.Errorf("address of the program: %w", err)
-		}
-		began := time.Now()
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return 0, fmt.Errorf("call the program: %w", err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		total := time.Since(began)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("the program answered %s: %s", resp.Status, body)
-		}
-		own, err := programTime(resp.Header.Get("Server-Timing"))
-		if err != nil {
-			return 0, err
-		}
-		overheads = append(overheads, total.Seconds()*1000-own)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	total := time.Since(began)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return 0, nil, fmt.Errorf("the program answered %s: %s", resp.Status, body)
 	}
-	slices.Sort(overheads)
-	return overheads[len(overheads)/2], nil
+	return total.Seconds() * 1000, resp.Header, nil
 }
 
 // programTime reads the milliseconds that the guest measured between handing the request to the program and its answer.
