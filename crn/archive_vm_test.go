@@ -6,15 +6,39 @@ import (
 	"compress/gzip"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
+	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-func TestCodeAndDataMayBeTarArchives(t *testing.T) {
+func TestCodeComesInEveryForm(t *testing.T) {
 	n := start(t, nil)
+	t.Run("tar archives of code and data", func(t *testing.T) { testTar(t, n) })
+	t.Run("a static binary of a C compiler by itself", func(t *testing.T) {
+		compiler, err := exec.LookPath("cc")
+		if err != nil {
+			t.Skip("there is no C compiler")
+		}
+		path := filepath.Join(t.TempDir(), "hello")
+		if out, err := exec.Command(compiler, "-static", "-o", path, "testdata/hello.c").CombinedOutput(); err != nil {
+			t.Fatalf("compile: %v: %s", err, out)
+		}
+		binary, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := n.core.Publish(message.TypeProgram, networktest.Program(n.core.Store(binary), n.runtime, message.EncodingPlain, "hello"))
+		if r := n.get(t, hash, "/"); r.status != 200 || r.body != "hello in C" {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func testTar(t *testing.T, n *node) {
 	n.probe(t, nil) // builds it
 	binary, err := os.ReadFile(filepath.Join(imagetest.Root(), "build", "guest", "probe"))
 	if err != nil {

@@ -69,7 +69,7 @@ func load(ctx context.Context, config wire.Config, memoryMiB int, cacheDir strin
 	if err := instantiateWASI(ctx, p.runtime); err != nil {
 		return nil, fmt.Errorf("offer WASI: %w", err)
 	}
-	if p.module, err = p.runtime.CompileModule(ctx, code); err != nil {
+	if p.module, err = p.runtime.CompileModule(ctx, mergeData(code)); err != nil {
 		return nil, fmt.Errorf("the module cannot be used: %w", err)
 	}
 	least, err := check(p.module)

@@ -61,6 +61,7 @@ func Main() error {
 	}
 	// One more than the program has: what ends its calls must run beside them.
 	runtime.GOMAXPROCS(*cpus + 1)
+	debug.SetGCPercent(400) // little of it lives long, and a collection is a part of somebody's call
 
 	file := os.NewFile(ChannelFD, "channel")
 	channel, err := net.FileConn(file)
