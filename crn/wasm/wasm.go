@@ -77,7 +77,7 @@ func (d *Driver) Reap(context.Context) ([]string, error) { return nil, nil }
 const overhead = 512
 
 // Start implements [vm.Driver]. The first drive holds the module; compiled code is kept by the hash of its content.
-func (d *Driver) Start(ctx context.Context, spec vm.Spec) (vm.Machine, error) {
+func (d *Driver) Start(_ context.Context, spec vm.Spec) (vm.Machine, error) {
 	m, err := d.launch(spec)
 	if err != nil {
 		return nil, fmt.Errorf("start the WebAssembly program %s: %w", spec.ID, err)
@@ -85,7 +85,7 @@ func (d *Driver) Start(ctx context.Context, spec vm.Spec) (vm.Machine, error) {
 	return m, nil
 }
 
-func (d *Driver) launch(spec vm.Spec) (_ *machine, err error) {
+func (d *Driver) launch(spec vm.Spec) (*machine, error) {
 	if len(spec.Drives) == 0 || spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, errors.New("a program needs a module, processors and memory")
 	}
