@@ -14,10 +14,11 @@ RUNTIME := $(GUEST)/runtime-python.squashfs
 setup: ## install what is missing on this machine
 	@scripts/setup.sh
 
-# Small static binaries: the user's tool, the program that is PID 1 in guests, the examples.
+# Small static binaries: the user's tool, the program that is PID 1 in guests, the runner of WebAssembly.
 build: ## build all binaries into build/
 	@mkdir -p $(BUILD)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/guest-init ./cmd/guest-init
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/wasm-runner ./cmd/wasm-runner
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/aleph ./cmd/aleph
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/alephd ./cmd/alephd
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/aleph-devnet ./cmd/aleph-devnet

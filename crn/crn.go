@@ -10,6 +10,7 @@
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
 //	vm, vm/qemu  machines
+//	wasm       programs of WebAssembly, which need no machine
 package crn
 
 import (
@@ -41,6 +42,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/crn/wasm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
@@ -78,6 +80,8 @@ type Config struct {
 	// GuestProgram is the file of the program that is PID 1 in guests; the one built in, or guest-init beside this program,
 	// when empty.
 	GuestProgram string
+	// WasmRunner is the file of the program that runs WebAssembly, cmd/wasm-runner; wasm-runner beside this program when empty.
+	WasmRunner string
 	// QEMU is the program that runs machines; "qemu-system-x86_64" from PATH when empty.
 	QEMU string
 	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
@@ -275,6 +279,10 @@ func New(cfg Config) (_ *CRN, err error) {
 	if err != nil {
 		return nil, err
 	}
+	modules, err := wasm.New(wasm.Config{Dir: filepath.Join(cfg.DataDir, "wasm"), Program: cfg.WasmRunner})
+	if err != nil {
+		return nil, err
+	}
 	registry := prometheus.NewRegistry()
 	n.guestAPI, err = guestapi.New(guestapi.Config{
 		CoreNode: cfg.CoreNode, Dir: filepath.Join(cfg.DataDir, "guest-api"), Metrics: registry, Log: cfg.Log,
@@ -284,7 +292,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	}
 	executions := filepath.Join(cfg.DataDir, "executions")
 	n.pool, err = execution.New(execution.Config{
-		Network: source, Driver: driver, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
+		Network: source, Driver: driver, Wasm: modules, Dir: executions, Kernel: kernel.Path, Initrd: initrd, MemoryMiB: cfg.MemoryMiB,
 		OverheadMiB: n.print.OverheadMiB, VCPUs: cfg.VCPUs, DiskMiB: cfg.DiskMiB,
 		ReuseTimeout: cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: cfg.DrainTimeout,
 		SnapshotLimit: cfg.SnapshotLimit, Log: cfg.Log,

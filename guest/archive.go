@@ -1,7 +1,9 @@
 package guest
 
 import (
+	"archive/tar"
 	"archive/zip"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -46,16 +48,21 @@ func provide(c wire.Archive) error {
 	}
 	defer root.Close()
 	archive := io.NewSectionReader(f, 0, c.Size)
+	limits := Limits{Bytes: c.MaxUnpacked, Files: c.MaxFiles}
 	switch c.Encoding {
 	case "zip":
-		return explain(Unzip(archive, c.Size, root, Limits{Bytes: c.MaxUnpacked, Files: c.MaxFiles}))
+		return explain(Unzip(archive, c.Size, root, limits))
+	case "tar":
+		return explain(Untar(archive, root, limits))
+	case "tar.gz":
+		return explain(UntarGzip(archive, root, limits))
 	case "plain":
 		if c.Name == "" || filepath.Base(c.Name) != c.Name {
 			return fmt.Errorf("%q is no name for a file", c.Name)
 		}
 		return explain(writeFile(root, c.Name, 0o755, archive, &budget{left: c.Size}))
 	}
-	return fmt.Errorf("encoding %q is none of zip, squashfs, plain", c.Encoding)
+	return fmt.Errorf("encoding %q is none of zip, tar, tar.gz, squashfs, plain", c.Encoding)
 }
 
 // explain adds to an error of the filesystem what the user can do about it.
@@ -92,7 +99,68 @@ func Unzip(archive io.ReaderAt, size int64, root *os.Root, limits Limits) error 
 }
 
 func unzipEntry(entry *zip.File, root *os.Root, left *budget) error {
-	name := strings.TrimSuffix(entry.Name, "/")
+	mode := entry.Mode()
+	if strings.HasSuffix(entry.Name, "/") {
+		mode = fs.ModeDir
+	}
+	if !mode.IsRegular() {
+		return place(root, entry.Name, mode, nil, left)
+	}
+	content, err := entry.Open()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return place(root, entry.Name, mode, content, left)
+}
+
+// UntarGzip is [Untar] of an archive that gzip compressed.
+func UntarGzip(archive io.Reader, root *os.Root, limits Limits) error {
+	content, err := gzip.NewReader(archive)
+	if err != nil {
+		return fmt.Errorf("the archive is not a valid gzip file: %w", err)
+	}
+	return Untar(content, root, limits)
+}
+
+// Untar unpacks an untrusted archive into root, as [Unzip] does.
+func Untar(archive io.Reader, root *os.Root, limits Limits) error {
+	// Headers are no content, but an archive may be nothing but headers.
+	r := tar.NewReader(io.LimitReader(archive, limits.Bytes+int64(limits.Files)*maxTarHeaders))
+	left := &budget{left: limits.Bytes}
+	for files := 0; ; files++ {
+		entry, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			if files == 0 {
+				return errors.New("the archive is not a valid tar file: it is empty")
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the archive is not a valid tar file: %w", err)
+		}
+		if files == limits.Files {
+			return fmt.Errorf("the archive has more than %d entries", limits.Files)
+		}
+		if entry.Typeflag == tar.TypeXGlobalHeader {
+			continue // written by git archive; it is about no file
+		}
+		mode := entry.FileInfo().Mode()
+		if entry.Typeflag == tar.TypeLink {
+			mode = fs.ModeIrregular
+		}
+		if err := place(root, entry.Name, mode, r, left); err != nil {
+			return fmt.Errorf("archive entry %q: %w", entry.Name, err)
+		}
+	}
+}
+
+// maxTarHeaders is what an entry may have beside its content on average, in bytes: header, long name, padding.
+const maxTarHeaders = 4 << 10
+
+// place puts one entry of an archive below root.
+func place(root *os.Root, name string, mode fs.FileMode, content io.Reader, left *budget) error {
+	name = strings.TrimSuffix(name, "/")
 	if name == "" || name == "." {
 		return nil
 	}
@@ -100,9 +168,8 @@ func unzipEntry(entry *zip.File, root *os.Root, left *budget) error {
 		return errors.New("the path leads out of the archive")
 	}
 	name = path.Clean(name)
-	mode := entry.Mode()
 	switch {
-	case strings.HasSuffix(entry.Name, "/") || mode.IsDir():
+	case mode.IsDir():
 		return root.MkdirAll(name, 0o755)
 	case !mode.IsRegular():
 		return fmt.Errorf("only files and folders are allowed, this is a %s", kind(mode))
@@ -110,17 +177,15 @@ func unzipEntry(entry *zip.File, root *os.Root, left *budget) error {
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	content, err := entry.Open()
-	if err != nil {
-		return err
-	}
-	defer content.Close()
 	return writeFile(root, name, 0o644|mode.Perm()&0o111, content, left)
 }
 
 func kind(mode fs.FileMode) string {
 	if mode&fs.ModeSymlink != 0 {
 		return "symbolic link"
+	}
+	if mode&fs.ModeIrregular != 0 {
+		return "link"
 	}
 	return "special file"
 }

@@ -224,7 +224,13 @@ const (
 	EncodingPlain    Encoding = "plain"
 	EncodingZip      Encoding = "zip"
 	EncodingSquashfs Encoding = "squashfs"
+
+	// These are known to this implementation alone (docs/decisions/0020-forms-of-programs-that-are-ours.md).
+	EncodingTar     Encoding = "tar"
+	EncodingTarGzip Encoding = "tar.gz"
 )
+
+func (e Encoding) isOurs() bool { return e == EncodingTar || e == EncodingTarGzip }
 
 // Interface is how a program takes requests.
 type Interface string
@@ -232,6 +238,9 @@ type Interface string
 const (
 	InterfaceASGI   Interface = "asgi"
 	InterfaceBinary Interface = "binary"
+
+	// InterfaceWasm is known to this implementation alone (docs/decisions/0020-forms-of-programs-that-are-ours.md).
+	InterfaceWasm Interface = "wasm"
 )
 
 // Program is a function, or a persistent program, with its code and runtime.
@@ -247,6 +256,11 @@ type Program struct {
 
 // Persistent reports whether the program runs all the time instead of when it is called.
 func (p *Program) Persistent() bool { return p.On.Persistent != nil && *p.On.Persistent }
+
+// Extended reports whether the program is written in a form that only this implementation knows. Other nodes refuse its message.
+func (p *Program) Extended() bool {
+	return p.Code.Interface != nil && *p.Code.Interface == InterfaceWasm || p.Code.Encoding.isOurs() || p.Data != nil && p.Data.Encoding.isOurs()
+}
 
 // Code is the user's archive.
 type Code struct {

@@ -3,6 +3,7 @@ package message
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dlclark/regexp2"
@@ -340,15 +341,27 @@ func readEncoding(d *decoder, i int32) Encoding {
 	return readOneOf(EncodingPlain, EncodingZip, EncodingSquashfs)(d, i)
 }
 
+// orOurs accepts what read does, and values that only this implementation knows. A refusal names those of the protocol alone.
+func orOurs[T ~string](read reader[T], ours ...T) reader[T] {
+	return func(d *decoder, i int32) T {
+		if d.nodes[i].kind == kindString {
+			if s := T(d.str(i)); slices.Contains(ours, s) {
+				return s
+			}
+		}
+		return read(d, i)
+	}
+}
+
 func readCode(d *decoder, i int32) (c Code) {
 	o, ok := d.readObject(i)
 	if !ok {
 		return c
 	}
-	c.Encoding = required(o, "encoding", readEncoding)
+	c.Encoding = required(o, "encoding", orOurs(readEncoding, EncodingTar, EncodingTarGzip))
 	c.Entrypoint = required(o, "entrypoint", readText)
 	c.Ref = required(o, "ref", readHash)
-	c.Interface = optional(o, "interface", readOneOf(InterfaceASGI, InterfaceBinary))
+	c.Interface = optional(o, "interface", orOurs(readOneOf(InterfaceASGI, InterfaceBinary), InterfaceWasm))
 	c.Args = optionalZero(o, "args", readList(noLimit, readText))
 	c.UseLatest = withDefault(o, "use_latest", false, readBool)
 	c.EstimatedSizeMiB = o.estimatedSize()
@@ -372,7 +385,7 @@ func readData(d *decoder, i int32) (data Data) {
 	if !ok {
 		return data
 	}
-	data.Encoding = required(o, "encoding", readEncoding)
+	data.Encoding = required(o, "encoding", orOurs(readEncoding, EncodingTar, EncodingTarGzip))
 	data.Mount = required(o, "mount", readText)
 	data.Ref = required(o, "ref", readHash)
 	data.UseLatest = new(bool)

@@ -25,6 +25,12 @@ var stricter = map[string]string{
 }
 
 // tally counts the vectors of one file.
+// wider lists the contents that the reference refuses and we read, with the rule that says so. ccn/state refuses them on networks
+// that have reference nodes.
+var wider = map[string]string{
+	"code-encoding": "archives of tar.gz are a form of ours (docs/decisions/0020-forms-of-programs-that-are-ours.md)",
+}
+
 type tally struct{ run, valid, invalid, stricter, failed int }
 
 // check runs one vector as a test of its own.
@@ -223,6 +229,12 @@ func contentVectors(t *testing.T, c *tally, typ Type) {
 	for _, v := range loadContents(t, typ) {
 		c.check(t, v.ID, v.Expected == "valid", func(t *testing.T) {
 			content, err := ParseContent(typ, v.Content)
+			if wider[v.ID] != "" {
+				if p, ok := content.(*Program); !ok || !p.Extended() {
+					t.Errorf("read %+v, %v", content, err)
+				}
+				return
+			}
 			if v.Expected != "valid" {
 				checkRefusal(t, err, v.Errors, true)
 				return

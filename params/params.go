@@ -35,6 +35,10 @@ type Network struct {
 	// Empty: nobody may.
 	OperatorKey string `json:"operator_key"`
 
+	// ExtendedPrograms accepts programs in forms that only this implementation knows: WebAssembly, archives of tar. Other nodes
+	// refuse their messages, so a network that has such nodes leaves it off.
+	ExtendedPrograms bool `json:"extended_programs"`
+
 	CutOffs CutOffs `json:"cut_offs"`
 	Prices  []Price `json:"prices"` // used while the prices aggregate does not exist
 	GPUs    []GPU   `json:"gpus"`   // used while the settings aggregate does not exist

@@ -108,6 +108,7 @@ func Devnet() *Network {
 	}
 	n.UnmergedAggregateOwner = ""
 	n.OperatorKey = ""
+	n.ExtendedPrograms = true
 	n.CutOffs = CutOffs{
 		StorageAndProgramCost:   0,
 		StorageAndProgramHeight: 0,

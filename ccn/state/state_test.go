@@ -676,3 +676,28 @@ func TestContentThatTravelsAsAFileIsPinnedUntilForgotten(t *testing.T) {
 		t.Errorf("want a grace period and no other pin:\n%s", text)
 	}
 }
+
+// Other nodes refuse such programs, so only a network whose nodes all know them accepts them.
+func TestProgramsInOurOwnFormsNeedTheNetworksConsent(t *testing.T) {
+	wasm, tar := message.InterfaceWasm, program(alice, 3, "code", "")
+	tar.Code.Encoding = message.EncodingTarGzip
+	module := program(alice, 2, "code", "")
+	module.Code.Interface = &wasm
+	for _, consents := range []bool{true, false} {
+		p := params.Devnet()
+		p.ExtendedPrograms = consents
+		w := newWorld(t, p)
+		w.have(1000, "zip")
+		w.holds(alice, "100000")
+		w.must(item("code", file(alice, 1, "zip", "")))
+		if consents {
+			w.must(item("module", module), item("tar", tar))
+		} else {
+			w.refuses(message.ErrInvalidFormat, item("module", module))
+			w.refuses(message.ErrInvalidFormat, item("tar", tar))
+		}
+	}
+	if params.Mainnet().ExtendedPrograms {
+		t.Error("the public network has nodes that know none of them")
+	}
+}

@@ -29,6 +29,9 @@ type child struct {
 
 // program decides on a PROGRAM (spec/ccn-core.md §3.4).
 func (s *State) program(r *store.Reader, it *Item, c *message.Program) (*change, error) {
+	if c.Extended() && !s.params.ExtendedPrograms {
+		return nil, message.Errorf(message.ErrInvalidFormat, "the program has a form that this network does not know")
+	}
 	needs := []reference{{c.Code.Ref, c.Code.UseLatest}, {c.Runtime.Ref, c.Runtime.UseLatest}}
 	if c.Data != nil {
 		needs = append(needs, reference{c.Data.Ref, c.Data.UseLatest != nil && *c.Data.UseLatest})

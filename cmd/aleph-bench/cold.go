@@ -35,15 +35,16 @@ const (
 // cold measures the first call of the Python example on a compute node whose machines end with their last answer: booting,
 // restored from its snapshot, and with others at the same time; then what such machines hold in memory while nobody calls.
 func cold(ctx context.Context, o options) ([]Result, error) {
-	info, stop, err := devNetwork(ctx, o)
+	net, stop, err := startNetwork(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
+	info := net.Info()
 	var programs []string
 	for i := range coldAtOnce {
 		// The same code in programs of their own: each has its machine and its snapshot.
-		d, err := deployExample(ctx, o.root, info, "-e", fmt.Sprint("COPY=", i))
+		d, err := deploy(ctx, o.root, info, filepath.Join(o.root, "examples", "hello-fastapi"), "-e", fmt.Sprint("COPY=", i))
 		if err != nil {
 			return nil, err
 		}

@@ -69,6 +69,7 @@ var benchmarks = []benchmark{
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms"}, network},
 	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
 	{[]string{"crn-boot-init-s"}, bootInit},
+	{[]string{"crn-wasm-cold-ms", "crn-wasm-process-ms"}, webAssembly},
 	{[]string{"demo-answer-s"}, demo},
 }
 

@@ -26,46 +26,15 @@ const (
 	idleWait      = 10 * time.Second
 )
 
-// devNetwork starts a network; stop ends it and removes its data.
-func devNetwork(ctx context.Context, o options) (info devnet.Info, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return info, nil, fmt.Errorf("create data folder: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	net, err := devnet.New(devnet.Config{
-		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
-		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
-	if err != nil {
-		cancel()
-		return info, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- net.Run(ctx) }()
-	stop = func() {
-		cancel()
-		<-ended
-		os.RemoveAll(dir)
-	}
-	select {
-	case err := <-ended:
-		ended <- err
-		stop()
-		return info, nil, fmt.Errorf("the network did not come up: %w", err)
-	case <-net.Ready():
-	}
-	return net.Info(), stop, nil
-}
-
 // network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
 // warm call costs beyond the program's own time.
 func network(ctx context.Context, o options) ([]Result, error) {
-	info, stop, err := devNetwork(ctx, o)
+	net, stop, err := startNetwork(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
+	info := net.Info()
 	results := []Result{{Name: "network-up-s", Value: info.UpAfter, Unit: "s"}}
 
 	select { // an idle node is one that was left alone for a while
@@ -86,67 +55,107 @@ func network(ctx context.Context, o options) ([]Result, error) {
 	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
 }
 
-// aleph runs the user's tool on the network's first core node, with its first wallet.
-func aleph(ctx context.Context, root string, info devnet.Info, args ...string) ([]byte, error) {
-	args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
-	out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
+// startNetwork starts a network with empty data and waits until it is up. stop ends it and waits.
+func startNetwork(ctx context.Context, o options) (net *devnet.Net, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "aleph-bench-")
 	if err != nil {
-		return nil, fmt.Errorf("aleph %s: %w: %s", strings.Join(args, " "), err, out)
+		return nil, nil, fmt.Errorf("create data folder: %w", err)
 	}
-	return out, nil
-}
-
-type deployed struct {
-	Hash string `json:"item_hash"`
-	URL  string `json:"url"`
-}
-
-// deployExample deploys the Python example and waits until it answers.
-func deployExample(ctx context.Context, root string, info devnet.Info, flags ...string) (d deployed, err error) {
-	args := append([]string{"-o", "json", "program", "deploy", filepath.Join(root, "examples", "hello-fastapi")}, flags...)
-	out, err := aleph(ctx, root, info, args...)
+	ctx, cancel := context.WithCancel(ctx)
+	net, err = devnet.New(devnet.Config{
+		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),
+		BasePort: benchBasePort, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	if err != nil {
-		return d, err
+		cancel()
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := json.Unmarshal(out, &d); err != nil {
-		return d, fmt.Errorf("answer of deploy: %w", err)
+	ended := make(chan error, 1)
+	go func() { ended <- net.Run(ctx) }()
+	stop = func() {
+		cancel()
+		<-ended
+		os.RemoveAll(dir)
 	}
-	_, err = aleph(ctx, root, info, "program", "call", d.Hash, "/", "--timeout", "150s")
-	return d, err
+	select {
+	case err := <-ended:
+		ended <- err
+		stop()
+		return nil, nil, fmt.Errorf("the network did not come up: %w", err)
+	case <-net.Ready():
+		return net, stop, nil
+	}
 }
 
 // warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
 // of a call less what the guest measured of the program itself.
 func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, error) {
-	deployed, err := deployExample(ctx, root, info)
+	p, err := deploy(ctx, root, info, filepath.Join(root, "examples", "hello-fastapi"))
 	if err != nil {
 		return 0, err
 	}
 	var overheads []float64
 	for range warmCalls {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, deployed.URL, nil)
-		if err != nil {
-			return 0, fmt.Errorf("address of the program: %w", err)
-		}
-		began := time.Now()
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return 0, fmt.Errorf("call the program: %w", err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		total := time.Since(began)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("the program answered %s: %s", resp.Status, body)
-		}
-		own, err := programTime(resp.Header.Get("Server-Timing"))
+		total, header, err := p.call(ctx)
 		if err != nil {
 			return 0, err
 		}
-		overheads = append(overheads, total.Seconds()*1000-own)
+		own, err := programTime(header.Get("Server-Timing"))
+		if err != nil {
+			return 0, err
+		}
+		overheads = append(overheads, total-own)
 	}
 	slices.Sort(overheads)
 	return overheads[len(overheads)/2], nil
+}
+
+// deployed is a program that answers.
+type deployed struct {
+	Hash string `json:"item_hash"`
+	URL  string `json:"url"`
+}
+
+// deploy puts a program on the network and waits for its first answer.
+func deploy(ctx context.Context, root string, info devnet.Info, path string, flags ...string) (*deployed, error) {
+	aleph := func(args ...string) ([]byte, error) {
+		args = append([]string{"--network", "devnet", "--api", info.Core[0].URL, "--key-file", info.Wallets[0].KeyFile}, args...)
+		out, err := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), args...).Output()
+		if err != nil {
+			return nil, fmt.Errorf("aleph %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+		return out, nil
+	}
+	out, err := aleph(append([]string{"-o", "json", "program", "deploy", path}, flags...)...)
+	if err != nil {
+		return nil, err
+	}
+	var d deployed
+	if err := json.Unmarshal(out, &d); err != nil {
+		return nil, fmt.Errorf("answer of deploy: %w", err)
+	}
+	_, err = aleph("program", "call", d.Hash, "/", "--timeout", "150s")
+	return &d, err
+}
+
+// call calls the program and returns the milliseconds until its answer was read.
+func (d *deployed) call(ctx context.Context) (took float64, header http.Header, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL, nil)
+	if err != nil {
+		return 0, nil, fmt.Errorf("address of the program: %w", err)
+	}
+	began := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("call the program: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	total := time.Since(began)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return 0, nil, fmt.Errorf("the program answered %s: %s", resp.Status, body)
+	}
+	return total.Seconds() * 1000, resp.Header, nil
 }
 
 // programTime reads the milliseconds that the guest measured between handing the request to the program and its answer.

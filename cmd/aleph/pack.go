@@ -2,7 +2,7 @@ package main
 
 import (
 	"archive/zip"
-	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,15 +22,20 @@ type code struct {
 	files      []string // relative, with slashes, sorted
 	entrypoint string
 	kind       message.Interface
+	runtime    string // name of the runtime that it needs; empty for the network's default
+	script     string // content of the entrypoint, where that is not among the files
 }
 
 // Folders that are never part of a program.
 var leftOut = []string{".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache"}
 
+// Folders that are never part of a Node program, which brings its modules along. The tools in .bin are links.
+var leftOutOfNode = []string{".git", ".hg", ".bin"}
+
 var asgiApp = regexp.MustCompile(`(?m)^app\s*(:[^=\n]+)?=`)
 
-// readCode finds what to pack at path and how it starts: main.py with an app, or a binary for Linux. What the user says in
-// entrypoint and kind goes before what is found.
+// readCode finds what to pack at path and how it starts: main.py with an app, a Node program, WebAssembly, or a binary for Linux.
+// What the user says in entrypoint and kind goes before what is found.
 func readCode(path, entrypoint, kind string) (*code, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -39,7 +44,7 @@ func readCode(path, entrypoint, kind string) (*code, error) {
 	c := &code{root: path, entrypoint: entrypoint, kind: message.Interface(kind)}
 	if !info.IsDir() {
 		c.root, c.files = filepath.Dir(path), []string{filepath.Base(path)}
-	} else if c.files, err = listFiles(path); err != nil {
+	} else if c.files, err = listFiles(path, leftOut); err != nil {
 		return nil, err
 	}
 	if c.entrypoint == "" {
@@ -49,8 +54,11 @@ func readCode(path, entrypoint, kind string) (*code, error) {
 	}
 	if c.kind == "" {
 		c.kind = message.InterfaceBinary
-		if strings.Contains(c.entrypoint, ":") {
+		switch {
+		case strings.Contains(c.entrypoint, ":"):
 			c.kind = message.InterfaceASGI
+		case c.isWasm(c.entrypoint):
+			c.kind = message.InterfaceWasm
 		}
 	}
 	switch c.kind {
@@ -58,12 +66,12 @@ func readCode(path, entrypoint, kind string) (*code, error) {
 		if module, app, ok := strings.Cut(c.entrypoint, ":"); !ok || module == "" || app == "" {
 			return nil, usageError{fmt.Errorf("--entrypoint %s: an ASGI program is named module:variable, such as main:app", c.entrypoint)}
 		}
-	case message.InterfaceBinary:
-		if !slices.Contains(c.files, c.entrypoint) {
+	case message.InterfaceBinary, message.InterfaceWasm:
+		if c.script == "" && !slices.Contains(c.files, c.entrypoint) {
 			return nil, usageError{fmt.Errorf("--entrypoint %s: there is no such file in %s", c.entrypoint, path)}
 		}
 	default:
-		return nil, usageError{fmt.Errorf("--interface %s: want asgi or binary", c.kind)}
+		return nil, usageError{fmt.Errorf("--interface %s: want asgi, binary or wasm", c.kind)}
 	}
 	return c, nil
 }
@@ -79,9 +87,12 @@ func (c *code) detect(path string) error {
 			return nil
 		}
 	}
+	if slices.Contains(c.files, "package.json") || slices.Contains(c.files, "server.js") {
+		return c.detectNode(path)
+	}
 	var binaries []string
 	for _, name := range c.files {
-		if !strings.Contains(name, "/") && isELF(filepath.Join(c.root, name)) {
+		if !strings.Contains(name, "/") && (c.isELF(name) || c.isWasm(name)) {
 			binaries = append(binaries, name)
 		}
 	}
@@ -89,21 +100,60 @@ func (c *code) detect(path string) error {
 		c.entrypoint = binaries[0]
 		return nil
 	}
-	return usageError{fmt.Errorf("%s: how it starts is not clear: there is no main.py with a variable app, and %d Linux binaries; say it with --entrypoint", path, len(binaries))}
+	return usageError{fmt.Errorf("%s: how it starts is not clear: there is no main.py with a variable app, no package.json or server.js, and %d binaries of Linux or WebAssembly; say it with --entrypoint", path, len(binaries))}
 }
 
-func isELF(path string) bool {
-	file, err := os.Open(path)
+// startScript is the file of a Node program that starts it.
+const startScript = "aleph-start"
+
+// detectNode finds the script that a Node program begins with: what package.json names, server.js or index.js. To the node it is a
+// program of the binary interface on a runtime that has Node.
+func (c *code) detectNode(path string) (err error) {
+	var manifest struct{ Main string }
+	if slices.Contains(c.files, "package.json") {
+		raw, err := os.ReadFile(filepath.Join(c.root, "package.json"))
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, &manifest); err != nil {
+			return usageError{fmt.Errorf("%s: package.json: %w", path, err)}
+		}
+	}
+	scripts := []string{strings.TrimPrefix(manifest.Main, "./"), "server.js", "index.js"}
+	found := slices.IndexFunc(scripts, func(name string) bool { return slices.Contains(c.files, name) })
+	if found < 0 {
+		return usageError{fmt.Errorf("%s: the Node program has no server.js, no index.js, and package.json names no main that is there; say what starts it with --entrypoint", path)}
+	}
+	if c.files, err = listFiles(c.root, leftOutOfNode); err != nil {
+		return err
+	}
+	c.entrypoint, c.runtime = startScript, nodeRuntime
+	c.script = "#!/bin/sh\nexec node " + quote(scripts[found]) + "\n"
+	return nil
+}
+
+// nodeRuntime is the name under which a network's authority publishes a runtime with Node.
+const nodeRuntime = "node"
+
+// quote makes a word of the shell of any text.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func (c *code) isELF(name string) bool  { return c.begins(name, "\x7fELF") }
+func (c *code) isWasm(name string) bool { return c.begins(name, "\x00asm") }
+
+// begins reports whether a file begins with the four bytes.
+func (c *code) begins(name, magic string) bool {
+	file, err := os.Open(filepath.Join(c.root, filepath.FromSlash(name)))
 	if err != nil {
 		return false
 	}
 	defer file.Close()
-	magic := make([]byte, 4)
-	_, err = io.ReadFull(file, magic)
-	return err == nil && bytes.Equal(magic, []byte("\x7fELF"))
+	head := make([]byte, 4)
+	_, err = io.ReadFull(file, head)
+	return err == nil && string(head) == magic
 }
 
-func listFiles(root string) ([]string, error) {
+func listFiles(root string, leftOut []string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -139,6 +189,15 @@ func (c *code) pack(w io.Writer) error {
 			return fmt.Errorf("pack %s: %w", name, err)
 		}
 	}
+	if c.script != "" {
+		entry, err := createEntry(archive, c.entrypoint, 0o755)
+		if err == nil {
+			_, err = io.WriteString(entry, c.script)
+		}
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", c.entrypoint, err)
+		}
+	}
 	return archive.Close()
 }
 
@@ -152,16 +211,20 @@ func (c *code) packFile(archive *zip.Writer, name string) error {
 	if err != nil {
 		return err
 	}
-	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
 	mode := fs.FileMode(0o644)
 	if info.Mode()&0o111 != 0 || c.kind == message.InterfaceBinary && name == c.entrypoint {
 		mode = 0o755
 	}
-	h.SetMode(mode)
-	entry, err := archive.CreateHeader(h)
+	entry, err := createEntry(archive, name, mode)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(entry, file)
 	return err
+}
+
+func createEntry(archive *zip.Writer, name string, mode fs.FileMode) (io.Writer, error) {
+	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
+	h.SetMode(mode)
+	return archive.CreateHeader(h)
 }

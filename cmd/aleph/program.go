@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,9 @@ func (a *app) programDeploy() *cobra.Command {
 		Long: `Pack a folder or a binary, store it, publish the program and say where it runs.
 
 A folder with a main.py that has a variable app is an ASGI program, such as FastAPI. A static Linux binary that
-listens on port 8000 is a program as well.`,
+listens on port 8080 is a program as well, whatever language it was written in. So is a folder with a package.json
+or a server.js, on a runtime that has Node. A file of WebAssembly (WASI) answers each call with a new instance: see
+docs/webassembly.md.`,
 		Example: "  aleph program deploy examples/hello-fastapi\n  aleph program deploy ./server --memory 256 --persistent",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			d, err := a.deploy(ctx, args[0], f)
@@ -66,7 +69,7 @@ listens on port 8000 is a program as well.`,
 	flags := c.Flags()
 	flags.StringVar(&f.runtime, "runtime", "", "runtime, by its `name` or the hash of its STORE message; default the network's")
 	flags.StringVar(&f.entrypoint, "entrypoint", "", "module:variable of an ASGI program, or the file to run")
-	flags.StringVar(&f.kind, "interface", "", "asgi or binary; default by the entrypoint")
+	flags.StringVar(&f.kind, "interface", "", "asgi, binary or wasm; default by the entrypoint")
 	flags.StringVar(&f.name, "name", "", "name; default that of the folder or file")
 	flags.IntVar(&f.memory, "memory", 256, "memory in `MiB`")
 	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
@@ -91,8 +94,11 @@ func (a *app) deploy(ctx context.Context, path string, f deployFlags) (*deployed
 		return nil, err
 	}
 	api := a.client()
-	if program.Runtime.Ref, err = a.runtime(ctx, api, f.runtime); err != nil {
-		return nil, err
+	// A module needs no runtime: it stands in its place.
+	if c.kind != message.InterfaceWasm || f.runtime != "" {
+		if program.Runtime.Ref, err = a.runtime(ctx, api, cmp.Or(f.runtime, c.runtime)); err != nil {
+			return nil, err
+		}
 	}
 	archive, done, err := temporary(c.pack)
 	if err != nil {
@@ -180,6 +186,9 @@ func (a *app) publish(ctx context.Context, api *client.Client, account client.Ac
 		return nil, fmt.Errorf("store the code: %w", err)
 	}
 	program.Code.Ref = up.MessageHash
+	if program.Runtime.Ref == "" {
+		program.Runtime.Ref = up.MessageHash
+	}
 	a.say("Publishing the program")
 	m, published, err := api.Send(ctx, account, message.TypeProgram, program, client.SendOptions{Channel: a.channel, Sync: true})
 	if err != nil {
@@ -234,6 +243,10 @@ func (a *app) checkFunds(ctx context.Context, api *client.Client, account client
 	mib := float64(info.Size()) / (1 << 20)
 	priced := *program
 	priced.Code.Ref = hash // only its form counts here, its size is given
+	ownRuntime := program.Runtime.Ref == ""
+	if ownRuntime {
+		priced.Runtime.Ref = hash
+	}
 	store := &message.Store{FileType: message.ItemStorage, FileHash: hash}
 	var costs []*client.Cost
 	for _, part := range []struct {
@@ -244,6 +257,9 @@ func (a *app) checkFunds(ctx context.Context, api *client.Client, account client
 		{message.TypeStore, store, func(c map[string]any) { c["estimated_size_mib"] = mib }},
 		{message.TypeProgram, &priced, func(c map[string]any) {
 			c["code"].(map[string]any)["estimated_size_mib"] = int(mib) + 1
+			if ownRuntime {
+				c["runtime"].(map[string]any)["estimated_size_mib"] = int(mib) + 1
+			}
 		}},
 	} {
 		m, _, err := message.Build(account.Address(), account.Chain(), part.kind, part.content, nil, time.Now())

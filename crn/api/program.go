@@ -17,6 +17,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/guest"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/crn/wasm"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -171,7 +172,7 @@ func refusal(err error) (status int, text string) {
 		return http.StatusInternalServerError, "Error during runtime initialisation: " + err.Error()
 	case errors.As(err, &exit):
 		return http.StatusInternalServerError, "Error during vm initialisation: " + err.Error()
-	case errors.Is(err, qemu.ErrMissing):
+	case errors.Is(err, qemu.ErrMissing), errors.Is(err, wasm.ErrMissing):
 		return http.StatusServiceUnavailable, err.Error()
 	}
 	return http.StatusInternalServerError, err.Error()

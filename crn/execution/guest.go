@@ -65,6 +65,9 @@ func (h guestHook) configure(ctx context.Context, x *Execution) error {
 		return x.describe(s.Err())
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if isWasm(x.program) {
+				return fmt.Errorf("the module was not compiled within %s", h.cfg.InitTimeout)
+			}
 			return &SilentError{h.cfg.InitTimeout}
 		}
 		return ctx.Err()
@@ -96,6 +99,9 @@ func guestConfig(x *Execution, copies bool) wire.Config {
 	c := wire.Config{
 		Hostname: HostLabel(x.hash), Root: runtimeDrive, Archives: x.archives, Volumes: x.volumes,
 		Dir: wire.CodeDir, Copies: copies,
+	}
+	if isWasm(x.program) {
+		return wasmConfig(x, c)
 	}
 	code := x.program.Code
 	if code.EffectiveInterface() == message.InterfaceASGI {

@@ -21,12 +21,12 @@ func (h machineHook) start(ctx context.Context, x *Execution) error {
 }
 
 func (h machineHook) boot(ctx context.Context, x *Execution) (err error) {
-	x.machine, err = h.cfg.Driver.Start(ctx, h.spec(x))
+	x.machine, err = h.driver(x).Start(ctx, h.spec(x))
 	if err != nil && x.snapshot != "" {
 		// To be copied a machine needs more, as disk space, than to run.
 		h.cfg.Log.Warn("program will not be copied", "hash", x.hash, "error", err)
 		x.snapshot = ""
-		x.machine, err = h.cfg.Driver.Start(ctx, h.spec(x))
+		x.machine, err = h.driver(x).Start(ctx, h.spec(x))
 	}
 	return err
 }

@@ -19,6 +19,11 @@ func (h messageHook) start(ctx context.Context, x *Execution) error {
 	if program.Requirements != nil && len(program.Requirements.GPU) > 0 {
 		return fmt.Errorf("program %s: a GPU is %w", x.hash, ErrUnsupported)
 	}
+	if isWasm(program) {
+		if err := h.checkWasm(program); err != nil {
+			return fmt.Errorf("program %s: %w", x.hash, err)
+		}
+	}
 	x.program = program
 	return nil
 }

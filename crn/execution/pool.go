@@ -33,9 +33,10 @@ type Network interface {
 type Config struct {
 	Network Network
 	Driver  vm.Driver
-	Dir     string // logs, volumes, scratch disks, snapshots
-	Kernel  string // what every machine boots: a bzImage
-	Initrd  string // and an initramfs with our guest program
+	Wasm    vm.Driver // of WebAssembly programs; nil where the node has none
+	Dir     string    // logs, volumes, scratch disks, snapshots
+	Kernel  string    // what every machine boots: a bzImage
+	Initrd  string    // and an initramfs with our guest program
 	// MemoryMiB is what machines may have together. It is never exceeded. OverheadMiB is what each takes beyond its guest's.
 	MemoryMiB, OverheadMiB int
 	// VCPUs is how many processors guests may have together; four times those of the host when 0 (spec/crn.md §4.11).

@@ -12,6 +12,10 @@ import (
 type runtimeHook struct{ *Pool }
 
 func (h runtimeHook) start(ctx context.Context, x *Execution) error {
+	if isWasm(x.program) {
+		x.runtime = x.code // the module is all that there is
+		return nil
+	}
 	r := x.program.Runtime
 	file, err := h.file(ctx, x, r.Ref, r.UseLatest, maxImage)
 	if err != nil {

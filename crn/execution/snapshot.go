@@ -28,7 +28,7 @@ var reseedScript string
 // copyable reports whether a program may go on in copies. What its machine writes to would have to be copied with it. Of Python
 // the generators of random numbers are known and made new; what another program holds only its author knows.
 func (p *Pool) copyable(x *Execution) bool {
-	if p.snapshots == nil || slices.ContainsFunc(x.drives, func(d vm.Drive) bool { return !d.ReadOnly }) {
+	if p.snapshots == nil || isWasm(x.program) || slices.ContainsFunc(x.drives, func(d vm.Drive) bool { return !d.ReadOnly }) {
 		return false
 	}
 	switch x.program.Variables[snapshotVariable] {

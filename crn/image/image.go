@@ -102,29 +102,34 @@ func Initramfs(dir string, guestProgram []byte, k Kernel) (string, error) {
 // What is inside is judged in the guest.
 func CheckArchive(path string, encoding message.Encoding) error {
 	var magics []string
+	var at int64
 	switch encoding {
 	case message.EncodingZip:
 		magics = []string{"PK\x03\x04", "PK\x05\x06"}
 	case message.EncodingSquashfs:
 		magics = []string{"hsqs"}
+	case message.EncodingTar:
+		magics, at = []string{"ustar"}, 257
+	case message.EncodingTarGzip:
+		magics = []string{"\x1f\x8b"}
 	case message.EncodingPlain:
 		return nil
 	default:
-		return fmt.Errorf("encoding %q is none of zip, squashfs, plain", encoding)
+		return fmt.Errorf("encoding %q is none of zip, tar, tar.gz, squashfs, plain", encoding)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var head [4]byte
-	if _, err := io.ReadFull(f, head[:]); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	var head [5]byte
+	if _, err := f.ReadAt(head[:], at); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	for _, magic := range magics {
-		if string(head[:]) == magic {
+		if strings.HasPrefix(string(head[:]), magic) {
 			return nil
 		}
 	}
-	return fmt.Errorf("the file is not a %s archive (it begins with %q)", encoding, bytes.TrimRight(head[:], "\x00"))
+	return fmt.Errorf("the file is not a %s archive (at byte %d it has %q)", encoding, at, bytes.TrimRight(head[:], "\x00"))
 }

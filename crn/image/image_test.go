@@ -117,7 +117,9 @@ func TestArchivesAreKnownByTheirFirstBytes(t *testing.T) {
 		ok       bool
 	}{
 		{"PK\x03\x04rest", "zip", true}, {"PK\x05\x06empty archive", "zip", true}, {"hsqs", "zip", false}, {"", "zip", false}, {"P", "zip", false},
-		{"hsqsrest", "squashfs", true}, {"PK\x03\x04", "squashfs", false}, {"anything", "plain", true}, {"", "plain", true}, {"x", "tar.gz", false},
+		{"hsqsrest", "squashfs", true}, {"PK\x03\x04", "squashfs", false}, {"anything", "plain", true}, {"", "plain", true}, {"x", "rar", false},
+		{strings.Repeat("\x00", 257) + "ustar", "tar", true}, {strings.Repeat("\x00", 257) + "usta", "tar", false}, {"ustar", "tar", false}, {"", "tar", false},
+		{"\x1f\x8b\x08rest", "tar.gz", true}, {"PK\x03\x04", "tar.gz", false}, {"\x1f", "tar.gz", false},
 	} {
 		path := filepath.Join(t.TempDir(), "archive")
 		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {

@@ -63,6 +63,8 @@ type Config struct {
 	Dir      string    `json:"dir"`
 	Env      []string  `json:"env"` // NAME=value, the whole environment
 	API      *API      `json:"api,omitempty"`
+	// Seconds is how long a WebAssembly program may compute without a sign of life; machines do not read it.
+	Seconds int `json:"seconds,omitempty"`
 	// Copies says that the machine may be copied once the program is ready: the guest listens at RenewSocket for it.
 	Copies bool `json:"copies,omitempty"`
 }
@@ -90,11 +92,11 @@ const MaxAPIStreams = 32
 // Archive is code or data of the user, as the bytes of a block device.
 type Archive struct {
 	Device   string `json:"device"`
-	Encoding string `json:"encoding"` // "zip", "squashfs" or "plain"
+	Encoding string `json:"encoding"` // "zip", "tar", "tar.gz", "squashfs" or "plain"
 	Size     int64  `json:"size"`     // bytes; a device is padded to whole sectors
 	Dir      string `json:"dir"`      // where its content goes
 	Name     string `json:"name"`     // plain: the file to write in Dir
-	// MaxUnpacked bounds what a zip may unpack to, in bytes; MaxFiles how many entries it may have.
+	// MaxUnpacked bounds what an archive may unpack to, in bytes; MaxFiles how many entries it may have.
 	MaxUnpacked int64 `json:"max_unpacked"`
 	MaxFiles    int   `json:"max_files"`
 }

@@ -1,0 +1,133 @@
+// Package wasm runs WebAssembly programs: one process a program, in which crn/wasm/runner gives each call an instance of its
+// own. It implements [vm.Driver], so that to crn/execution such a process is a machine that starts in milliseconds.
+//
+// WebAssembly is the first wall around a program, the process the second: it is another user's, sees no file but its cache of
+// compiled code, has no network but a loopback that is down, and ends with the node. It is also what makes every call one that
+// can be ended: WebAssembly that only calls itself cannot be interrupted, and would bring the node to a halt.
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/wasm/runner"
+)
+
+// Config of the driver.
+type Config struct {
+	Dir string // holds the runner and the compiled modules
+	// Program is the file of the runner, cmd/wasm-runner; wasm-runner beside this program when empty.
+	Program string
+	// Patience is how long a process may give no sign of life; 15 s when 0. Hosts are busy at times.
+	Patience time.Duration
+}
+
+// Driver starts runners. Safe for concurrent use.
+type Driver struct {
+	cfg Config
+
+	mu         sync.Mutex // held while a box is prepared
+	installed  bool       // the runner is in its place
+	namespaces bool       // the node's user may make namespaces; known once installed
+}
+
+// compiledDir, below Config.Dir, holds a folder a module.
+const compiledDir = "compiled"
+
+// ErrMissing is returned where the runner is not installed.
+var ErrMissing = errors.New("this node has no wasm-runner beside its program: 'make build' makes it")
+
+// New returns the driver. The runner itself is looked for at the first use.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Patience == 0 {
+		cfg.Patience = 15 * time.Second
+	}
+	if cfg.Program == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the runner of WebAssembly: %w", err)
+		}
+		cfg.Program = filepath.Join(filepath.Dir(self), "wasm-runner")
+	}
+	compiled := filepath.Join(cfg.Dir, compiledDir)
+	if err := errors.Join(os.MkdirAll(compiled, 0o711), prune(compiled)); err != nil {
+		return nil, fmt.Errorf("prepare the folder for WebAssembly: %w", err)
+	}
+	return &Driver{cfg: cfg}, nil
+}
+
+// Fingerprint implements [vm.Driver].
+func (d *Driver) Fingerprint(context.Context) (vm.Fingerprint, error) {
+	return vm.Fingerprint{Driver: "wasm", Version: runner.Version(), Accelerator: "none", Reason: "WebAssembly is compiled for the host's processor"}, nil
+}
+
+// Reap implements [vm.Driver]. Nothing is left behind: the kernel ends the processes with the node.
+func (d *Driver) Reap(context.Context) ([]string, error) { return nil, nil }
+
+// overhead is what a process may have beside the memory of its instances, in MiB: the runner itself, the module, its stacks, and
+// for a while the compiler.
+const overhead = 512
+
+// Start implements [vm.Driver]. The first drive holds the module; compiled code is kept by the hash of its content.
+func (d *Driver) Start(_ context.Context, spec vm.Spec) (vm.Machine, error) {
+	m, err := d.launch(spec)
+	if err != nil {
+		return nil, fmt.Errorf("start the WebAssembly program %s: %w", spec.ID, err)
+	}
+	return m, nil
+}
+
+func (d *Driver) launch(spec vm.Spec) (*machine, error) {
+	if len(spec.Drives) == 0 || spec.VCPUs < 1 || spec.MemoryMiB < 1 {
+		return nil, errors.New("a program needs a module, processors and memory")
+	}
+	box, err := d.prepare(spec)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{patience: d.cfg.Patience, done: make(chan struct{})}
+	channel, end, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer end.Close()
+	m.channel = channel
+	pulse, beat, err := os.Pipe()
+	if err != nil {
+		channel.Close()
+		return nil, err
+	}
+	defer beat.Close()
+	inherited := []*os.File{end} // from descriptor runner.ChannelFD on
+	for _, drive := range spec.Drives {
+		file, err := os.Open(drive.Path)
+		if err != nil {
+			channel.Close()
+			pulse.Close()
+			return nil, err
+		}
+		defer file.Close()
+		inherited = append(inherited, file)
+	}
+	m.cmd = &exec.Cmd{
+		Path: box.program,
+		Args: []string{programName, "-memory", strconv.Itoa(spec.MemoryMiB), "-limit", strconv.Itoa(spec.MemoryMiB + overhead),
+			"-cpus", strconv.Itoa(spec.VCPUs), "-cache", box.cache, spec.ID}, // the id is for who looks at processes
+		Dir: box.dir, Env: []string{"GOTRACEBACK=none"}, ExtraFiles: inherited, Stdout: beat, Stderr: &m.stderr,
+		SysProcAttr: box.attributes, WaitDelay: time.Second,
+	}
+	started := make(chan error, 1)
+	go m.run(pulse, started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return m, nil
+}
