@@ -148,7 +148,7 @@ func TestWhatIsCopiedAndWhatBoots(t *testing.T) {
 			map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": 8},
 		}}),
 	} {
-		if born(hash) == born(hash) {
+		if first := born(hash); born(hash) == first {
 			t.Errorf("%s was copied", name)
 		}
 		if kept := n.snapshots(t, hash); len(kept) != 0 {
