@@ -5,18 +5,32 @@ cd "$(dirname "$0")/.."
 
 part() { printf '\n== %s\n' "$*"; }
 
+# Tests with virtual machines wait for these most of the time, and each machine keeps one core busy. They run one after the
+# other beside everything that needs none; what they print comes at the end of that.
+machines() {
+	part "compute node: packages, with the race detector"
+	go test -race -p 1 -timeout 25m ./crn/... ./guest/...
+
+	part "compute node: 50 kills of it, of its machines, and of its folders"
+	ALEPH_KILLS=50 go test -timeout 5m -count 1 -run TestANodeRecoversFromKillsAtAnyMoment -v ./crn/ | grep -vE '^ *=== '
+
+	part "compute node: the acceptance list of its API"
+	go test -race -count 1 -timeout 10m -v ./test/conformance/crn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
+}
+
 part "lint"
 scripts/lint.sh
 
 part "contracts: artifacts are what the sources compile to"
 (cd contracts && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check)
 
-part "packages, with the race detector"
-# Packages run one at a time: two cores are shared with virtual machines and an embedded chain.
-go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/test/(conformance/(ccn|crn)|convergence)$')
+log=build/machines.log
+machines >"$log" 2>&1 &
+machines=$!
+trap 'kill "$machines" 2>/dev/null || true' EXIT
 
-part "a compute node recovers from 50 kills of it, of its machines, and of its folders"
-ALEPH_KILLS=50 go test -timeout 5m -count 1 -run TestANodeRecoversFromKillsAtAnyMoment -v ./crn/ | grep -vE '^ *=== '
+part "packages, with the race detector"
+go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/(crn|guest)(/|$)|/test/(conformance/(ccn|crn)|convergence)$')
 
 part "shuffled histories give the same rows and the same answers, some of them with the race detector"
 ALEPH_HISTORIES=100 go test -race -timeout 10m ./test/convergence/
@@ -25,11 +39,15 @@ go test -timeout 20m ./test/convergence/
 part "the acceptance list of the core node's API: on SQLite, on PostgreSQL, on processes behind a proxy"
 go test -race -count 1 -timeout 10m -v ./test/conformance/ccn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
 
-part "the acceptance list of the compute node, on real machines"
-go test -race -count 1 -timeout 10m -v ./test/conformance/crn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
-
 part "pure Go builds of what also uses C"
 CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...
+
+if ! wait "$machines"; then
+	cat "$log"
+	exit 1
+fi
+trap - EXIT
+cat "$log"
 
 part "end to end: a network, its users, killed processes, published SDKs"
 go test -tags e2e -timeout 20m -count 1 ./test/e2e/
