@@ -3,11 +3,13 @@
 //
 //	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
 //	trigger    what starts and ends programs besides calls: messages and the clock
-//	execution  the life of one workload
+//	execution  the life of a program's machine
+//	instance   virtual machines that stay: their disks, addresses, ports
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages and files, fetched from a core node and checked
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
+//	tap        the network of guests
 //	vm, vm/qemu  machines
 package crn
 
@@ -35,6 +37,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
@@ -72,8 +75,14 @@ type Config struct {
 	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
 	Accelerator string
 
-	// MemoryMiB is what all machines together may have; half of the host's memory when 0.
+	// MemoryMiB is what the machines of programs together may have; half of the host's memory when 0.
 	MemoryMiB int
+	// InstanceMemoryMiB is what instances together may have; when 0, what programs leave of the host's memory, but for 2 GiB.
+	InstanceMemoryMiB int
+	// InstanceStopTimeout is how long an instance may take to turn itself off; 50 s when 0.
+	InstanceStopTimeout time.Duration
+	// Nameservers are told to instances; when empty, those of the host that instances can reach.
+	Nameservers []netip.Addr
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
 	ReuseTimeout time.Duration
 	// InitTimeout is how long a program may take until it listens, from the start of its machine; 20 s under KVM and five times
@@ -103,6 +112,10 @@ func (c *Config) setDefaults() {
 	}
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = hostMemoryMiB() / 2
+	}
+	if c.InstanceMemoryMiB == 0 {
+		const reserve = 2048 // for the host itself
+		c.InstanceMemoryMiB = max(0, hostMemoryMiB()-c.MemoryMiB-reserve)
 	}
 	switch {
 	case c.ReuseTimeout == 0:
@@ -134,14 +147,15 @@ func initTimeout(accelerator string) time.Duration {
 
 // CRN is a compute node.
 type CRN struct {
-	cfg      Config
-	lock     *os.File
-	listener net.Listener
-	server   *http.Server
-	pool     *execution.Pool
-	triggers *trigger.Trigger
-	guestAPI *guestapi.API
-	print    vm.Fingerprint
+	cfg       Config
+	lock      *os.File
+	listener  net.Listener
+	server    *http.Server
+	pool      *execution.Pool
+	instances *instance.Pool // nil where instances cannot run
+	triggers  *trigger.Trigger
+	guestAPI  *guestapi.API
+	print     vm.Fingerprint
 }
 
 // New prepares a node: it takes the data folder, ends and removes what a killed node left there, finds out how machines run
@@ -229,8 +243,11 @@ func New(cfg Config) (_ *CRN, err error) {
 		},
 		Network: source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
 	})
+	if n.instances, err = n.openInstances(ctx, driver, source, pool6); err != nil {
+		return nil, err
+	}
 	handler, err := api.New(api.Config{
-		Pool: n.pool, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
+		Pool: n.pool, Instances: n.instances, Fingerprint: n.print, DomainName: cfg.DomainName, NodeHash: cfg.NodeHash, CoreNode: cfg.CoreNode,
 		AllocationSigners: cfg.AllocationSigners, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
 		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: registry, Log: cfg.Log,
 	})
@@ -270,6 +287,9 @@ func (n *CRN) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.guestAPI.Run(ctx) })
+	if n.instances != nil {
+		group.Go(func() error { return n.instances.Run(ctx) })
+	}
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.
 		err := n.pool.Run(ctx)
@@ -285,6 +305,9 @@ func (n *CRN) Run(ctx context.Context) error {
 
 // Close gives back what New took, for a node that is not run.
 func (n *CRN) Close() {
+	if n.instances != nil {
+		n.instances.Close()
+	}
 	if n.listener != nil {
 		n.listener.Close()
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/vm"
 )
 
@@ -25,6 +26,7 @@ const Version = "1.14.0"
 // Config of the server.
 type Config struct {
 	Pool        *execution.Pool
+	Instances   *instance.Pool // nil where instances cannot run
 	Fingerprint vm.Fingerprint
 	// DomainName is the host name that users reach the node by. Owners sign it; subdomains of it are programs.
 	DomainName string
@@ -74,6 +76,12 @@ func New(cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /status/config", s.status)
 	mux.HandleFunc("POST /control/allocations", s.allocate)
 	mux.HandleFunc("GET /control/machine/{ref}/logs", s.logs)
+	mux.HandleFunc("POST /control/machine/{ref}/stop", s.operateInstance(stopInstance))
+	mux.HandleFunc("POST /control/machine/{ref}/start", s.operateInstance(startInstance))
+	mux.HandleFunc("POST /control/machine/{ref}/reboot", s.operateInstance(rebootInstance))
+	mux.HandleFunc("POST /control/machine/{ref}/erase", s.operateInstance(eraseInstance))
+	mux.HandleFunc("POST /control/machine/{ref}/reinstall", s.operateInstance(reinstallInstance))
+	mux.HandleFunc("POST /control/machine/{ref}/update", s.updateInstance)
 	mux.Handle("GET /metrics", s.metrics.handler)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fail(w, http.StatusNotFound, "404: Not Found") })
 	s.control = withCORS(mux)

@@ -1,13 +1,16 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"strings"
 
+	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -24,7 +27,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		fail(w, no.status, no.reason)
 		return
 	}
-	lines, closer, err := s.cfg.Pool.Logs(hash)
+	source := s.logsOf(hash)
+	lines, closer, err := source.Logs(hash)
 	if errors.Is(err, os.ErrNotExist) {
 		fail(w, http.StatusNotFound, "No execution found for this VM")
 		return
@@ -34,7 +38,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer closer.Close()
-	owner, err := s.cfg.Pool.Owner(r.Context(), hash)
+	owner, err := source.Owner(r.Context(), hash)
 	if err != nil {
 		status, text := refusal(err)
 		fail(w, status, text)
@@ -61,4 +65,17 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		separator = ",\n"
 	}
 	_, _ = io.WriteString(w, "]")
+}
+
+// logs are what a workload printed; [execution.Pool] has them of programs, [instance.Pool] of instances.
+type logs interface {
+	Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error)
+	Owner(ctx context.Context, hash message.Hash) (string, error)
+}
+
+func (s *Server) logsOf(hash message.Hash) logs {
+	if s.cfg.Instances != nil && s.cfg.Instances.Has(hash) {
+		return s.cfg.Instances
+	}
+	return s.cfg.Pool
 }

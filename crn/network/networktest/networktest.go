@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,15 +31,19 @@ type CoreNode struct {
 	watchers map[chan json.RawMessage]struct{}
 	ended    chan struct{} // closed with the test: connections of watchers do not end by themselves
 	now      time.Time
+
+	aggregates map[string]map[string]any // by address
 }
 
 // New starts a core node that lives as long as the test.
 func New(t testing.TB) *CoreNode {
-	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
+	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0),
+		aggregates: map[string]map[string]any{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v0/messages.json", n.list)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
 	mux.HandleFunc("GET /api/ws0/messages", n.watch)
+	mux.HandleFunc("GET /api/v0/aggregates/{address}", n.aggregate)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(n.ended) })
@@ -95,6 +100,13 @@ func (n *CoreNode) AddFile(content []byte) message.Hash {
 	return hash
 }
 
+// Aggregate sets all that an address has in its aggregate.
+func (n *CoreNode) Aggregate(address string, data map[string]any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.aggregates[address] = data
+}
+
 // Corrupt makes the node serve other bytes under a name.
 func (n *CoreNode) Corrupt(hash message.Hash, content []byte) {
 	n.mu.Lock()
@@ -140,6 +152,19 @@ func (n *CoreNode) list(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"messages": found, "pagination_total": len(found)})
 }
 
+func (n *CoreNode) aggregate(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.requests[r.URL.Path]++
+	address := strings.TrimSuffix(r.PathValue("address"), ".json")
+	data, ok := n.aggregates[address]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"address": address, "data": data})
+}
+
 func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	n.requests[r.URL.Path]++
@@ -150,6 +175,17 @@ func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write(content)
+}
+
+// Instance is the content of an instance message with what most tests want.
+func Instance(parent message.Hash, sizeMiB int, keys ...string) map[string]any {
+	return map[string]any{
+		"allow_amend": false, "authorized_keys": keys,
+		"environment": map[string]any{"internet": true, "aleph_api": false, "hypervisor": "qemu"},
+		"resources":   map[string]any{"vcpus": 1, "memory": 256, "seconds": 30},
+		"rootfs":      map[string]any{"parent": map[string]any{"ref": parent, "use_latest": false}, "persistence": "host", "size_mib": sizeMiB},
+		"volumes":     []any{},
+	}
 }
 
 // Program is the content of a program message with what most tests want; the test changes what it is about.

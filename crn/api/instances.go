@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// kindInstance is what lists call an instance.
+const kindInstance = "instance"
+
+// carryOut gives each part of the scheduler's plan to who runs it. Without instances, the error of each says so.
+func (s *Server) carryOut(ctx context.Context, plan execution.Plan) execution.Outcome {
+	if s.cfg.Instances == nil {
+		return s.cfg.Pool.Allocate(ctx, plan)
+	}
+	instances := plan.Instances
+	plan.Instances = nil
+	done := make(chan instance.Outcome, 1)
+	go func() { done <- s.cfg.Instances.Allocate(ctx, instances) }()
+	outcome := s.cfg.Pool.Allocate(ctx, plan)
+	theirs := <-done
+	outcome.Stopped = append(outcome.Stopped, theirs.Stopped...)
+	seen := map[message.Hash]bool{}
+	for _, hash := range instances {
+		if seen[hash] {
+			continue
+		}
+		seen[hash] = true
+		if err := theirs.Errors[hash]; err != nil {
+			outcome.Errors[hash] = err
+			outcome.Failing = append(outcome.Failing, hash)
+		} else {
+			outcome.Successful = append(outcome.Successful, hash)
+		}
+	}
+	return outcome
+}
+
+// listInstances adds instances to a list of executions, each as entry writes it.
+func (s *Server) listInstances(list map[message.Hash]any, entry func(instance.Info) any) {
+	if s.cfg.Instances == nil {
+		return
+	}
+	for _, i := range s.cfg.Instances.List() {
+		if e := entry(i); e != nil {
+			list[i.Hash] = e
+		}
+	}
+}
+
+// instanceV1 is an instance in the scheduler's list: one that runs.
+func instanceV1(i instance.Info) any {
+	if !i.Running {
+		return nil
+	}
+	return map[string]any{
+		"networking": map[string]string{"ipv4": i.Addresses.Prefix4().String(), "ipv6": i.Addresses.Prefix6().String()},
+		"vm_type":    kindInstance, "awaiting_confidential_init": false,
+	}
+}
+
+// instanceV2 is an instance in the list that clients read.
+func (s *Server) instanceV2(i instance.Info) any {
+	ports := map[string]any{}
+	for _, p := range i.Ports {
+		ports[strconv.Itoa(int(p.GuestPort))] = map[string]any{"host": p.HostPort, "tcp": p.TCP, "udp": p.UDP}
+	}
+	t := i.Times
+	return map[string]any{
+		"networking": map[string]any{
+			"ipv4_network": i.Addresses.Prefix4().String(), "ipv4_ip": i.Addresses.IPv4.String(), "host_ipv4": s.cfg.HostIPv4,
+			"ipv6_network": i.Addresses.Prefix6().String(), "ipv6_ip": i.Addresses.IPv6.String(), "mapped_ports": ports,
+		},
+		"status": map[string]*string{
+			"defined_at": stamp(t.Defined), "preparing_at": stamp(t.Preparing), "prepared_at": stamp(t.Prepared),
+			"starting_at": stamp(t.Starting), "started_at": stamp(t.Started), "stopping_at": stamp(t.Stopping), "stopped_at": stamp(t.Stopped),
+		},
+		"running": i.Running, "awaiting_confidential_init": false, "vm_type": kindInstance,
+	}
+}
+
+// operateInstance makes the handler of an operation that only the owner of an instance may order (spec/crn.md §2.7.4). act
+// returns what to answer.
+func (s *Server) operateInstance(act func(ctx context.Context, p *instance.Pool, hash message.Hash, r *http.Request) (string, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		hash, err := message.ParseHash(r.PathValue("ref"))
+		if err != nil {
+			fail(w, http.StatusBadRequest, "Invalid message reference: "+r.PathValue("ref"))
+			return
+		}
+		sender, err := s.sender(r)
+		var no *refused
+		if errors.As(err, &no) {
+			fail(w, no.status, no.reason)
+			return
+		}
+		if s.cfg.Instances == nil || !s.cfg.Instances.Has(hash) {
+			fail(w, http.StatusNotFound, "No virtual machine with ref "+string(hash))
+			return
+		}
+		owner, err := s.cfg.Instances.Owner(r.Context(), hash)
+		if err != nil {
+			failInstance(w, err)
+			return
+		}
+		if !strings.EqualFold(owner, sender) {
+			plain(w, http.StatusForbidden, "Unauthorized sender")
+			return
+		}
+		text, err := act(r.Context(), s.cfg.Instances, hash, r)
+		if err != nil {
+			failInstance(w, err)
+			return
+		}
+		plain(w, http.StatusOK, text)
+	}
+}
+
+func failInstance(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, instance.ErrUnknown), errors.Is(err, os.ErrNotExist):
+		fail(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, instance.ErrNoRoom):
+		fail(w, http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, instance.ErrUnsupported), errors.Is(err, instance.ErrResource):
+		fail(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, instance.ErrStopped):
+		fail(w, http.StatusConflict, err.Error())
+	default:
+		status, text := refusal(err)
+		fail(w, status, text)
+	}
+}
+
+func stopInstance(ctx context.Context, p *instance.Pool, hash message.Hash, _ *http.Request) (string, error) {
+	running, err := p.Stop(ctx, hash)
+	if !running {
+		return "Already stopped, nothing to do", err
+	}
+	return "Stopped VM with ref " + string(hash), err
+}
+
+func startInstance(ctx context.Context, p *instance.Pool, hash message.Hash, _ *http.Request) (string, error) {
+	return "Started VM with ref " + string(hash), p.Start(ctx, hash)
+}
+
+func rebootInstance(ctx context.Context, p *instance.Pool, hash message.Hash, _ *http.Request) (string, error) {
+	running, err := p.Reboot(ctx, hash)
+	if !running {
+		return "Starting VM (was not running) with ref " + string(hash), err
+	}
+	return "Rebooted VM with ref " + string(hash), err
+}
+
+func eraseInstance(ctx context.Context, p *instance.Pool, hash message.Hash, _ *http.Request) (string, error) {
+	return "Erased VM with ref " + string(hash), p.Erase(ctx, hash)
+}
+
+func reinstallInstance(ctx context.Context, p *instance.Pool, hash message.Hash, r *http.Request) (string, error) {
+	eraseVolumes := !strings.EqualFold(r.URL.Query().Get("erase_volumes"), "false")
+	return "Reinstalled VM with ref " + string(hash), p.Reinstall(ctx, hash, eraseVolumes)
+}
+
+// updateInstance answers POST /control/machine/{ref}/update: the ports that the owner wants are read again (spec/crn.md §2.7.3).
+// Anybody may ask, because what comes of it is the owner's word.
+func (s *Server) updateInstance(w http.ResponseWriter, r *http.Request) {
+	hash, err := message.ParseHash(r.PathValue("ref"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, "Invalid message reference: "+r.PathValue("ref"))
+		return
+	}
+	if s.cfg.Instances == nil || !s.cfg.Instances.Has(hash) {
+		fail(w, http.StatusNotFound, "404: VM not found")
+		return
+	}
+	if err := s.cfg.Instances.Update(r.Context(), hash); err != nil {
+		failInstance(w, err)
+		return
+	}
+	answer(w, http.StatusOK, struct{}{})
+}
