@@ -31,8 +31,9 @@ import (
 // hostAddress is that of the host in the network of these tests, which nothing leaves.
 const hostAddress = "198.51.100.1"
 
-// inOwnNetwork runs the test again in a network namespace of its own, with one interface, and reports whether this is that run.
-func inOwnNetwork(t *testing.T) bool {
+// inOwnNetwork makes the image, runs the test again in a network namespace of its own, with one interface, and reports whether
+// this is that run.
+func inOwnNetwork(t *testing.T, kind string) bool {
 	t.Helper()
 	if os.Getenv("CRN_TEST_NETWORK") != "" {
 		for _, line := range []string{
@@ -44,12 +45,16 @@ func inOwnNetwork(t *testing.T) bool {
 		}
 		return true
 	}
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
-	child.Env = append(os.Environ(), "CRN_TEST_NETWORK=1")
-	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Getuid() != 0 {
 		t.Skip("instances need root, here for a network namespace")
 	}
+	script := filepath.Join(imagetest.Root(), "crn", "image", "build-instance.sh")
+	if out, err := exec.Command(script, kind, imageDir()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
+	child.Env = append(os.Environ(), "CRN_TEST_NETWORK=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := child.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
@@ -230,29 +235,29 @@ func (h *host) trySSH(port int, command string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// instanceImage makes one of the disks that instances boot from.
-func instanceImage(t *testing.T, kind, file string) []byte {
-	t.Helper()
-	root := imagetest.Root()
-	dir := filepath.Join(root, "build", "guest")
-	if out, err := exec.Command(filepath.Join(root, "crn", "image", "build-instance.sh"), kind, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, file))
+func (h *host) publicKey() string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))
+}
+
+func imageDir() string { return filepath.Join(imagetest.Root(), "build", "guest") }
+
+// storeImage puts a disk that instances boot from on the network.
+func (h *host) storeImage(file string) message.Hash {
+	h.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(imageDir(), file))
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	return raw
+	return h.core.Store(raw)
 }
 
 // One instance lives through all of these.
 func TestInstanceLivesThroughEverything(t *testing.T) {
-	if !inOwnNetwork(t) {
+	if !inOwnNetwork(t, "small") {
 		return
 	}
 	h := newHost(t)
-	parent := h.core.Store(instanceImage(t, "small", "instance-small.img"))
-	content := networktest.Instance(parent, 512, string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))
+	content := networktest.Instance(h.storeImage("instance-small.img"), 512, h.publicKey())
 	content["volumes"] = []any{map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 16}}
 	hash := h.core.Publish(message.TypeInstance, content)
 	h.start()
