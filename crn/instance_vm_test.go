@@ -465,3 +465,38 @@ func (h *host) console(hash message.Hash) string {
 	}
 	return text.String()
 }
+
+// A machine of the distribution, as clouds offer it: what cloud-init makes of the seed is what counts here.
+func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
+	if !inOwnNetwork(t, "debian") {
+		return
+	}
+	h := newHost(t)
+	h.patience = 5 * time.Minute
+	content := networktest.Instance(h.storeImage("instance-debian.qcow2"), 2048, h.publicKey())
+	content["resources"] = map[string]any{"vcpus": 2, "memory": 768, "seconds": 30}
+	hash := h.core.Publish(message.TypeInstance, content)
+	h.start()
+	begin := time.Now()
+	if status, answer := h.allocate(hash); status != 200 {
+		t.Fatalf("got %d %v", status, answer)
+	}
+	name := h.ssh(hash, "hostname")
+	t.Logf("SSH answers after %v", time.Since(begin).Round(time.Second))
+	if name != execution.HostLabel(hash) {
+		t.Errorf("it is called %q", name)
+	}
+	for command, want := range map[string]string{
+		"cat /var/lib/cloud/data/instance-id":                            "iid-instance-" + string(hash),
+		"ip -4 -o addr show dev eth0 | awk '{print $4}'":                 h.execution(hash).Networking.IPv4 + "/24",
+		"ip -6 -o addr show dev eth0 scope global | awk '{print $4}'":    h.execution(hash).Networking.IPv6 + "/124",
+		"[ $(df --output=size -m / | tail -1) -gt 1500 ] && echo bigger": "bigger",
+	} {
+		if got := h.ssh(hash, command); got != want {
+			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+	if got := h.operate(hash, client.MachineErase, nil); !strings.HasPrefix(got, "Erased") {
+		t.Errorf("got %q", got)
+	}
+}
