@@ -472,7 +472,7 @@ func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 		return
 	}
 	h := newHost(t)
-	h.patience = 5 * time.Minute
+	h.patience = 7 * time.Minute
 	content := networktest.Instance(h.storeImage("instance-debian.qcow2"), 2048, h.publicKey())
 	content["resources"] = map[string]any{"vcpus": 2, "memory": 768, "seconds": 30}
 	hash := h.core.Publish(message.TypeInstance, content)

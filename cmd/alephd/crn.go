@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -20,7 +22,11 @@ type crnOptions struct {
 	GuestDir          string        `name:"guest-dir" doc:"folder of the guest kernel; <data-dir>/guest when empty"`
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
-	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
+	MemoryMiB         int           `name:"memory-mib" doc:"memory of the machines of programs together; half of the host's when 0"`
+	InstanceMemoryMiB int           `name:"instance-memory-mib" doc:"memory of instances together; when 0, what programs leave of the host's but for 2 GiB"`
+	IPv6Pool          string        `name:"ipv6-pool" doc:"prefix, at most /64, that addresses of instances derive from"`
+	HostIPv4          string        `name:"host-ipv4" doc:"address at which forwarded ports are reached; the host's first when empty"`
+	Nameservers       []string      `name:"nameservers" doc:"addresses told to instances; those of the host when empty"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
 	LogFormat         string        `name:"log-format" doc:"text or json"`
@@ -33,6 +39,7 @@ func defaultCRN() *crnOptions {
 		HTTPListen:   "127.0.0.1:4020",
 		CCN:          "http://127.0.0.1:4024",
 		DomainName:   "localhost",
+		IPv6Pool:     "fc00:1:2:3::/64",
 		ReuseTimeout: time.Hour,
 		LogLevel:     "info",
 		LogFormat:    "text",
@@ -64,10 +71,19 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer stop()
+	var nameservers []netip.Addr
+	for _, text := range o.Nameservers {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("nameservers: %w", err)
+		}
+		nameservers = append(nameservers, a)
+	}
 	node, err := crn.New(crn.Config{
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, DomainName: o.DomainName, NodeHash: o.NodeHash,
 		AllocationSigners: o.AllocationSigners, GuestDir: o.GuestDir, QEMU: o.QEMU, Accelerator: o.Accelerator,
-		MemoryMiB: o.MemoryMiB, ReuseTimeout: o.ReuseTimeout, Log: log,
+		MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, Nameservers: nameservers,
+		ReuseTimeout: o.ReuseTimeout, Log: log,
 	})
 	if err != nil {
 		return err

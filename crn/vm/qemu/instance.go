@@ -186,7 +186,11 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 		"-chardev", "socket,id=control,path=" + controlSocket + ",server=on,wait=off", "-mon", "chardev=control,mode=control",
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + agentSocket + ",server=on,wait=off",
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-		"-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-rng-pci",
+		"-device", "virtio-rng-pci",
+	}
+	if accelerator == "kvm" {
+		// What the guest frees goes back to the host. Emulated, each page given back costs more than it is worth.
+		args = append(args, "-device", "virtio-balloon-pci,free-page-reporting=on")
 	}
 	drives := append([]vm.Drive{{Path: spec.Root}, {Path: spec.Seed, ReadOnly: true}}, spec.Drives...)
 	for i, drive := range drives {
