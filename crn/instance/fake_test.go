@@ -101,7 +101,15 @@ type fakeNetwork struct {
 	image        string
 	aggregate    string // the value of port-forwarding
 	aggregateErr error
-	fileErr      error
+
+	mu      sync.Mutex
+	fileErr error
+}
+
+func (n *fakeNetwork) failFiles(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fileErr = err
 }
 
 func (n *fakeNetwork) Instance(_ context.Context, hash message.Hash) (*message.Instance, error) {
@@ -112,6 +120,8 @@ func (n *fakeNetwork) Instance(_ context.Context, hash message.Hash) (*message.I
 }
 
 func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (network.File, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return network.File{Hash: message.HashBytes([]byte("image")), Path: n.image, Size: 4096}, n.fileErr
 }
 

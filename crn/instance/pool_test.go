@@ -292,14 +292,14 @@ func TestAFailedStartIsSaidAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		hash := r.publish("a", nil)
-		r.net.fileErr = network.ErrUnavailable
+		r.net.failFiles(network.ErrUnavailable)
 		r.begin()
 		defer func() { r.stop() }()
 		o := r.Allocate(t.Context(), []message.Hash{hash})
 		if !errors.Is(o.Errors[hash], network.ErrUnavailable) || !errors.Is(o.Errors[hash], instance.ErrResource) {
 			t.Errorf("got %v", o.Errors)
 		}
-		r.net.fileErr = nil
+		r.net.failFiles(nil)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if !r.info(hash).Running {
