@@ -217,7 +217,7 @@ func (h *host) trySSH(port int, command string) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
 	c, channels, requests, err := ssh.NewClientConn(conn, hostAddress, &ssh.ClientConfig{
 		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(h.key)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 	})
@@ -466,8 +466,12 @@ func (h *host) console(hash message.Hash) string {
 	return text.String()
 }
 
-// A machine of the distribution, as clouds offer it: what cloud-init makes of the seed is what counts here.
+// A machine of the distribution, as clouds offer it: what cloud-init makes of the seed is what counts here. Emulated on two
+// processors it boots for minutes, and its image is built for two, so it runs on demand only: ALEPH_CLOUD_IMAGE=1.
 func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
+	if os.Getenv("ALEPH_CLOUD_IMAGE") == "" {
+		t.Skip("set ALEPH_CLOUD_IMAGE=1 to boot a cloud image, which takes minutes where it is emulated")
+	}
 	if !inOwnNetwork(t, "debian") {
 		return
 	}

@@ -351,16 +351,18 @@ func (a *app) instanceErase() *cobra.Command {
 			if err := a.confirm(fmt.Sprintf("Erase instance %s with its disks for ever?", hash)); err != nil {
 				return err
 			}
-			if forget {
-				account, err := a.signer()
-				if err != nil {
-					return err
-				}
-				if err := a.forget(ctx, api, account, hash); err != nil {
-					return fmt.Errorf("forget instance %s: %w", hash, err)
-				}
+			// Erased first: of what is forgotten nobody knows any more where it runs.
+			if err := a.operate(ctx, api, hash, client.MachineErase, nil); err != nil || !forget {
+				return err
 			}
-			return a.operate(ctx, api, hash, client.MachineErase, nil)
+			account, err := a.signer()
+			if err != nil {
+				return err
+			}
+			if err := a.forget(ctx, api, account, hash); err != nil {
+				return fmt.Errorf("instance %s is erased, its message is not forgotten: %w", hash, err)
+			}
+			return nil
 		})
 	c.Flags().BoolVar(&forget, "forget", true, "forget its message as well; otherwise it is made anew")
 	return c

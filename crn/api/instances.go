@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
@@ -126,12 +125,8 @@ func (s *Server) operateInstance(act func(ctx context.Context, p *instance.Pool,
 
 func failInstance(w http.ResponseWriter, err error) {
 	switch {
-	case errors.Is(err, instance.ErrUnknown), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, instance.ErrUnknown):
 		fail(w, http.StatusNotFound, err.Error())
-	case errors.Is(err, instance.ErrNoRoom):
-		fail(w, http.StatusServiceUnavailable, err.Error())
-	case errors.Is(err, instance.ErrUnsupported), errors.Is(err, instance.ErrResource):
-		fail(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, instance.ErrStopped):
 		fail(w, http.StatusConflict, err.Error())
 	default:

@@ -46,7 +46,9 @@ func newInstance(p *Pool, r record) *instance {
 	return &instance{pool: p, hash: r.Hash, rec: r, wake: make(chan struct{}, 1), times: Times{Defined: r.Defined}}
 }
 
-// here reports whether the instance is one of this node. pool.mu is held, as for all that follows with a small letter.
+// Of the methods of instance, those up to next need pool.mu to be held; the steps after that take it themselves.
+
+// here reports whether the instance is one of this node.
 func (x *instance) here() bool { return x.rec.Wanted == wantedRunning || x.rec.Wanted == wantedStopped }
 
 // memory is what it holds or will hold, in MiB.
@@ -244,7 +246,7 @@ func (x *instance) start() {
 	p.cfg.Log.Warn("instance did not start", "hash", r.Hash, "error", err, "again", time.Until(x.retry).Round(time.Second))
 }
 
-// patience sets when the next try is due: after a second, and twice as long each time, up to a minute.
+// patience sets when the next try is due (pool.mu is held): after a second, and twice as long each time, up to a minute.
 func (x *instance) patience() {
 	x.retry = time.Now().Add(min(time.Second<<min(x.failures, 6), time.Minute))
 	x.failures++
@@ -319,7 +321,7 @@ func (x *instance) collect(m Machine) {
 	}
 }
 
-// record is want for what happened by itself: there is nobody to tell of an error.
+// record is want for what happened by itself: there is nobody to tell of an error. pool.mu is held.
 func (x *instance) record(w wanted) {
 	if err := x.want(w); err != nil {
 		x.pool.cfg.Log.Error("not recorded", "error", err)

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm"
@@ -72,17 +73,14 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// Errors that callers tell apart. Others come from crn/network and crn/vm/qemu.
+// Errors that callers tell apart; those that programs have as well are the same. Others come from crn/network and crn/vm/qemu.
 var (
 	ErrUnknown = errors.New("no such instance on this node")
-	// ErrNoRoom: the machine does not fit beside the others.
-	ErrNoRoom = errors.New("this CRN cannot host the requested workload at this time")
-	// ErrResource: an image or volume cannot be had, or is not what the message says.
-	ErrResource = errors.New("image or volume not available")
-	// ErrUnsupported: the message asks for something that this node does not offer.
-	ErrUnsupported = errors.New("not offered by this node")
 	// ErrStopped: the pool ended, or something else was asked for meanwhile.
-	ErrStopped = errors.New("given up: something else was asked for, or the node stops")
+	ErrStopped     = errors.New("given up: something else was asked for, or the node stops")
+	ErrNoRoom      = execution.ErrNoRoom
+	ErrResource    = execution.ErrResource
+	ErrUnsupported = execution.ErrUnsupported
 )
 
 // Pool holds the instances of a node. Safe for concurrent use.
