@@ -13,12 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -31,11 +33,15 @@ import (
 // hostAddress is that of the host in the network of these tests, which nothing leaves.
 const hostAddress = "198.51.100.1"
 
-// inOwnNetwork makes the image, runs the test again in a network namespace of its own, with one interface, and reports whether
-// this is that run.
+// inOwnNetwork makes the image, runs the test again in namespaces of its own, with one network interface, and reports whether this
+// is that run. Machines outlive their node by design, but not the process that is first in such a namespace.
 func inOwnNetwork(t *testing.T, kind string) bool {
 	t.Helper()
 	if os.Getenv("CRN_TEST_NETWORK") != "" {
+		err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, line := range []string{
 			"link set lo up", "link add ext0 type veth peer name ext1", "address add " + hostAddress + "/24 dev ext0", "link set ext0 up", "link set ext1 up",
 		} {
@@ -54,7 +60,11 @@ func inOwnNetwork(t *testing.T, kind string) bool {
 	}
 	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
 	child.Env = append(os.Environ(), "CRN_TEST_NETWORK=1")
-	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	child.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
+	}
+	runtime.LockOSThread() // the signal comes when the thread ends that started the child
+	defer runtime.UnlockOSThread()
 	out, err := child.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
@@ -90,16 +100,13 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{node: &node{core: networktest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: time.Minute}
+	h := &host{node: &node{core: networktest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
 	// The owner signs the node's name; here that name leads nowhere else than to the node.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
 	}
 	h.client = client.New(client.Config{BaseURL: h.core.URL, HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
-	t.Cleanup(func() {
-		h.kill()
-		h.endMachines()
-	})
+	t.Cleanup(h.kill)
 	return h
 }
 
@@ -141,15 +148,6 @@ func (h *host) pids() (pids []int) {
 		}
 	}
 	return pids
-}
-
-// endMachines ends what the test left running.
-func (h *host) endMachines() {
-	for _, pid := range h.pids() {
-		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil && strings.HasPrefix(to, h.dir) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
 }
 
 // allocate sends the scheduler's whole plan.
