@@ -4,11 +4,13 @@
 //	api        HTTP: calls of programs, the scheduler's and owners' orders, what the node says of itself
 //	meter      whether workloads are paid for
 //	trigger    what starts and ends programs besides calls: messages and the clock
-//	execution  the life of one workload
+//	execution  the life of a program's machine
+//	instance   virtual machines that stay: their disks, addresses, ports
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages, files and accounts, fetched from a core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
+//	tap        the network of guests
 //	vm, vm/qemu  machines
 //	wasm       programs of WebAssembly, which need no machine
 package crn
@@ -37,6 +39,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
@@ -87,7 +90,7 @@ type Config struct {
 	// Accelerator is "kvm" or "tcg" to use that; empty to find out by booting a machine, once.
 	Accelerator string
 
-	// MemoryMiB is what all machines together may have, QEMU's own need included; half of the host's memory when 0.
+	// MemoryMiB is what the machines of programs together may have, QEMU's own need included; half of the host's memory when 0.
 	MemoryMiB int
 	// VCPUs is how many processors guests may have together; four times those of the host when 0.
 	VCPUs int
@@ -98,6 +101,12 @@ type Config struct {
 	MachineUsers string
 	// RequireIsolation makes New fail where the host does not allow to confine machines in every way.
 	RequireIsolation bool
+	// InstanceMemoryMiB is what instances together may have; when 0, what programs leave of the host's memory, but for 2 GiB.
+	InstanceMemoryMiB int
+	// InstanceStopTimeout is how long an instance may take to turn itself off; 50 s when 0.
+	InstanceStopTimeout time.Duration
+	// Nameservers are told to instances; when empty, those of the host that instances can reach.
+	Nameservers []netip.Addr
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
 	ReuseTimeout time.Duration
 	// InitTimeout is how long a program may take until it listens, from the start of its machine; 20 s under KVM and five times
@@ -170,6 +179,10 @@ func (c *Config) setDefaults() {
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = hostMemoryMiB() / 2
 	}
+	if c.InstanceMemoryMiB == 0 {
+		const reserve = 2048 // for the host itself
+		c.InstanceMemoryMiB = max(0, hostMemoryMiB()-c.MemoryMiB-reserve)
+	}
 	switch {
 	case c.ReuseTimeout == 0:
 		c.ReuseTimeout = time.Hour
@@ -203,17 +216,18 @@ func initTimeout(accelerator string) time.Duration {
 
 // CRN is a compute node.
 type CRN struct {
-	cfg      Config
-	lock     *os.File
-	listener net.Listener
-	server   *http.Server
-	api      *api.Server
-	pool     *execution.Pool
-	triggers *trigger.Trigger
-	guestAPI *guestapi.API
-	identity *network.Identity
-	meter    *meter.Meter
-	print    vm.Fingerprint
+	cfg       Config
+	lock      *os.File
+	listener  net.Listener
+	server    *http.Server
+	api       *api.Server
+	pool      *execution.Pool
+	instances *instance.Pool // nil where instances cannot run
+	triggers  *trigger.Trigger
+	guestAPI  *guestapi.API
+	identity  *network.Identity
+	meter     *meter.Meter
+	print     vm.Fingerprint
 }
 
 // New prepares a node: it takes the data folder, ends and removes what a killed node left there, finds out how machines run
@@ -309,6 +323,9 @@ func New(cfg Config) (_ *CRN, err error) {
 		},
 		Network: source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
 	})
+	if n.instances, err = n.openInstances(ctx, driver, source, pool6); err != nil {
+		return nil, err
+	}
 	if n.identity, err = network.NewIdentity(source, network.IdentityConfig{
 		Explicit: message.Hash(cfg.NodeHash), File: filepath.Join(cfg.DataDir, "node-hash"), Registry: publisher(cfg.Network.Corechannel),
 		Owner: cfg.Owner, Address: strings.TrimRight(cfg.PublicURL, "/"), Interval: discoveryInterval, Log: cfg.Log,
@@ -320,15 +337,19 @@ func New(cfg Config) (_ *CRN, err error) {
 		return nil, err
 	}
 	n.meter = meter.New(meter.Config{
-		Accounts: source, Streams: streams, Workloads: programs{n.pool}, Settings: publisher(cfg.Network.Pricing), Receiver: cfg.Receiver,
+		Accounts: source, Streams: streams, Workloads: workloads{n.pool, n.instances}, Settings: publisher(cfg.Network.Pricing), Receiver: cfg.Receiver,
 		Exempt: []message.Hash{cfg.Diagnostics, cfg.LegacyDiagnostics}, Interval: cfg.PaymentInterval, Log: cfg.Log,
 	})
+	var instances api.Instances // nil, not a pool that is
+	if n.instances != nil {
+		instances = n.instances
+	}
 	token, err := loginToken(filepath.Join(cfg.DataDir, "login_token"))
 	if err != nil {
 		return nil, err
 	}
 	if n.api, err = api.New(api.Config{
-		Pool: n.pool, Network: source, Identity: n.identity, Meter: n.meter, Fingerprint: n.print, DomainName: cfg.DomainName,
+		Pool: n.pool, Instances: instances, Network: source, Identity: n.identity, Meter: n.meter, Fingerprint: n.print, DomainName: cfg.DomainName,
 		CoreNode: cfg.CoreNode, Settings: publisher(cfg.Network.Pricing), AllocationSigners: cfg.AllocationSigners,
 		DefaultSigners: cfg.Network.Schedule.Signers, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
 		LoginToken: token, Options: cfg.shown(), Receiver: cfg.Receiver, Streams: cfg.Network.Streams, PaymentInterval: cfg.PaymentInterval,
@@ -377,6 +398,9 @@ func (n *CRN) Run(ctx context.Context) error {
 	group.Go(func() error { return n.guestAPI.Run(ctx) })
 	group.Go(func() error { return n.identity.Run(ctx) })
 	group.Go(func() error { return n.meter.Run(ctx) })
+	if n.instances != nil {
+		group.Go(func() error { return n.instances.Run(ctx) })
+	}
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.
 		err := n.pool.Run(ctx)
@@ -393,6 +417,9 @@ func (n *CRN) Run(ctx context.Context) error {
 
 // Close gives back what New took, for a node that is not run.
 func (n *CRN) Close() {
+	if n.instances != nil {
+		n.instances.Close()
+	}
 	if n.listener != nil {
 		n.listener.Close()
 	}

@@ -65,7 +65,9 @@ func config(dir, core string) crn.Config {
 	return crn.Config{
 		Listen: "127.0.0.1:0", DataDir: dir, CoreNode: core, DomainName: "crn.test", Accelerator: "tcg", MemoryMiB: 1500,
 		GuestDir: filepath.Join(root, "build", "guest"), GuestProgram: filepath.Join(root, "build", "guest", "guest-init"),
-		DrainTimeout: 5 * time.Second, InitTimeout: 90 * time.Second,
+		DrainTimeout: 5 * time.Second, InitTimeout: 90 * time.Second, InstanceStopTimeout: 30 * time.Second,
+		// Of the word "test".
+		AllocationTokenHash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 	}
 }
 

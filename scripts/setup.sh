@@ -15,15 +15,27 @@ for tool in go node npm python3; do
   command -v "$tool" >/dev/null || die "$tool is missing: install Go (1.26 or newer), Node.js (20 or newer) and Python (3.10 or newer), then run this again."
 done
 
-# package:command:why
+# package:command, or -file, or - where neither tells:why
 needs="
 gcc:gcc:fast secp256k1 and SQLite through cgo
 qemu-system-x86:qemu-system-x86_64:runs the virtual machines
+qemu-utils:qemu-img:makes the root disks of instances
+genisoimage:genisoimage:makes the disk that cloud-init reads
+iproute2:ip:taps and addresses of instances
+nftables:nft:rules between instances and the world
 squashfs-tools:mksquashfs:packs runtime images and code archives
 mmdebstrap:mmdebstrap:builds the Python runtime image
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
 postgresql:initdb:the shared store, for tests against a real server
+syslinux:syslinux:the boot loader of the instances that tests run
+syslinux-common:-/usr/lib/syslinux/mbr/mbr.bin:and its boot sector
+mtools:mcopy:fills the partition that they boot from
+dosfstools:mkfs.vfat:formats it
+fdisk:sfdisk:partitions their disks
+cpio:cpio:packs their initramfs
+libtommath1:-/usr/lib/x86_64-linux-gnu/libtommath.so.1:a library of the SSH server in the small one
+libtomcrypt1:-/usr/lib/x86_64-linux-gnu/libtomcrypt.so.1:another
 zstd:zstd:compresses images
 xz-utils:xz:unpacks kernel modules
 python3-venv:-:isolated environment for the published Python SDK in the conformance tests
@@ -33,6 +45,8 @@ while IFS=: read -r package tool why; do
   [ -n "$package" ] || continue
   if [ "$tool" = - ]; then
     python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' >/dev/null 2>&1 && continue
+  elif [ "${tool#-}" != "$tool" ]; then
+    [ -e "${tool#-}" ] && continue
   elif PATH="$PATH:/usr/sbin:/sbin$(printf ':%s' /usr/lib/postgresql/*/bin)" command -v "$tool" >/dev/null; then
     continue
   fi

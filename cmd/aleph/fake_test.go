@@ -29,6 +29,7 @@ type fakeNode struct {
 	messages map[message.Hash]*message.Message
 	files    map[message.Hash][]byte
 	uploads  int
+	operated []string // operations and their queries
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
@@ -60,6 +61,8 @@ func newFakeNode(t *testing.T) *fakeNode {
 		fmt.Fprintf(w, `{"vm_hash":%q,"vm_type":"micro_vm","vm_ipv6":null,"period":{"start_timestamp":"2023-11-14T22:13:20Z","duration_seconds":60},"node":{"node_id":"r1","url":%q,"name":"crn-1","ipv6":null,"supports_ipv6":false},"ccn":{"node_id":"c1","name":"core-1"}}`, r.PathValue("hash"), n.URL)
 	})
 	mux.HandleFunc("/vm/{hash}/{path...}", n.program)
+	mux.HandleFunc("GET /v2/about/executions/list", n.executions)
+	mux.HandleFunc("POST /control/machine/{hash}/{operation}", n.operate)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -72,6 +75,30 @@ func newFakeNode(t *testing.T) *fakeNode {
 	n.Server = httptest.NewServer(mux)
 	t.Cleanup(n.Close)
 	return n
+}
+
+// executions lists each instance that was published, as running.
+func (n *fakeNode) executions(w http.ResponseWriter, _ *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := map[message.Hash]json.RawMessage{}
+	for hash, m := range n.messages {
+		if m.Type == message.TypeInstance {
+			list[hash] = json.RawMessage(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":true,"awaiting_confidential_init":false,"vm_type":"instance"}`)
+		}
+	}
+	_ = json.NewEncoder(w).Encode(list)
+}
+
+func (n *fakeNode) operate(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.operated = append(n.operated, r.PathValue("operation")+"?"+r.URL.RawQuery)
+	if r.Header.Get("X-SignedPubKey") == "" || r.Header.Get("X-SignedOperation") == "" {
+		http.Error(w, `{"error":"Missing X-SignedPubKey header"}`, http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "Done to VM with ref %s", r.PathValue("hash"))
 }
 
 func (n *fakeNode) keep(raw []byte) (*message.Message, error) {

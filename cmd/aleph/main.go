@@ -78,7 +78,7 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "aleph",
 		Short: "Use the Aleph network from a terminal",
-		Long: `Use the Aleph network from a terminal: accounts, files, programs, messages, nodes.
+		Long: `Use the Aleph network from a terminal: accounts, files, programs, instances, messages, nodes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the network, 5 insufficient funds,
 6 key or signature, 7 network or timeout, 8 still pending when the time was up, 130 interrupted.`,
@@ -98,7 +98,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 	f.DurationVar(&a.timeout, "timeout", 5*time.Minute, "give up after this time")
 	f.BoolVarP(&a.yes, "yes", "y", false, "answer every question with yes")
 	f.BoolVar(&a.noInput, "no-input", false, "ask nothing; fail where a question would be asked")
-	root.AddCommand(a.accountCommand(), a.programCommand(), a.messageCommand(), a.fileCommand(), a.nodeCommand(), a.versionCommand())
+	root.AddCommand(a.accountCommand(), a.programCommand(), a.instanceCommand(), a.messageCommand(), a.fileCommand(), a.nodeCommand(), a.versionCommand())
 	return root
 }
 

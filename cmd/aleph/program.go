@@ -318,7 +318,7 @@ func whereRuns(ctx context.Context, api *client.Client, hash message.Hash) (*cli
 			return place, err
 		}
 		if ended := pause(ctx); ended != nil {
-			return nil, pendingError{fmt.Errorf("program %s has no place to run yet: %w", hash, ended)}
+			return nil, pendingError{fmt.Errorf("%s has no place to run yet: %w", hash, ended)}
 		}
 	}
 }
@@ -424,10 +424,15 @@ func notThere(resp *http.Response) bool {
 }
 
 func (a *app) programList() *cobra.Command {
+	return a.listOf("program", "List programs", message.TypeProgram)
+}
+
+// listOf makes the command that lists a kind of workload.
+func (a *app) listOf(group, short string, kind message.Type) *cobra.Command {
 	var owner string
 	c := &cobra.Command{
-		Use: "list", Short: "List programs", Args: cobra.NoArgs,
-		Example: "  aleph program list",
+		Use: "list", Short: short, Args: cobra.NoArgs,
+		Example: "  aleph " + group + " list",
 		RunE: a.within(func(ctx context.Context, _ []string) error {
 			if owner == "" {
 				account, err := a.signer()
@@ -436,7 +441,7 @@ func (a *app) programList() *cobra.Command {
 				}
 				owner = account.Address()
 			}
-			filter := client.Filter{Types: []message.Type{message.TypeProgram}, Owners: []string{owner}}
+			filter := client.Filter{Types: []message.Type{kind}, Owners: []string{owner}}
 			list, err := collect(a.client(), ctx, filter, 0)
 			if err != nil {
 				return err
@@ -454,7 +459,7 @@ func (a *app) programList() *cobra.Command {
 					Metadata json.RawMessage `json:"metadata"`
 				}
 				if err := json.Unmarshal(m.Content, &content); err != nil {
-					return fmt.Errorf("program %s: %w", m.ItemHash, err)
+					return fmt.Errorf("%s %s: %w", group, m.ItemHash, err)
 				}
 				views = append(views, view{m.ItemHash, nameOf(content.Metadata), content.Address, message.TimeFromSeconds(m.Time).RFC3339()})
 			}
@@ -555,24 +560,29 @@ func (a *app) programLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			account, err := a.signer()
-			if err != nil {
-				return err
-			}
-			api := a.client()
-			place, err := api.Allocation(ctx, hash)
-			if err != nil {
-				return err
-			}
-			lines, err := api.ProgramLogs(ctx, account, place.Node.URL, hash)
-			if err != nil {
-				return err
-			}
-			return print(a, lines, func(w io.Writer, lines []client.LogLine) {
-				for _, l := range lines {
-					fmt.Fprintf(w, "%s %s\n", l.Time, strings.TrimRight(l.Message, "\n"))
-				}
-			})
+			return a.printLogs(ctx, hash)
 		}),
 	}
+}
+
+// printLogs asks the compute node that runs a workload for what it printed.
+func (a *app) printLogs(ctx context.Context, hash message.Hash) error {
+	account, err := a.signer()
+	if err != nil {
+		return err
+	}
+	api := a.client()
+	place, err := api.Allocation(ctx, hash)
+	if err != nil {
+		return err
+	}
+	lines, err := api.ProgramLogs(ctx, account, place.Node.URL, hash)
+	if err != nil {
+		return err
+	}
+	return print(a, lines, func(w io.Writer, lines []client.LogLine) {
+		for _, l := range lines {
+			fmt.Fprintf(w, "%s %s\n", l.Time, strings.TrimRight(l.Message, "\n"))
+		}
+	})
 }

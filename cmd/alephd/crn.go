@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -30,11 +32,13 @@ type crnOptions struct {
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
 	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; empty without confidential computing"`
-	MemoryMiB         int           `name:"memory-mib" doc:"memory of all machines together; half of the host's when 0"`
+	MemoryMiB         int           `name:"memory-mib" doc:"memory of the machines of programs together; half of the host's when 0"`
+	InstanceMemoryMiB int           `name:"instance-memory-mib" doc:"memory of instances together; when 0, what programs leave of the host's but for 2 GiB"`
 	VCPUs             int           `name:"vcpus" doc:"processors of all machines together; four times the host's when 0"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
+	Nameservers       []string      `name:"nameservers" doc:"addresses told to instances; those of the host when empty"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	SnapshotMiB       int           `name:"snapshot-mib" doc:"disk for the state of programs that were started once, which their next start copies; 0 keeps none and boots always"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
@@ -86,6 +90,14 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer stop()
+	var nameservers []netip.Addr
+	for _, text := range o.Nameservers {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("nameservers: %w", err)
+		}
+		nameservers = append(nameservers, a)
+	}
 	network, err := params.Load(o.Network)
 	if err != nil {
 		return err
@@ -94,7 +106,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
-		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, Nameservers: nameservers, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
 		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})

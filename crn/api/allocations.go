@@ -26,7 +26,7 @@ func (s *Server) allocate(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, problems)
 		return
 	}
-	outcome := s.cfg.Pool.Allocate(r.Context(), plan)
+	outcome := s.carryOut(r.Context(), plan)
 	texts := map[message.Hash]string{}
 	for hash, err := range outcome.Errors {
 		texts[hash] = err.Error()

@@ -154,6 +154,7 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/{ref}/update":             s.update,
 		"POST /control/machine/{ref}/expire":     s.operate(s.expire),
 		"POST /control/machine/{ref}/stop":       s.operate(s.stop),
+		"POST /control/machine/{ref}/start":      s.operate(s.start),
 		"POST /control/machine/{ref}/reboot":     s.operate(s.reboot),
 		"POST /control/machine/{ref}/erase":      s.operate(s.erase),
 		"POST /control/machine/{ref}/reinstall":  s.operate(s.reinstall),

@@ -22,6 +22,10 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request) {
 	total, available := s.host.memory()
 	// What machines may still get counts, not what the host could give.
 	used, limit := s.cfg.Pool.Memory()
+	if s.cfg.Instances != nil {
+		more, room := s.cfg.Instances.Memory()
+		used, limit = used+more, limit+room
+	}
 	available = min(available, int64(max(0, limit-used))<<20)
 
 	var disk unix.Statfs_t

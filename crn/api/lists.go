@@ -2,54 +2,26 @@ package api
 
 import (
 	"net/http"
-	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Kinds of machines in lists, with their number in IPv6 addresses (spec/crn.md §4.7).
+// Kinds of machines in lists.
 const (
 	kindProgram    = "microvm"
 	kindPersistent = "persistent_program"
 )
 
-func kindOf(i execution.Info) (kind string, number uint16) {
+// kindOf returns the kind of a program, and the addresses that are set aside for its machine. Programs have no network card;
+// clients and schedulers read a list only when every entry has them.
+func (s *Server) kindOf(i execution.Info) (kind string, addresses tap.Addresses) {
 	if i.Persistent || i.Program != nil && i.Program.Persistent() {
-		return kindPersistent, 2
+		return kindPersistent, tap.AddressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, tap.KindPersistentProgram)
 	}
-	return kindProgram, 1
-}
-
-// addresses are those that are set aside for a machine. Programs have no network card; clients and schedulers read a list only
-// when every entry has them.
-type addresses struct {
-	ipv4Network, ipv4 string
-	ipv6Network, ipv6 string
-}
-
-// addressesOf derives them: IPv4 from the slot, IPv6 from the pool, the kind and the first 44 bits of the hash.
-func addressesOf(pool netip.Prefix, slot int, hash message.Hash, kind uint16) addresses {
-	third, fourth := 16+slot/256, slot%256
-	base := "172." + strconv.Itoa(third) + "." + strconv.Itoa(fourth)
-	a := addresses{ipv4Network: base + ".0/24", ipv4: base + ".2"}
-	if len(hash) < 11 {
-		return a
-	}
-	b := pool.Addr().As16()
-	b[8], b[9] = byte(kind>>8), byte(kind)
-	bits, err := strconv.ParseUint(string(hash[:11])+"0", 16, 64)
-	if err != nil {
-		return a
-	}
-	for i := range 6 {
-		b[10+i] = byte(bits >> (8 * (5 - i)))
-	}
-	network := netip.AddrFrom16(b)
-	a.ipv6Network, a.ipv6 = netip.PrefixFrom(network, 124).String(), network.Next().String()
-	return a
+	return kindProgram, tap.AddressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, tap.KindProgram)
 }
 
 // listV1 is the scheduler's source of truth (spec/crn.md §2.4.1): what runs.
@@ -59,13 +31,13 @@ func (s *Server) listV1(w http.ResponseWriter, r *http.Request) {
 		if !i.Running {
 			continue
 		}
-		kind, number := kindOf(i)
-		a := addressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, number)
+		kind, a := s.kindOf(i)
 		list[i.Hash] = map[string]any{
-			"networking": map[string]string{"ipv4": a.ipv4Network, "ipv6": a.ipv6Network},
+			"networking": map[string]string{"ipv4": a.Prefix4().String(), "ipv6": a.Prefix6().String()},
 			"vm_type":    kind, "awaiting_confidential_init": false,
 		}
 	}
+	s.listInstances(list, instanceV1)
 	answer(w, http.StatusOK, list)
 }
 
@@ -73,13 +45,12 @@ func (s *Server) listV1(w http.ResponseWriter, r *http.Request) {
 func (s *Server) listV2(w http.ResponseWriter, r *http.Request) {
 	list := map[message.Hash]any{}
 	for _, i := range s.cfg.Pool.List() {
-		kind, number := kindOf(i)
-		a := addressesOf(s.cfg.IPv6Pool, i.Slot, i.Hash, number)
+		kind, a := s.kindOf(i)
 		t := i.Times
 		list[i.Hash] = map[string]any{
 			"networking": map[string]any{
-				"ipv4_network": a.ipv4Network, "ipv4_ip": a.ipv4, "host_ipv4": s.cfg.HostIPv4,
-				"ipv6_network": a.ipv6Network, "ipv6_ip": a.ipv6, "mapped_ports": struct{}{},
+				"ipv4_network": a.Prefix4().String(), "ipv4_ip": a.IPv4.String(), "host_ipv4": s.cfg.HostIPv4,
+				"ipv6_network": a.Prefix6().String(), "ipv6_ip": a.IPv6.String(), "mapped_ports": struct{}{},
 			},
 			"status": map[string]*string{
 				"defined_at": stamp(t.Defined), "preparing_at": stamp(t.Preparing), "prepared_at": stamp(t.Prepared),
@@ -88,6 +59,7 @@ func (s *Server) listV2(w http.ResponseWriter, r *http.Request) {
 			"running": i.Running, "awaiting_confidential_init": false, "vm_type": kind,
 		}
 	}
+	s.listInstances(list, s.instanceV2)
 	answer(w, http.StatusOK, list)
 }
 

@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"os"
+
+	"github.com/aleph-im/aleph-go/guest/wire"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // logs answers GET /control/machine/{ref}/logs: what a program printed, for its owner, also when it runs no more
@@ -21,7 +25,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	lines, closer, err := s.cfg.Pool.Logs(hash)
+	source := s.logsOf(hash)
+	lines, closer, err := source.Logs(hash)
 	if errors.Is(err, os.ErrNotExist) {
 		fail(w, http.StatusNotFound, "No execution found for this VM")
 		return
@@ -31,7 +36,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer closer.Close()
-	allowed, err := s.mayOperate(r.Context(), s.cfg.Pool, hash, sender)
+	allowed, err := s.mayOperate(r.Context(), source, hash, sender)
 	if err != nil {
 		s.failed(w, err)
 		return
@@ -57,4 +62,18 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		separator = ",\n"
 	}
 	_, _ = io.WriteString(w, "]")
+}
+
+// logsOf returns who has what a workload printed.
+func (s *Server) logsOf(hash message.Hash) logger {
+	if s.cfg.Instances != nil && s.cfg.Instances.Has(hash) {
+		return s.cfg.Instances
+	}
+	return s.cfg.Pool
+}
+
+// logger keeps what workloads printed; [execution.Pool] of programs, [instance.Pool] of instances.
+type logger interface {
+	Operations
+	Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error)
 }

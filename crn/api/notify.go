@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
@@ -16,7 +17,7 @@ import (
 
 // Instances runs the virtual machines that owners ask this node for.
 type Instances interface {
-	Operations
+	logger
 	// Has reports whether the node has the instance, in any state.
 	Has(hash message.Hash) bool
 	// Room reports whether the instance fits beside those there are. The error is [execution.ErrNoRoom].
@@ -25,6 +26,11 @@ type Instances interface {
 	Start(ctx context.Context, hash message.Hash) error
 	// Update reads the ports and names again that its owner wants for it.
 	Update(ctx context.Context, hash message.Hash) error
+	// Allocate carries out the scheduler's whole plan of instances.
+	Allocate(ctx context.Context, plan []message.Hash) instance.Outcome
+	List() []instance.Info
+	// Memory returns what instances have and may have together, in MiB.
+	Memory() (used, limit int)
 }
 
 // notify answers POST /control/allocation/notify: an owner asks for an instance that it pays this node for (spec/crn.md §2.7.1).

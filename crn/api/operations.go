@@ -136,6 +136,20 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request, on Operations, has
 	}
 }
 
+// start starts what was stopped. Programs start when they are called.
+func (s *Server) start(w http.ResponseWriter, r *http.Request, on Operations, hash message.Hash) {
+	instances, ok := on.(Instances)
+	if !ok {
+		fail(w, http.StatusBadRequest, "Programs start when they are called")
+		return
+	}
+	if err := instances.Start(r.Context(), hash); err != nil {
+		s.failed(w, err)
+		return
+	}
+	plain(w, http.StatusOK, "Started VM with ref "+string(hash))
+}
+
 func (s *Server) reboot(w http.ResponseWriter, r *http.Request, on Operations, hash message.Hash) {
 	running, err := on.Reboot(r.Context(), hash)
 	switch {

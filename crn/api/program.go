@@ -15,6 +15,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guest"
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/crn/wasm"
@@ -152,6 +153,10 @@ func refusal(err error) (status int, text string) {
 	var setup *guest.SetupError
 	var exit *guest.ExitError
 	switch {
+	case errors.Is(err, instance.ErrUnknown):
+		return http.StatusNotFound, err.Error()
+	case errors.Is(err, instance.ErrStopped):
+		return http.StatusConflict, err.Error()
 	case errors.Is(err, execution.ErrDraining):
 		return http.StatusServiceUnavailable, "Server is draining, try another node"
 	case errors.Is(err, execution.ErrNoRoom):

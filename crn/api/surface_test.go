@@ -64,7 +64,7 @@ func (s *Server) do(method, path, body string, header ...string) *httptest.Respo
 
 // fakeInstances is a fake: it runs nothing, and says what the test wants.
 type fakeInstances struct {
-	Operations
+	Instances
 	known   map[message.Hash]bool
 	room    error
 	failure error

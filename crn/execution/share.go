@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -49,7 +50,7 @@ func (p *Pool) shareOf(x *Execution) share {
 		case message.VolumeEphemeral:
 			s.scratchMiB += v.SizeMiB
 		case message.VolumePersistent:
-			path := diskPath(p.volumeFolder(x.hash), volumeName(v, i))
+			path := image.DiskPath(p.volumeFolder(x.hash), image.VolumeName(v, i))
 			if _, err := os.Stat(path); err != nil {
 				s.volumesMiB += v.SizeMiB
 				s.volumes = append(s.volumes, path)

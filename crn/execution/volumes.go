@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/vm"
@@ -24,7 +20,7 @@ type volumesHook struct{ *Pool }
 
 func (h volumesHook) start(ctx context.Context, x *Execution) error {
 	for i, v := range x.program.Volumes {
-		name := volumeName(v, i)
+		name := image.VolumeName(v, i)
 		if err := h.add(ctx, x, v, name); err != nil {
 			return fmt.Errorf("volume %d (%s): %w", i, name, err)
 		}
@@ -81,25 +77,16 @@ func (h volumesHook) add(ctx context.Context, x *Execution, v message.Volume, na
 	return nil
 }
 
-var notInNames = regexp.MustCompile(`[^\w\-]`)
-
-// volumeName is the file name of a volume. The odd default is the one under which existing nodes hold data.
-func volumeName(v message.Volume, index int) string {
-	if v.Name == nil || *v.Name == "" {
-		return fmt.Sprintf("unamed_volume_%d", index)
-	}
-	return notInNames.ReplaceAllString(*v.Name, "_")
-}
-
 // makeDisk returns an empty ext4 disk of the given size, made when it is not there yet.
 func makeDisk(ctx context.Context, dir, name string, sizeMiB int64) (string, error) {
-	return newDisk(dir, name, sizeMiB, func(f *os.File) error { return format(ctx, f.Name()) })
+	path, err := image.MakeDisk(ctx, dir, name, sizeMiB)
+	return path, noRoom(err)
 }
 
 // copyParent returns a disk that began as a copy of the volume's parent image. Once made it is the program's own: what becomes
 // of the parent does not concern it. The guest grows the filesystem to the disk; on the host nobody looks into it.
 func (h volumesHook) copyParent(ctx context.Context, x *Execution, v message.Volume, name string) (string, error) {
-	return newDisk(h.volumeFolder(x.hash), name, v.SizeMiB, func(f *os.File) error {
+	path, err := image.NewDisk(h.volumeFolder(x.hash), name, v.SizeMiB, func(f *os.File) error {
 		parent, err := h.cfg.Network.File(ctx, v.Parent.Ref, v.Parent.UseLatest, min(maxImage, v.SizeMiB<<20))
 		if err != nil {
 			return fmt.Errorf("%w: parent: %w", ErrResource, err)
@@ -117,6 +104,15 @@ func (h volumesHook) copyParent(ctx context.Context, x *Execution, v message.Vol
 		}
 		return f.Sync()
 	})
+	return path, noRoom(err)
+}
+
+// noRoom makes a full disk what callers tell apart.
+func noRoom(err error) error {
+	if errors.Is(err, image.ErrDiskFull) {
+		return fmt.Errorf("%w: %w", err, ErrNoRoom)
+	}
+	return err
 }
 
 // isExt4 looks for the magic number of the superblock.
@@ -124,55 +120,4 @@ func isExt4(r io.ReaderAt) bool {
 	var magic [2]byte
 	_, err := r.ReadAt(magic[:], 0x438)
 	return err == nil && magic == [2]byte{0x53, 0xef}
-}
-
-func diskPath(dir, name string) string { return filepath.Join(dir, name+".ext4") }
-
-// newDisk returns a disk of the given size, made and filled when it is not there yet. Its blocks are reserved: a full disk is
-// noticed here and not by the program.
-func newDisk(dir, name string, sizeMiB int64, fill func(*os.File) error) (string, error) {
-	path := diskPath(dir, name)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, sizeMiB<<20); err != nil {
-		if errors.Is(err, unix.ENOSPC) {
-			return "", fmt.Errorf("the disk of this node has no %d MiB left: %w", sizeMiB, ErrNoRoom)
-		}
-		if !errors.Is(err, unix.EOPNOTSUPP) {
-			return "", fmt.Errorf("reserve %d MiB: %w", sizeMiB, err)
-		}
-		if err := f.Truncate(sizeMiB << 20); err != nil {
-			return "", err
-		}
-	}
-	if err := fill(f); err != nil {
-		return "", err
-	}
-	return path, os.Rename(f.Name(), path)
-}
-
-// format makes an empty filesystem in a file.
-func format(ctx context.Context, path string) error {
-	tool, err := exec.LookPath("mke2fs")
-	if err != nil {
-		tool = "/sbin/mke2fs" // not in the PATH of ordinary users
-	}
-	out, err := exec.CommandContext(ctx, tool, "-q", "-F", "-t", "ext4", "-E", "nodiscard", path).CombinedOutput()
-	if errors.Is(err, os.ErrNotExist) {
-		return errors.New("mke2fs is missing: install the package e2fsprogs")
-	}
-	if err != nil {
-		return fmt.Errorf("make an ext4 filesystem: %w: %.300s", err, out)
-	}
-	return nil
 }

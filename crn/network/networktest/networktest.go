@@ -186,6 +186,17 @@ func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(content)
 }
 
+// Instance is the content of an instance message with what most tests want.
+func Instance(parent message.Hash, sizeMiB int, keys ...string) map[string]any {
+	return map[string]any{
+		"allow_amend": false, "authorized_keys": keys,
+		"environment": map[string]any{"internet": true, "aleph_api": false, "hypervisor": "qemu"},
+		"resources":   map[string]any{"vcpus": 1, "memory": 256, "seconds": 30},
+		"rootfs":      map[string]any{"parent": map[string]any{"ref": parent, "use_latest": false}, "persistence": "host", "size_mib": sizeMiB},
+		"volumes":     []any{},
+	}
+}
+
 // Program is the content of a program message with what most tests want; the test changes what it is about.
 func Program(code, runtime message.Hash, encoding message.Encoding, entrypoint string) map[string]any {
 	return map[string]any{

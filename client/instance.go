@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// MachineOperation is what an owner may ask of a machine (crn §2.7.4).
+type MachineOperation string
+
+const (
+	MachineStop      MachineOperation = "stop"      // turned off, and kept
+	MachineStart     MachineOperation = "start"     // after a stop
+	MachineReboot    MachineOperation = "reboot"    // off and on again
+	MachineErase     MachineOperation = "erase"     // ended, with its disks
+	MachineReinstall MachineOperation = "reinstall" // new disks; erase_volumes=false in the query keeps persistent volumes
+)
+
+// OperateMachine asks the compute node at crnURL to do something to a machine, in the name of an account that owns it, and
+// returns what the node says. The answer comes when it is done; only ctx bounds that. The call is not repeated.
+func (c *Client) OperateMachine(ctx context.Context, by Account, crnURL string, hash message.Hash, do MachineOperation, query url.Values) (string, error) {
+	path := "/control/machine/" + string(hash) + "/" + string(do)
+	header, err := operation(ctx, by, http.MethodPost, crnURL, path, time.Now())
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", do, hash, err)
+	}
+	target := strings.TrimRight(crnURL, "/") + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := c.request(ctx, http.MethodPost, target, nil)
+	if err != nil {
+		return "", err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", do, hash, err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return "", fmt.Errorf("%s %s: read the answer: %w", do, hash, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s %s: %w", do, hash, httpError(http.MethodPost, target, answer{resp.StatusCode, raw}))
+	}
+	return string(raw), nil
+}
+
+// UpdateMachine asks the compute node to read again which ports the owner of a machine wants forwarded (crn §2.7.3).
+func (c *Client) UpdateMachine(ctx context.Context, crnURL string, hash message.Hash) error {
+	target := strings.TrimRight(crnURL, "/") + "/control/machine/" + string(hash) + "/update"
+	a, err := c.call(ctx, http.MethodPost, target, nil, nil)
+	if err != nil {
+		return fmt.Errorf("update %s: %w", hash, err)
+	}
+	var nothing json.RawMessage
+	return decode(http.MethodPost, target, a, &nothing)
+}
+
+// Execution is a workload of a compute node (crn §2.4.2).
+type Execution struct {
+	Kind       string `json:"vm_type"` // instance, persistent_program or microvm
+	Running    bool   `json:"running"`
+	Networking struct {
+		HostIPv4    string                `json:"host_ipv4"` // the node's own
+		IPv4        string                `json:"ipv4_ip"`   // behind it
+		IPv6        string                `json:"ipv6_ip"`
+		MappedPorts map[string]MappedPort `json:"mapped_ports"` // by port of the machine
+	} `json:"networking"`
+	Status map[string]*string `json:"status"` // when it was defined_at, started_at and so on
+}
+
+// MappedPort is a port of the compute node that leads to one of a machine.
+type MappedPort struct {
+	Host int  `json:"host"`
+	TCP  bool `json:"tcp"`
+	UDP  bool `json:"udp"`
+}
+
+// Executions returns what a compute node runs, or keeps stopped.
+func (c *Client) Executions(ctx context.Context, crnURL string) (map[message.Hash]Execution, error) {
+	var list map[message.Hash]Execution
+	err := c.getFrom(ctx, strings.TrimRight(crnURL, "/"), "/v2/about/executions/list", nil, &list)
+	return list, err
+}

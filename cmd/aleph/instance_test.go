@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// instanceFiles returns a disk image and a public key.
+func instanceFiles(t *testing.T) (image, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	image, key = filepath.Join(dir, "debian.qcow2"), filepath.Join(dir, "id.pub")
+	for path, content := range map[string]string{image: "QFI\xfb and so on", key: "# mine\nssh-ed25519 AAAA me@here\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return image, key
+}
+
+func TestCreatePublishesACompleteInstance(t *testing.T) {
+	node := newFakeNode(t)
+	image, key := instanceFiles(t)
+	u := newUser(t, node.URL)
+	code, out, errOut := u.run("-o", "json", "instance", "create", "--image", image, "--ssh-key", key, "--disk", "4096", "--volume", "data:512")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	var v machineView
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatal(err)
+	}
+	if v.CCN != "core-1" || v.CRN != "crn-1" || !v.Running || v.Host != "198.51.100.7" || v.Ports["22"].Host != 24007 {
+		t.Errorf("printed %s", out)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(node.messages[v.ItemHash].ItemContent), &fields); err != nil {
+		t.Fatal(err)
+	}
+	delete(fields, "time")
+	got, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := message.ParseContent(message.TypeInstance, []byte(node.messages[v.ItemHash].ItemContent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := content.(*message.Instance).Rootfs.Parent.Ref
+	if node.messages[parent] == nil {
+		t.Error("the image was not stored")
+	}
+	golden(t, "instance.json", append(got, '\n'), map[string]string{string(parent): "IMAGE"})
+}
+
+func TestAnInstanceThatNobodyCouldUseIsNotCreated(t *testing.T) {
+	node := newFakeNode(t)
+	image, key := instanceFiles(t)
+	u := newUser(t, node.URL)
+	t.Setenv("HOME", t.TempDir())
+	for name, args := range map[string][]string{
+		"no key":              {"--image", image},
+		"no such image":       {"--image", image + "x", "--ssh-key", key},
+		"a volume of no size": {"--image", image, "--ssh-key", key, "--volume", "data"},
+	} {
+		if code, _, errOut := u.run(append([]string{"instance", "create"}, args...)...); code != exitUsage {
+			t.Errorf("%s: exit code %d: %s", name, code, errOut)
+		}
+	}
+	node.balance = "1"
+	hash := string(message.HashBytes([]byte("image")))
+	if code, _, errOut := u.run("instance", "create", "--image", hash, "--ssh-key", key); code != exitFunds {
+		t.Errorf("without funds: exit code %d: %s", code, errOut)
+	}
+	if len(node.messages) != 0 {
+		t.Errorf("sent %d messages", len(node.messages))
+	}
+}
+
+func TestOperationsGoToWhereTheInstanceRuns(t *testing.T) {
+	node := newFakeNode(t)
+	u := newUser(t, node.URL)
+	hash := string(message.HashBytes([]byte("instance")))
+	for _, args := range [][]string{{"stop"}, {"start"}, {"reboot"}, {"reinstall", "--keep-volumes", "--yes"}, {"reinstall", "--yes"}, {"erase", "--yes", "--forget=false"}} {
+		code, out, errOut := u.run(append([]string{"instance", args[0], hash}, args[1:]...)...)
+		if code != 0 || !strings.Contains(out, hash) {
+			t.Errorf("%v: exit code %d: %s%s", args, code, out, errOut)
+		}
+	}
+	want := []string{"stop?", "start?", "reboot?", "reinstall?erase_volumes=false", "reinstall?erase_volumes=true", "erase?"}
+	if !slices.Equal(node.operated, want) {
+		t.Errorf("operated %v", node.operated)
+	}
+	// What cannot be undone is asked first.
+	for _, name := range []string{"erase", "reinstall"} {
+		if code, _, _ := u.run("--no-input", "instance", name, hash); code == 0 {
+			t.Errorf("%s did not ask", name)
+		}
+	}
+	if len(node.operated) != len(want) {
+		t.Errorf("operated %v", node.operated)
+	}
+}

@@ -1,0 +1,280 @@
+package instance
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/image"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/tap"
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// maxImage bounds a parent image or an immutable volume, in bytes.
+const maxImage = 64 << 30
+
+// Names in an instance's folder of disks.
+const (
+	rootFile   = "rootfs.qcow2"
+	seedFile   = "seed.iso"
+	dataDir    = "data"    // persistent volumes
+	scratchDir = "scratch" // disks that are new at each start
+)
+
+func (p *Pool) disks(hash message.Hash) string {
+	return filepath.Join(p.cfg.Dir, diskDir, string(hash))
+}
+
+// boot prepares all that the machine needs and starts it.
+func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error) {
+	m, err := p.cfg.Network.Instance(ctx, r.Hash)
+	if err != nil {
+		return nil, err
+	}
+	if err := offered(m); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
+	spec := qemu.InstanceSpec{
+		ID: string(r.Hash), VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB,
+		Root: filepath.Join(p.disks(r.Hash), rootFile), Seed: filepath.Join(p.disks(r.Hash), seedFile),
+	}
+	if err := os.MkdirAll(p.disks(r.Hash), 0o700); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	if err := p.makeRoot(ctx, x, m, spec.Root); err != nil {
+		return nil, fmt.Errorf("instance %s: root disk: %w", r.Hash, err)
+	}
+	if spec.Drives, err = p.makeVolumes(ctx, r.Hash, m); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	if err := writeSeed(ctx, spec.Seed, newSeed(r, m, addresses, p.cfg.Nameservers)); err != nil {
+		return nil, fmt.Errorf("instance %s: cloud-init's disk: %w", r.Hash, err)
+	}
+	if r.Internet {
+		if err := p.refreshPorts(ctx, x); err != nil {
+			p.cfg.Log.Warn("ports of an instance stay as they were", "hash", r.Hash, "error", err)
+		}
+		spec.Tap, spec.MAC = tap.Name(r.Slot), tap.MACOf(r.Hash)
+	}
+	if err := p.applyNetwork(ctx); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	console, err := p.openConsole(string(r.Hash))
+	if err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	spec.Console = console
+	x.mark(&x.times.Prepared)
+	x.mark(&x.times.Starting)
+	machine, err := p.cfg.Driver.Start(ctx, spec)
+	if err != nil {
+		return nil, errors.Join(err, console.Close())
+	}
+	return machine, nil
+}
+
+// makeRoot makes the root disk on top of the parent image, unless it is there.
+func (p *Pool) makeRoot(ctx context.Context, x *instance, m *message.Instance, path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	file, err := p.cfg.Network.File(ctx, m.Rootfs.Parent.Ref, m.Rootfs.Parent.UseLatest, maxImage)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrResource, err)
+	}
+	format, size, err := probeImage(file.Path)
+	if err != nil {
+		return fmt.Errorf("%w: parent image %s: %w", ErrResource, m.Rootfs.Parent.Ref, err)
+	}
+	if want := m.Rootfs.SizeMiB << 20; size > want {
+		return fmt.Errorf("%w: the parent image has %d MiB, and the message allows %d", ErrResource, (size+1<<20-1)>>20, m.Rootfs.SizeMiB)
+	}
+	parent, err := p.keepParent(x, file)
+	if err != nil {
+		return err
+	}
+	temporary := path + ".new"
+	if err := os.RemoveAll(temporary); err != nil {
+		return err
+	}
+	// The path is relative to the disk, so that the data folder may be moved.
+	backing := filepath.Join("..", "..", parentDir, filepath.Base(parent))
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backing, temporary,
+		strconv.FormatInt(m.Rootfs.SizeMiB<<20, 10)).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("qemu-img is missing: install the package qemu-utils")
+	}
+	if err != nil {
+		return fmt.Errorf("qemu-img create: %w: %.300s", err, out)
+	}
+	return os.Rename(temporary, path)
+}
+
+// keepParent holds on to a parent image for as long as a disk is based on it, whatever the cache forgets. Which it is, is
+// written down first: an image that no record names is removed.
+func (p *Pool) keepParent(x *instance, file network.File) (string, error) {
+	p.mu.Lock()
+	changed := x.rec
+	changed.Parent = file.Hash
+	err := p.records.save(changed)
+	if err == nil {
+		x.rec = changed
+	}
+	p.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(p.cfg.Dir, parentDir, string(file.Hash))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.Link(file.Path, path); err == nil || !errors.Is(err, unix.EXDEV) {
+		return path, err
+	}
+	return path, copyFile(path, file.Path)
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(to), ".copy-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(out.Name())
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), to)
+}
+
+// probeImage tells a qcow2 image from a raw disk, and its size in bytes as the guest sees it. Users make these images: one that
+// names other files of this host as its parts is refused, before any tool opens it.
+func probeImage(path string) (format string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	var head [512]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return "", 0, errors.New("it is too short for a disk image")
+	}
+	if string(head[:4]) != "QFI\xfb" {
+		if head[510] != 0x55 || head[511] != 0xaa {
+			return "", 0, errors.New("it is neither a qcow2 image nor a raw disk with a boot sector")
+		}
+		return "raw", info.Size(), nil
+	}
+	version, backing := binary.BigEndian.Uint32(head[4:]), binary.BigEndian.Uint64(head[8:])
+	virtual := binary.BigEndian.Uint64(head[24:])
+	const externalData = 1 << 2
+	switch {
+	case version != 2 && version != 3:
+		return "", 0, fmt.Errorf("qcow2 version %d is not known", version)
+	case backing != 0:
+		return "", 0, errors.New("it is based on another image; images must be whole")
+	case version == 3 && binary.BigEndian.Uint64(head[72:])&externalData != 0:
+		return "", 0, errors.New("its data is in another file; images must be whole")
+	case virtual > 1<<50:
+		return "", 0, errors.New("it claims more than a pebibyte")
+	}
+	return "qcow2", int64(virtual), nil
+}
+
+// makeVolumes provides the disks of the message (spec/crn.md §4.2). The guest finds them in their order; it mounts them itself.
+func (p *Pool) makeVolumes(ctx context.Context, hash message.Hash, m *message.Instance) (drives []vm.Drive, err error) {
+	scratch := filepath.Join(p.disks(hash), scratchDir)
+	if err := os.RemoveAll(scratch); err != nil {
+		return nil, err
+	}
+	for i, v := range m.Volumes {
+		name := image.VolumeName(v, i)
+		drive := vm.Drive{ReadOnly: v.Kind == message.VolumeImmutable}
+		switch v.Kind {
+		case message.VolumeImmutable:
+			var file network.File
+			if file, err = p.cfg.Network.File(ctx, v.Ref, v.UseLatest, maxImage); err != nil {
+				err = fmt.Errorf("%w: %w", ErrResource, err)
+			}
+			drive.Path = file.Path
+		case message.VolumeEphemeral:
+			drive.Path, err = image.MakeDisk(ctx, scratch, name, v.SizeMiB)
+		default:
+			drive.Path, err = image.MakeDisk(ctx, filepath.Join(p.disks(hash), dataDir), name, v.SizeMiB)
+		}
+		if errors.Is(err, image.ErrDiskFull) {
+			err = fmt.Errorf("%w: %w", err, ErrNoRoom)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("volume %d (%s): %w", i, name, err)
+		}
+		drives = append(drives, drive)
+	}
+	return drives, nil
+}
+
+// removeDisks removes the root disk, and with data the persistent volumes as well.
+func (p *Pool) removeDisks(hash message.Hash, data bool) error {
+	err := os.RemoveAll(filepath.Join(p.disks(hash), rootFile))
+	if data {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(p.disks(hash), dataDir)))
+	}
+	return err
+}
+
+// removeAll removes what else there is of an instance.
+func (p *Pool) removeAll(hash message.Hash) error {
+	err := os.RemoveAll(p.disks(hash))
+	logs, _ := filepath.Glob(p.logPath(string(hash)) + "*")
+	for _, path := range logs {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// removeParents removes images that no disk is based on any more.
+func (p *Pool) removeParents() error {
+	p.mu.Lock()
+	defer p.mu.Unlock() // held, so that nobody begins to use one
+	return p.removeOrphans()
+}
+
+// diskUsed is what the disks of all instances take up on this host, in bytes.
+func (p *Pool) diskUsed() (used int64) {
+	_ = filepath.WalkDir(filepath.Join(p.cfg.Dir, diskDir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil // gone meanwhile
+		}
+		var s unix.Stat_t
+		if unix.Stat(path, &s) == nil {
+			used += s.Blocks * 512
+		}
+		return nil
+	})
+	return used
+}

@@ -1,0 +1,240 @@
+package instance_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/tap"
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// rig is a pool on fakes, which can be ended and begun anew. No machine boots, so that failures and time are under control; real
+// machines run in crn's own tests.
+type rig struct {
+	*instance.Pool
+	t      *testing.T
+	driver *fakeDriver
+	net    *fakeNetwork
+	guests *fakeGuests
+	dir    string
+	change func(*instance.Config)
+	stop   func()
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{
+		t: t, driver: &fakeDriver{running: map[string]*fakeMachine{}}, guests: &fakeGuests{}, dir: t.TempDir(),
+		net: &fakeNetwork{instances: map[message.Hash]*message.Instance{}, aggregate: "{}"},
+	}
+	image := make([]byte, 4096)
+	image[510], image[511] = 0x55, 0xaa
+	r.net.image = filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(r.net.image, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// begin makes a node's pool and runs it until end.
+func (r *rig) begin() {
+	r.t.Helper()
+	cfg := instance.Config{
+		Network: r.net, Driver: r.driver, Guests: r.guests, Dir: r.dir, IPv6Pool: netip.MustParsePrefix("fc00:1:2:3::/64"),
+		MemoryMiB: 1000, VCPUs: 8,
+	}
+	if r.change != nil {
+		r.change(&cfg)
+	}
+	p, err := instance.New(r.t.Context(), cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	r.Pool = p
+	r.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Errorf("pool ended with %v", err)
+		}
+	}
+}
+
+// publish makes an instance known to the network.
+func (r *rig) publish(name string, change func(*message.Instance)) message.Hash {
+	hash := message.HashBytes([]byte(name))
+	m := &message.Instance{Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: message.HashBytes([]byte("parent"))}, Persistence: "host", SizeMiB: 64}}
+	m.Address = "0xOwner"
+	m.Environment.Internet = true
+	m.Resources = message.Resources{VCPUs: 1, MemoryMiB: 256}
+	if change != nil {
+		change(m)
+	}
+	r.net.instances[hash] = m
+	return hash
+}
+
+func (r *rig) info(hash message.Hash) instance.Info {
+	for _, i := range r.List() {
+		if i.Hash == hash {
+			return i
+		}
+	}
+	return instance.Info{}
+}
+
+type fakeNetwork struct {
+	instances    map[message.Hash]*message.Instance
+	image        string
+	aggregate    string // the value of port-forwarding
+	aggregateErr error
+
+	mu      sync.Mutex
+	fileErr error
+}
+
+func (n *fakeNetwork) failFiles(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fileErr = err
+}
+
+func (n *fakeNetwork) Instance(_ context.Context, hash message.Hash) (*message.Instance, error) {
+	if m := n.instances[hash]; m != nil {
+		return m, nil
+	}
+	return nil, network.ErrNotFound
+}
+
+func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (network.File, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return network.File{Hash: message.HashBytes([]byte("image")), Path: n.image, Size: 4096}, n.fileErr
+}
+
+func (n *fakeNetwork) Aggregate(_ context.Context, _, _ string, _ time.Duration, v any) error {
+	if n.aggregateErr != nil {
+		return n.aggregateErr
+	}
+	return json.Unmarshal([]byte(n.aggregate), v)
+}
+
+type fakeGuests struct {
+	mu   sync.Mutex
+	last []tap.Guest
+}
+
+func (g *fakeGuests) Apply(_ context.Context, guests []tap.Guest) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = guests
+	return nil
+}
+
+type fakeDriver struct {
+	mu      sync.Mutex
+	running map[string]*fakeMachine // as processes are: also without a pool
+	starts  []time.Time
+	specs   []qemu.InstanceSpec
+	deaf    bool // guests do not heed the power button
+	refusal error
+}
+
+func (d *fakeDriver) Start(_ context.Context, spec qemu.InstanceSpec) (instance.Machine, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.starts = append(d.starts, time.Now())
+	d.specs = append(d.specs, spec)
+	if d.refusal != nil {
+		return nil, d.refusal
+	}
+	if d.running[spec.ID] != nil {
+		return nil, errors.New("it runs already")
+	}
+	m := &fakeMachine{driver: d, id: spec.ID, console: spec.Console, done: make(chan struct{})}
+	d.running[spec.ID] = m
+	return m, nil
+}
+
+func (d *fakeDriver) Adopt(_ context.Context, console func(string) (io.WriteCloser, error)) (map[string]instance.Machine, error) {
+	adopted := map[string]instance.Machine{}
+	for id, m := range d.running {
+		c, err := console(id)
+		if err != nil {
+			return nil, err
+		}
+		m.console = c
+		adopted[id] = m
+	}
+	return adopted, nil
+}
+
+func (d *fakeDriver) machine(hash message.Hash) *fakeMachine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running[string(hash)]
+}
+
+func (d *fakeDriver) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.starts)
+}
+
+type fakeMachine struct {
+	driver  *fakeDriver
+	id      string
+	console io.WriteCloser
+	done    chan struct{}
+	off     bool
+	presses int
+	killed  bool
+}
+
+func (m *fakeMachine) end(off bool) {
+	m.driver.mu.Lock()
+	defer m.driver.mu.Unlock()
+	if m.driver.running[m.id] == m {
+		m.off = off
+		delete(m.driver.running, m.id)
+		close(m.done)
+	}
+}
+
+func (m *fakeMachine) Done() <-chan struct{} { return m.done }
+func (m *fakeMachine) TurnedOff() bool       { return m.off }
+func (m *fakeMachine) Said() string          { return "" }
+func (m *fakeMachine) Release() error        { return m.console.Close() }
+func (m *fakeMachine) Detach() error         { return m.console.Close() }
+
+func (m *fakeMachine) PressPower() {
+	m.presses++
+	if !m.driver.deaf {
+		m.end(true)
+	}
+}
+
+func (m *fakeMachine) Kill() error {
+	m.killed = true
+	m.end(false)
+	return nil
+}
+
+func (m *fakeMachine) Inspect() vm.Status {
+	m.driver.mu.Lock()
+	defer m.driver.mu.Unlock()
+	return vm.Status{Running: m.driver.running[m.id] == m}
+}

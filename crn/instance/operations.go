@@ -1,0 +1,361 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/tap"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Outcome is what became of a plan of the scheduler.
+type Outcome struct {
+	Stopped []message.Hash
+	Errors  map[message.Hash]error // of those that do not run
+}
+
+// startsAtOnce bounds the starts that a plan waits for side by side; each may fetch an image.
+const startsAtOnce = 4
+
+// Allocate carries out the scheduler's whole plan of instances for this node: what it leaves out and had sent here is released,
+// what is new is started. It returns when they run or have failed, or when ctx ends. What an owner stopped stays stopped. It is
+// idempotent and cheap when nothing changed.
+func (p *Pool) Allocate(ctx context.Context, plan []message.Hash) Outcome {
+	p.allocating.Lock()
+	defer p.allocating.Unlock()
+	o := Outcome{Errors: map[message.Hash]error{}}
+	o.Stopped = p.release(ctx, plan)
+
+	plan = slices.Clone(plan)
+	slices.Sort(plan)
+	var waiting sync.WaitGroup
+	var mu sync.Mutex // guards o.Errors
+	token := make(chan struct{}, startsAtOnce)
+	for _, hash := range slices.Compact(plan) {
+		waiting.Go(func() {
+			token <- struct{}{}
+			defer func() { <-token }()
+			if err := p.keep(ctx, hash); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				o.Errors[hash] = err
+			}
+		})
+	}
+	waiting.Wait()
+	return o
+}
+
+// release sends away what the scheduler had sent here and does not want here any more.
+func (p *Pool) release(ctx context.Context, plan []message.Hash) (stopped []message.Hash) {
+	var ending []<-chan error
+	p.mu.Lock()
+	for hash, x := range p.instances {
+		if !x.here() || !x.rec.Planned || slices.Contains(plan, hash) {
+			continue
+		}
+		if err := x.want(wantedReleased); err != nil {
+			p.cfg.Log.Error("instance not released", "hash", hash, "error", err)
+			continue
+		}
+		ending = append(ending, x.asked())
+		stopped = append(stopped, hash)
+	}
+	p.mu.Unlock()
+	for _, settled := range ending {
+		_ = wait(ctx, settled)
+	}
+	slices.Sort(stopped)
+	return stopped
+}
+
+// keep makes sure that an instance of the plan is here, and runs unless its owner stopped it.
+func (p *Pool) keep(ctx context.Context, hash message.Hash) error {
+	return p.ensure(ctx, hash, true, func(x *instance) bool { return !x.here() })
+}
+
+// Start starts an instance: one that is stopped, or one that is not here yet, on its owner's word. It returns when it runs.
+func (p *Pool) Start(ctx context.Context, hash message.Hash) error {
+	return p.ensure(ctx, hash, false, func(x *instance) bool { return x.rec.Wanted != wantedRunning })
+}
+
+// ensure has an instance run when it is new or begin says so, and waits until it is settled.
+func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begin func(*instance) bool) error {
+	p.mu.Lock()
+	x := p.instances[hash]
+	p.mu.Unlock()
+	if x == nil {
+		var err error
+		if x, err = p.define(ctx, hash, planned); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	if x.rec.Wanted == wantedErased {
+		p.mu.Unlock()
+		return fmt.Errorf("instance %s is being erased: %w", hash, ErrStopped)
+	}
+	settled, err := func() (<-chan error, error) {
+		if planned && !x.rec.Planned {
+			x.rec.Planned = true
+			if err := p.records.save(x.rec); err != nil {
+				return nil, err
+			}
+		}
+		if !begin(x) {
+			return x.await(), nil
+		}
+		if err := p.admit(x.rec); err != nil {
+			return nil, err
+		}
+		if err := x.want(wantedRunning); err != nil {
+			return nil, err
+		}
+		return x.asked(), nil
+	}()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return wait(ctx, settled)
+}
+
+func wait(ctx context.Context, settled <-chan error) error {
+	select {
+	case err := <-settled:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// define records an instance that was not here before, and has it run.
+func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*instance, error) {
+	m, err := p.cfg.Network.Instance(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	if err := offered(m); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", hash, err)
+	}
+	now := time.Now()
+	r := record{
+		Hash: hash, Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m),
+		Internet: m.Environment.Internet, Payment: m.PaymentType(), Planned: planned, Wanted: wantedRunning, Defined: now, Changed: now,
+	}
+	if m.Payment != nil && m.Payment.Chain != nil {
+		r.Chain = *m.Payment.Chain
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.instances[hash]; x != nil {
+		return x, nil // by another caller meanwhile
+	}
+	if p.life.Err() != nil {
+		return nil, ErrStopped
+	}
+	if err := p.admit(r); err != nil {
+		return nil, err
+	}
+	if r.Slot, err = p.freeSlot(); err != nil {
+		return nil, err
+	}
+	if err := p.records.save(r); err != nil {
+		return nil, err
+	}
+	x := newInstance(p, r)
+	p.instances[hash] = x
+	if p.ran {
+		p.running.Go(x.run)
+	}
+	return x, nil
+}
+
+// offered refuses at once what this node does not do.
+func offered(m *message.Instance) error {
+	if h := m.Environment.Hypervisor; h != nil && *h != "qemu" {
+		return fmt.Errorf("hypervisor %q is %w", *h, ErrUnsupported)
+	}
+	if m.Environment.TrustedExecution != nil {
+		return fmt.Errorf("confidential execution is %w", ErrUnsupported)
+	}
+	if m.Requirements != nil && len(m.Requirements.GPU) > 0 {
+		return fmt.Errorf("a GPU is %w", ErrUnsupported)
+	}
+	for i, v := range m.Volumes {
+		if v.Kind == message.VolumePersistent && (v.Parent != nil || v.Persistence == nil || *v.Persistence != "host") {
+			return fmt.Errorf("volume %d: a persistent volume with a parent image, or not kept on the host, is %w", i, ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+func diskMiB(m *message.Instance) int64 {
+	total := m.Rootfs.SizeMiB
+	for _, v := range m.Volumes {
+		if v.Kind != message.VolumeImmutable {
+			total += v.SizeMiB
+		}
+	}
+	return total
+}
+
+// admit checks that there is room for an instance beside the others (spec/crn.md §4.11). p.mu is held.
+func (p *Pool) admit(r record) error {
+	memory, vcpus := r.MemoryMiB, r.VCPUs
+	promised := r.DiskMiB << 20
+	for hash, x := range p.instances {
+		if hash == r.Hash {
+			continue
+		}
+		if n := x.memory(); n > 0 {
+			memory += n
+			vcpus += x.rec.VCPUs
+		}
+		promised += x.rec.DiskMiB << 20
+	}
+	switch {
+	case memory > p.cfg.MemoryMiB:
+		return fmt.Errorf("instance %s needs %d MiB of memory and %d MiB are free: %w", r.Hash, r.MemoryMiB, p.cfg.MemoryMiB-memory+r.MemoryMiB, ErrNoRoom)
+	case vcpus > p.cfg.VCPUs:
+		return fmt.Errorf("instance %s needs %d processors and %d are free: %w", r.Hash, r.VCPUs, p.cfg.VCPUs-vcpus+r.VCPUs, ErrNoRoom)
+	}
+	var disk unix.Statfs_t
+	if err := unix.Statfs(p.cfg.Dir, &disk); err != nil {
+		return fmt.Errorf("look at the disk of this node: %w", err)
+	}
+	// What disks hold already is no longer free, and was promised.
+	if left := int64(disk.Bavail)*disk.Bsize + p.diskUsed(); promised > left {
+		return fmt.Errorf("instance %s needs %d MiB of disk and %d MiB are free: %w", r.Hash, r.DiskMiB, max(0, left-promised+r.DiskMiB<<20)>>20, ErrNoRoom)
+	}
+	return nil
+}
+
+// Room reports whether an instance that is not here yet is offered and fits beside those that are.
+func (p *Pool) Room(m *message.Instance) error {
+	if err := offered(m); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.admit(record{VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m)})
+}
+
+// freeSlot returns the lowest number that nobody on this host has. p.mu is held.
+func (p *Pool) freeSlot() (int, error) {
+	used := map[int]bool{}
+	for _, x := range p.instances {
+		used[x.rec.Slot] = true
+	}
+	for slot := firstSlot; slot <= tap.MaxSlot; slot++ {
+		if !used[slot] && !tap.Taken(slot) {
+			return slot, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d networks of instances are taken: %w", tap.MaxSlot-firstSlot+1, ErrNoRoom)
+}
+
+// order changes what an instance of this node is to be, and waits until it is.
+func (p *Pool) order(ctx context.Context, hash message.Hash, change func(*instance) error) error {
+	p.mu.Lock()
+	x := p.instances[hash]
+	if x == nil || !x.here() {
+		p.mu.Unlock()
+		return fmt.Errorf("instance %s: %w", hash, ErrUnknown)
+	}
+	if err := change(x); err != nil {
+		p.mu.Unlock()
+		return err
+	}
+	settled := x.asked()
+	p.mu.Unlock()
+	return wait(ctx, settled)
+}
+
+// Stop lets the guest turn itself off, and reports whether there was one. The instance stays stopped, with all that belongs to
+// it, until its owner starts it again.
+func (p *Pool) Stop(ctx context.Context, hash message.Hash) (running bool, err error) {
+	err = p.order(ctx, hash, func(x *instance) error {
+		running = x.machine != nil
+		return x.want(wantedStopped)
+	})
+	return running, err
+}
+
+// Expire stops an instance after a time. A node that ends before forgets it.
+func (p *Pool) Expire(hash message.Hash, after time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.instances[hash]; x != nil {
+		time.AfterFunc(after, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.life.Err() != nil || p.instances[hash] != x {
+				return
+			}
+			if err := x.want(wantedStopped); err != nil {
+				p.cfg.Log.Error("instance not stopped at its time", "hash", hash, "error", err)
+			}
+		})
+	}
+}
+
+// Dismiss sends an instance away that nobody pays for. Its disks are kept for a while, as are those of one that the scheduler
+// sent elsewhere.
+func (p *Pool) Dismiss(ctx context.Context, hash message.Hash) error {
+	return p.order(ctx, hash, func(x *instance) error { return x.want(wantedReleased) })
+}
+
+// Reboot ends the machine and starts it again, or starts the instance when it is stopped. It reports whether it was running.
+func (p *Pool) Reboot(ctx context.Context, hash message.Hash) (running bool, err error) {
+	err = p.order(ctx, hash, func(x *instance) error {
+		running = x.machine != nil
+		return x.again()
+	})
+	return running, err
+}
+
+// Reinstall begins anew from the parent image, by choice with new persistent volumes. Addresses and host ports stay.
+func (p *Pool) Reinstall(ctx context.Context, hash message.Hash, eraseVolumes bool) error {
+	return p.order(ctx, hash, func(x *instance) error {
+		if err := x.again(); err != nil {
+			return err
+		}
+		x.reinstall, x.eraseData = true, eraseVolumes
+		return nil
+	})
+}
+
+// again has the machine end, if there is one, and start. pool.mu is held.
+func (x *instance) again() error {
+	if err := x.pool.admit(x.rec); err != nil {
+		return err
+	}
+	x.ending = x.machine != nil
+	return x.want(wantedRunning)
+}
+
+// Erase ends an instance and removes all that belongs to it.
+func (p *Pool) Erase(ctx context.Context, hash message.Hash) error {
+	return p.order(ctx, hash, func(x *instance) error { return x.want(wantedErased) })
+}
+
+// Update reads again which ports the owner wants forwarded (spec/crn.md §4.9).
+func (p *Pool) Update(ctx context.Context, hash message.Hash) error {
+	p.mu.Lock()
+	x := p.instances[hash]
+	known := x != nil && x.here()
+	p.mu.Unlock()
+	if !known {
+		return fmt.Errorf("instance %s: %w", hash, ErrUnknown)
+	}
+	if err := p.refreshPorts(ctx, x); err != nil {
+		return err
+	}
+	return p.applyNetwork(ctx)
+}

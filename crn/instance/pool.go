@@ -1,0 +1,342 @@
+// Package instance keeps the instances of a compute node: virtual machines with their own disks, addresses and forwarded ports,
+// which live until their owner or the scheduler ends them. crn/api calls it; programs are the business of crn/execution.
+//
+// What is to be is written down before it is brought about, in SQLite. Each instance has one goroutine that compares what it is
+// with what it is to be and takes the next step (life.go). Machines go on without the node; the next one adopts them.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/tap"
+	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Network is where messages and files come from; [network.Client] in a node.
+type Network interface {
+	Instance(ctx context.Context, hash message.Hash) (*message.Instance, error)
+	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (network.File, error)
+	Aggregate(ctx context.Context, address, key string, age time.Duration, v any) error
+}
+
+// Machine is a running machine; [qemu.Instance] in a node.
+type Machine interface {
+	Done() <-chan struct{}
+	TurnedOff() bool
+	Said() string
+	PressPower()
+	Kill() error
+	Release() error
+	Detach() error
+	Inspect() vm.Status
+}
+
+// Driver runs machines; [QEMU] in a node.
+type Driver interface {
+	Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error)
+	Adopt(ctx context.Context, console func(id string) (io.WriteCloser, error)) (map[string]Machine, error)
+}
+
+// Guests is the network of guests; [tap.Host] in a node.
+type Guests interface {
+	Apply(ctx context.Context, guests []tap.Guest) error
+}
+
+// Config of a pool.
+type Config struct {
+	Network Network
+	Driver  Driver
+	Guests  Guests
+	Dir     string // records, disks, logs
+	// IPv6Pool is the prefix that addresses derive from; at most 64 bits.
+	IPv6Pool    netip.Prefix
+	Nameservers []netip.Addr // told to guests
+	MemoryMiB   int          // what instances may have together; never exceeded
+	VCPUs       int          // and of virtual processors
+	// StopTimeout is how long a guest may take to turn itself off; 50 s when 0.
+	StopTimeout time.Duration
+	Log         *slog.Logger
+}
+
+// Errors that callers tell apart; those that programs have as well are the same. Others come from crn/network and crn/vm/qemu.
+var (
+	ErrUnknown = errors.New("no such instance on this node")
+	// ErrStopped: the pool ended, or something else was asked for meanwhile.
+	ErrStopped     = errors.New("given up: something else was asked for, or the node stops")
+	ErrNoRoom      = execution.ErrNoRoom
+	ErrResource    = execution.ErrResource
+	ErrUnsupported = execution.ErrUnsupported
+)
+
+// Pool holds the instances of a node. Safe for concurrent use.
+type Pool struct {
+	cfg     Config
+	records *records
+
+	life    context.Context // ends when the pool stops
+	end     context.CancelFunc
+	running sync.WaitGroup
+
+	allocating sync.Mutex // one plan at a time
+	applying   sync.Mutex // rules are set in the order of what they follow from
+
+	// mu guards what follows and the mutable part of every instance.
+	mu        sync.Mutex
+	instances map[message.Hash]*instance
+	ran       bool // instances have their goroutines
+	lastPort  uint16
+}
+
+// Folders and files below Config.Dir.
+const (
+	recordsFile = "records.db"
+	diskDir     = "disks"   // a folder for each instance
+	parentDir   = "parents" // images under root disks
+	logDir      = "logs"
+)
+
+// keepReleased is how long disks stay of what the scheduler sent away, should it come back.
+const keepReleased = 7 * 24 * time.Hour
+
+// firstSlot keeps instances apart from programs, which are numbered from 4.
+const firstSlot = 2048
+
+// New makes a pool: machines that an earlier node left are adopted, and what is nobody's is removed. Run must follow, or Close.
+func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = 50 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, dir := range []string{diskDir, parentDir, logDir} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
+			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
+		}
+	}
+	p := &Pool{cfg: cfg, instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
+	p.life, p.end = context.WithCancel(context.Background())
+	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	list, err := p.records.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		if r.Wanted == wantedReleased && time.Since(r.Changed) > keepReleased {
+			r.Wanted = wantedErased
+		}
+		p.instances[r.Hash] = newInstance(p, r)
+		for _, port := range r.Ports {
+			p.lastPort = max(p.lastPort, port.HostPort)
+		}
+	}
+	if err := p.adopt(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.removeOrphans(); err != nil {
+		return nil, err
+	}
+	if err := p.checkPorts(); err != nil {
+		return nil, err
+	}
+	return p, p.applyNetwork(ctx)
+}
+
+// adopt takes over what runs; a machine that no record names is ended.
+func (p *Pool) adopt(ctx context.Context) error {
+	machines, err := p.cfg.Driver.Adopt(ctx, p.openConsole)
+	if err != nil {
+		p.cfg.Log.Error("machines left behind", "error", err)
+	}
+	var errs []error
+	for id, m := range machines {
+		x := p.instances[message.Hash(id)]
+		if x == nil {
+			p.cfg.Log.Warn("ending a machine that nobody knows", "id", id)
+			errs = append(errs, m.Kill(), m.Release())
+			continue
+		}
+		x.machine = m
+		x.times.Started = time.Now()
+		p.cfg.Log.Info("instance adopted", "hash", x.hash, "pid", m.Inspect().PID)
+	}
+	return errors.Join(errs...)
+}
+
+// removeOrphans removes disks and images that no record names.
+func (p *Pool) removeOrphans() error {
+	parents := map[string]bool{}
+	for _, x := range p.instances {
+		parents[string(x.rec.Parent)] = true
+	}
+	known := func(name string) bool { return p.instances[message.Hash(name)] != nil }
+	return errors.Join(
+		removeExcept(filepath.Join(p.cfg.Dir, diskDir), known),
+		removeExcept(filepath.Join(p.cfg.Dir, parentDir), func(name string) bool { return parents[name] }),
+		removeExcept(filepath.Join(p.cfg.Dir, logDir), func(name string) bool { hash, _, _ := strings.Cut(name, "."); return known(hash) }),
+	)
+}
+
+func removeExcept(dir string, keep func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for what is nobody's: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if !keep(entry.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run brings instances to what they are to be, until ctx ends. Machines go on without the node.
+func (p *Pool) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.ran = true
+	for _, x := range p.instances {
+		p.running.Go(x.run)
+	}
+	p.mu.Unlock()
+	<-ctx.Done()
+	p.mu.Lock()
+	p.end() // no more are started
+	p.mu.Unlock()
+	p.running.Wait()
+	return p.records.close()
+}
+
+// Close gives back what New took, for a pool that is not run. After Run it does nothing.
+func (p *Pool) Close() {
+	p.end()
+	if p.ran {
+		return
+	}
+	for _, x := range p.instances {
+		if x.machine != nil {
+			_ = x.machine.Detach()
+		}
+	}
+	if p.records != nil {
+		_ = p.records.close()
+	}
+}
+
+// Info describes an instance at one moment.
+type Info struct {
+	Hash      message.Hash
+	Owner     string
+	Payment   message.PaymentType
+	Chain     string // of payment by stream
+	Running   bool
+	Stopped   bool // its owner stopped it, or its guest turned itself off
+	Addresses tap.Addresses
+	Ports     []tap.Forward
+	MemoryMiB int
+	Times     Times
+	Machine   vm.Status
+}
+
+// List returns the instances of this node, ordered by hash. What was sent elsewhere is not among them.
+func (p *Pool) List() []Info {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]Info, 0, len(p.instances))
+	for _, x := range p.instances {
+		if x.here() {
+			list = append(list, x.info())
+		}
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(string(a.Hash), string(b.Hash)) })
+	return list
+}
+
+// Memory returns what instances hold and may hold, in MiB.
+func (p *Pool) Memory() (used, limit int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.instances {
+		used += x.memory()
+	}
+	return used, p.cfg.MemoryMiB
+}
+
+// Has reports whether an instance is on this node, in any state.
+func (p *Pool) Has(hash message.Hash) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.instances[hash]
+	return x != nil && x.here()
+}
+
+// Owner returns the address that an instance belongs to.
+func (p *Pool) Owner(_ context.Context, hash message.Hash) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.instances[hash]
+	if x == nil || !x.here() {
+		return "", fmt.Errorf("instance %s: %w", hash, ErrUnknown)
+	}
+	return x.rec.Owner, nil
+}
+
+// applyNetwork makes taps and rules those of the instances that are here.
+func (p *Pool) applyNetwork(ctx context.Context) error {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	p.mu.Lock()
+	var guests []tap.Guest
+	for _, x := range p.instances {
+		if x.rec.Internet && (x.here() || x.machine != nil) {
+			guests = append(guests, tap.Guest{Slot: x.rec.Slot, Addresses: x.addresses(), Forwards: slices.Clone(x.rec.Ports)})
+		}
+	}
+	p.mu.Unlock()
+	slices.SortFunc(guests, func(a, b tap.Guest) int { return a.Slot - b.Slot })
+	return p.cfg.Guests.Apply(ctx, guests)
+}
+
+// QEMU is the driver of a node.
+type QEMU struct{ *qemu.Instances }
+
+// Start implements [Driver].
+func (q QEMU) Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error) {
+	m, err := q.Instances.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Adopt implements [Driver].
+func (q QEMU) Adopt(ctx context.Context, console func(string) (io.WriteCloser, error)) (map[string]Machine, error) {
+	adopted, err := q.Instances.Adopt(ctx, console)
+	machines := map[string]Machine{}
+	for id, m := range adopted {
+		machines[id] = m
+	}
+	return machines, err
+}

@@ -1,0 +1,73 @@
+package crn
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/tap"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+)
+
+// vcpusPerCore is how many virtual processors a core of the host may stand for (spec/crn.md §4.11).
+const vcpusPerCore = 4
+
+// openInstances makes the pool of instances, or returns nil where this process may not make networks: programs need none.
+func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *network.Client, pool6 netip.Prefix) (*instance.Pool, error) {
+	dir := filepath.Join(n.cfg.DataDir, "instances")
+	nameservers := n.cfg.Nameservers
+	if len(nameservers) == 0 {
+		nameservers = hostNameservers()
+	}
+	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid()})
+	if errors.Is(err, tap.ErrUnprivileged) {
+		n.cfg.Log.Warn("no instances, only programs", "reason", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	machines, err := driver.Instances(filepath.Join(dir, "run"))
+	if err != nil {
+		return nil, err
+	}
+	return instance.New(ctx, instance.Config{
+		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
+		MemoryMiB: n.cfg.InstanceMemoryMiB, VCPUs: runtime.NumCPU() * vcpusPerCore, StopTimeout: n.cfg.InstanceStopTimeout, Log: n.cfg.Log,
+	})
+}
+
+// hostNameservers returns those of the host that guests can reach as well, or else public ones.
+func hostNameservers() []netip.Addr {
+	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if list := parseNameservers(string(raw)); len(list) > 0 {
+			return list
+		}
+	}
+	return []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("1.1.1.1")}
+}
+
+// parseNameservers reads resolv.conf(5), without those that only the host itself can reach.
+func parseNameservers(text string) (list []netip.Addr) {
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(fields[1]); err == nil && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+			list = append(list, a)
+		}
+	}
+	return list
+}

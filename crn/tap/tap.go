@@ -1,0 +1,224 @@
+// Package tap is the network of guests: a tap and addresses for each, and the rules by which packets pass between guests and
+// the world. crn/instance calls it.
+//
+// There is no bridge: each guest has a routed tap of its own. Rules are in one table of nftables that is this node's alone and
+// is always replaced whole, in one transaction. So what is in force is what the node last said, whatever was there before;
+// connections that are open stay open.
+package tap
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Guest is a machine with a network card.
+type Guest struct {
+	Slot      int
+	Addresses Addresses
+	Forwards  []Forward
+}
+
+// Forward makes a port of a guest reachable on the same port number of the host, for TCP, UDP or both.
+type Forward struct {
+	GuestPort, HostPort uint16
+	TCP, UDP            bool
+}
+
+// ErrUnprivileged: this process may not make networks.
+var ErrUnprivileged = errors.New("the network of guests needs the capability CAP_NET_ADMIN, the device /dev/net/tun and the programs ip and nft: run the node as root, or give its service AmbientCapabilities=CAP_NET_ADMIN, and install iproute2 and nftables")
+
+// Config of the network of guests.
+type Config struct {
+	// Owner tells the taps and rules of this node from those of another node on the same host; the path of the node's data folder.
+	Owner string
+	// Nameservers are the addresses that guests may reach for DNS also where they are private ones.
+	Nameservers []netip.Addr
+	// Uid is the user that QEMU runs as, who may open the taps.
+	Uid int
+}
+
+// Host is the network of guests on this host. Safe for concurrent use.
+type Host struct {
+	cfg Config
+	tag string // of this node, in names
+
+	mu sync.Mutex // one change at a time
+}
+
+// New looks at what this process may do. The error is ErrUnprivileged when that is not enough. Nothing is changed before the
+// first guest comes.
+func New(ctx context.Context, cfg Config) (*Host, error) {
+	sum := sha256.Sum256([]byte(cfg.Owner))
+	h := &Host{cfg: cfg, tag: hex.EncodeToString(sum[:4])}
+	for _, tool := range []string{"ip", "nft"} {
+		if _, err := lookPath(tool); err != nil {
+			return nil, fmt.Errorf("%w (no program %s)", ErrUnprivileged, tool)
+		}
+	}
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrUnprivileged, err)
+	}
+	f.Close()
+	// Asking for our own table's rules to be replaced by none is what shows whether we may.
+	if err := h.run(ctx, "nft", h.table(nil), "-f", "-"); err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrUnprivileged, err)
+	}
+	return h, nil
+}
+
+// forwardPackets sets what routing between guests and the world needs. A host that forwards IPv6 stops heeding router
+// advertisements, and may lose its own address by that, unless told otherwise.
+func forwardPackets() error {
+	if err := setSysctl("net/ipv4/ip_forward", "0", "1"); err != nil {
+		return err
+	}
+	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a host without IPv6
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range interfaces {
+		if err := setSysctl("net/ipv6/conf/"+entry.Name()+"/accept_ra", "1", "2"); err != nil {
+			return err
+		}
+	}
+	return setSysctl("net/ipv6/conf/all/forwarding", "0", "1")
+}
+
+func setSysctl(name, from, to string) error {
+	path := "/proc/sys/" + name
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if string(bytes.TrimSpace(raw)) != from {
+		return nil
+	}
+	return os.WriteFile(path, []byte(to), 0o644)
+}
+
+// Name of the interface of a slot.
+func Name(slot int) string { return "vmtap" + strconv.Itoa(slot) }
+
+// Taken reports whether the host has an interface of the slot's name, whoever made it.
+func Taken(slot int) bool {
+	_, err := net.InterfaceByName(Name(slot))
+	return err == nil
+}
+
+// Apply makes the taps and rules of these guests and removes all others that this node, or an earlier one on the same data
+// folder, has made.
+func (h *Host) Apply(ctx context.Context, guests []Guest) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	have, err := h.taps(ctx)
+	if err != nil {
+		return fmt.Errorf("network of guests: %w", err)
+	}
+	var commands strings.Builder
+	for _, g := range guests {
+		name := Name(g.Slot)
+		if !have[name] {
+			fmt.Fprintf(&commands, "tuntap add dev %s mode tap user %d\n", name, h.cfg.Uid)
+			fmt.Fprintf(&commands, "link set dev %s alias %s\n", name, h.alias())
+		}
+		delete(have, name)
+		fmt.Fprintf(&commands, "address replace %s dev %s\n", netip.PrefixFrom(g.Addresses.IPv4Host, bits4), name)
+		fmt.Fprintf(&commands, "address replace %s dev %s nodad\n", g.Addresses.Prefix6(), name)
+		fmt.Fprintf(&commands, "link set dev %s up\n", name)
+	}
+	for name := range have {
+		fmt.Fprintf(&commands, "link delete dev %s\n", name)
+	}
+	if len(guests) > 0 {
+		if err := forwardPackets(); err != nil {
+			return fmt.Errorf("network of guests: let the host forward packets: %w", err)
+		}
+	}
+	// The rules come first: no tap is up without them.
+	if err := h.run(ctx, "nft", h.table(guests), "-f", "-"); err != nil {
+		return fmt.Errorf("network of guests: set the rules: %w", err)
+	}
+	if err := h.run(ctx, "ip", commands.String(), "-batch", "-"); err != nil {
+		return fmt.Errorf("network of guests: set up the taps: %w", err)
+	}
+	return nil
+}
+
+func (h *Host) alias() string { return "aleph-" + h.tag }
+
+// taps returns the names of the interfaces that are ours.
+func (h *Host) taps(ctx context.Context) (map[string]bool, error) {
+	out, err := h.output(ctx, "ip", "", "-json", "link", "show")
+	if err != nil {
+		return nil, err
+	}
+	var links []struct{ Ifname, Ifalias string }
+	if err := json.Unmarshal(out, &links); err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	names := map[string]bool{}
+	for _, l := range links {
+		if l.Ifalias == h.alias() {
+			names[l.Ifname] = true
+		}
+	}
+	return names, nil
+}
+
+// commandLimit bounds one run of ip or nft. They take some milliseconds.
+const commandLimit = 20 * time.Second
+
+func (h *Host) run(ctx context.Context, tool, input string, args ...string) error {
+	_, err := h.output(ctx, tool, input, args...)
+	return err
+}
+
+func (h *Host) output(ctx context.Context, tool, input string, args ...string) ([]byte, error) {
+	path, err := lookPath(tool)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil, fmt.Errorf("%s: %w: %.500s", tool, err, bytes.TrimSpace(exit.Stderr))
+	}
+	return out, err
+}
+
+// lookPath also finds what is not in the PATH of ordinary users.
+func lookPath(tool string) (string, error) {
+	path, err := exec.LookPath(tool)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if unix.Access(dir+tool, unix.X_OK) == nil {
+			return dir + tool, nil
+		}
+	}
+	return "", err
+}
