@@ -25,15 +25,17 @@ part "contracts: artifacts are what the sources compile to"
 (cd contracts && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check)
 
 log=build/machines.log
+set -m # a process group of its own, to end it as a whole
 machines >"$log" 2>&1 &
 machines=$!
-trap 'kill "$machines" 2>/dev/null || true' EXIT
+set +m
+trap 'kill -- "-$machines" 2>/dev/null || true' EXIT
 
 part "packages, with the race detector"
 go test -race -p 1 -timeout 20m $(go list ./... | grep -vE '/(crn|guest)(/|$)|/test/(conformance/(ccn|crn)|convergence)$')
 
 part "shuffled histories give the same rows and the same answers, some of them with the race detector"
-ALEPH_HISTORIES=100 go test -race -timeout 10m ./test/convergence/
+ALEPH_HISTORIES=50 go test -race -timeout 10m ./test/convergence/
 go test -timeout 20m ./test/convergence/
 
 part "the acceptance list of the core node's API: on SQLite, on PostgreSQL, on processes behind a proxy"

@@ -128,6 +128,11 @@ func (e *postgres) interrupted(err error) bool {
 	return false
 }
 
+func (e *postgres) starting(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "57P03"
+}
+
 var textType = regexp.MustCompile(`\bTEXT\b`)
 
 func (e *postgres) schema(script string) string {

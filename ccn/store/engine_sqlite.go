@@ -80,6 +80,7 @@ func (e *sqlite) within(ctx context.Context) (context.Context, context.CancelFun
 func (e *sqlite) alive(*sql.Conn) bool { return true }
 
 func (e *sqlite) interrupted(error) bool { return false }
+func (e *sqlite) starting(error) bool    { return false }
 
 func (e *sqlite) schema(script string) string {
 	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{key}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)

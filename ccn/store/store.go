@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Store is an open database. It is safe for concurrent use.
@@ -91,9 +92,25 @@ func (s *Store) connect(ctx context.Context, readers int) error {
 	return nil
 }
 
+// startingFor bounds how long a server may take that starts, or recovers from a crash: often the one that its nodes went down
+// with.
+const startingFor = time.Minute
+
 func (s *Store) dial(ctx context.Context, use use) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, startingFor)
+	defer cancel()
 	c := &conn{db: s.db, engine: s.engine, use: use}
-	return c, c.connect(ctx)
+	for {
+		err := c.connect(ctx)
+		if err == nil || !s.engine.starting(err) {
+			return c, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return c, err
+		}
+	}
 }
 
 // redact leaves of the URL of a database what is no secret.
