@@ -382,7 +382,7 @@ func TestAFullHostDiskIsSaidAndSurvived(t *testing.T) {
 			c["volumes"] = []any{map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": mib}}
 		})
 	}
-	if r := n.get(t, wants(100), "/count"); r.status != 503 || !strings.Contains(r.body, "the disk of this node has") {
+	if r := n.get(t, wants(100), "/count"); r.status != 503 || !strings.Contains(r.body, "the disk of this node is full") {
 		t.Errorf("a disk that does not fit: %+v", r)
 	}
 	runs := wants(10)
