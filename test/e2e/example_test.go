@@ -110,7 +110,7 @@ func TestProgramOfAUserRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		eventually(t, 90*time.Second, func(ctx context.Context) error {
+		eventually(t, 4*time.Minute, func(ctx context.Context) error {
 			status, body, err := call(ctx, hash)
 			if err != nil {
 				return err
