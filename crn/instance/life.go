@@ -32,6 +32,7 @@ type instance struct {
 	failures   int                // starts that failed or machines that crashed, one after the other
 	retry      time.Time          // not to be started before
 	failure    error              // of the last start
+	expiry     *time.Timer        // stops it, unless nil
 	generation int                // of what is asked for
 	waiting    []waiter
 }
@@ -91,8 +92,18 @@ func (x *instance) want(w wanted) error {
 		return err
 	}
 	x.rec = changed
+	if w != wantedRunning {
+		x.forgetExpiry()
+	}
 	x.failures, x.retry, x.failure = 0, time.Time{}, nil
 	return nil
+}
+
+func (x *instance) forgetExpiry() {
+	if x.expiry != nil {
+		x.expiry.Stop()
+		x.expiry = nil
+	}
 }
 
 // asked tells the goroutine that something new was asked for, and returns what to wait on.

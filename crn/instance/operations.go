@@ -287,22 +287,29 @@ func (p *Pool) Stop(ctx context.Context, hash message.Hash) (running bool, err e
 	return running, err
 }
 
-// Expire stops an instance after a time. A node that ends before forgets it.
+// Expire stops an instance after a time, unless it is stopped before. A node that ends forgets it.
 func (p *Pool) Expire(hash message.Hash, after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if x := p.instances[hash]; x != nil {
-		time.AfterFunc(after, func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if p.life.Err() != nil || p.instances[hash] != x {
-				return
-			}
-			if err := x.want(wantedStopped); err != nil {
-				p.cfg.Log.Error("instance not stopped at its time", "hash", hash, "error", err)
-			}
-		})
+	x := p.instances[hash]
+	if x == nil || x.rec.Wanted != wantedRunning {
+		return
 	}
+	x.forgetExpiry()
+	var expiry *time.Timer
+	expiry = time.AfterFunc(after, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.life.Err() != nil || x.expiry != expiry {
+			return
+		}
+		if err := x.want(wantedStopped); err != nil {
+			p.cfg.Log.Error("instance not stopped at its time", "hash", hash, "error", err)
+			return
+		}
+		x.asked()
+	})
+	x.expiry = expiry
 }
 
 // Dismiss sends an instance away that nobody pays for. Its disks are kept for a while, as are those of one that the scheduler

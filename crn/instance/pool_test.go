@@ -95,6 +95,58 @@ func TestAGuestThatIgnoresThePowerButtonIsCutOff(t *testing.T) {
 	})
 }
 
+func TestInstancesAreStoppedAtTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hash := r.publish("a", nil)
+		r.begin()
+		defer func() { r.stop() }()
+		start := func() {
+			t.Helper()
+			if err := r.Start(t.Context(), hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runs := func() bool { synctest.Wait(); return r.driver.machine(hash) != nil }
+
+		start()
+		r.Expire(hash, time.Hour)
+		r.Expire(hash, 10*time.Minute) // the last word counts
+		time.Sleep(10*time.Minute - time.Second)
+		if !runs() {
+			t.Error("it ended before its time")
+		}
+		time.Sleep(time.Second)
+		if runs() || !r.info(hash).Stopped {
+			t.Errorf("it goes on after its time: %+v", r.info(hash))
+		}
+		start()
+		time.Sleep(time.Hour)
+		if !runs() {
+			t.Error("it was ended by a word that another took the place of")
+		}
+
+		r.Expire(hash, time.Minute)
+		if _, err := r.Stop(t.Context(), hash); err != nil {
+			t.Fatal(err)
+		}
+		start()
+		time.Sleep(time.Hour)
+		if !runs() {
+			t.Error("an end that was set before it was stopped holds for what was started later")
+		}
+
+		r.Expire(hash, time.Minute)
+		if err := r.Dismiss(t.Context(), hash); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if r.Has(hash) {
+			t.Error("what was sent away came back at its end")
+		}
+	})
+}
+
 func TestWhatIsStartedWhileItIsStoppedRunsInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
