@@ -52,10 +52,10 @@ func newInstance(p *Pool, r record) *instance {
 // here reports whether the instance is one of this node.
 func (x *instance) here() bool { return x.rec.Wanted == wantedRunning || x.rec.Wanted == wantedStopped }
 
-// memory is what it holds or will hold, in MiB.
+// memory is what it holds or will hold, QEMU's own need included, in MiB.
 func (x *instance) memory() int {
 	if x.rec.Wanted == wantedRunning || x.machine != nil {
-		return x.rec.MemoryMiB
+		return x.rec.MemoryMiB + x.pool.cfg.OverheadMiB
 	}
 	return 0
 }

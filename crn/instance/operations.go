@@ -207,7 +207,8 @@ func diskMiB(m *message.Instance) int64 {
 
 // admit checks that there is room for an instance beside the others (spec/crn.md §4.11). p.mu is held.
 func (p *Pool) admit(r record) error {
-	memory, vcpus := r.MemoryMiB, r.VCPUs
+	need := r.MemoryMiB + p.cfg.OverheadMiB
+	memory, vcpus := need, r.VCPUs
 	promised := r.DiskMiB << 20
 	for hash, x := range p.instances {
 		if hash == r.Hash {
@@ -221,7 +222,7 @@ func (p *Pool) admit(r record) error {
 	}
 	switch {
 	case memory > p.cfg.MemoryMiB:
-		return fmt.Errorf("instance %s needs %d MiB of memory and %d MiB are free: %w", r.Hash, r.MemoryMiB, p.cfg.MemoryMiB-memory+r.MemoryMiB, ErrNoRoom)
+		return fmt.Errorf("instance %s needs %d MiB of memory and %d MiB are free: %w", r.Hash, need, p.cfg.MemoryMiB-memory+need, ErrNoRoom)
 	case vcpus > p.cfg.VCPUs:
 		return fmt.Errorf("instance %s needs %d processors and %d are free: %w", r.Hash, r.VCPUs, p.cfg.VCPUs-vcpus+r.VCPUs, ErrNoRoom)
 	}

@@ -67,7 +67,8 @@ type Config struct {
 	IPv6Pool    netip.Prefix
 	Nameservers []netip.Addr // told to guests
 	MemoryMiB   int          // what instances may have together; never exceeded
-	VCPUs       int          // and of virtual processors
+	OverheadMiB int          // what each takes beyond its guest's
+	VCPUs       int          // what instances may have together of virtual processors
 	// StopTimeout is how long a guest may take to turn itself off; 50 s when 0.
 	StopTimeout time.Duration
 	Log         *slog.Logger

@@ -293,11 +293,13 @@ func TestWhatTheSchedulerSendsAwayKeepsItsDisksForAWhile(t *testing.T) {
 func TestThereIsNeverMoreThanThereIs(t *testing.T) {
 	for name, change := range map[string]func(*message.Instance){
 		"memory":     func(m *message.Instance) { m.Resources.MemoryMiB = 800 },
+		"overhead":   func(m *message.Instance) { m.Resources.MemoryMiB = 1000 - 256 - 2*10 + 1 },
 		"processors": func(m *message.Instance) { m.Resources.VCPUs = 8 },
 		"disk":       func(m *message.Instance) { m.Rootfs.SizeMiB = 1 << 40 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
+			r.change = func(c *instance.Config) { c.OverheadMiB = 10 }
 			first, second := r.publish("first", nil), r.publish("second", change)
 			r.begin()
 			defer func() { r.stop() }()
