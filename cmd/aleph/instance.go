@@ -111,17 +111,12 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 		return nil, err
 	}
 	a.say("Publishing the instance")
-	m, published, err := api.Send(ctx, account, message.TypeInstance, content, client.SendOptions{Channel: a.channel, Sync: true})
+	hash, err := a.settle(ctx, api, account, message.TypeInstance, content)
 	if err != nil {
 		return nil, fmt.Errorf("publish the instance: %w", err)
 	}
-	if published.Status != message.StatusProcessed {
-		if err := waitFor(ctx, api, m.ItemHash); err != nil {
-			return nil, err
-		}
-	}
-	a.say("Waiting until %s runs", m.ItemHash)
-	return a.machine(ctx, api, m.ItemHash, func(x client.Execution) bool { return x.Running })
+	a.say("Waiting until %s runs", hash)
+	return a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running })
 }
 
 // image returns the STORE message of an image, storing it first when it is a file.

@@ -190,24 +190,19 @@ func (a *app) publish(ctx context.Context, api *client.Client, account client.Ac
 		program.Runtime.Ref = up.MessageHash
 	}
 	a.say("Publishing the program")
-	m, published, err := api.Send(ctx, account, message.TypeProgram, program, client.SendOptions{Channel: a.channel, Sync: true})
+	hash, err := a.settle(ctx, api, account, message.TypeProgram, program)
 	if err != nil {
 		return nil, fmt.Errorf("publish the program: %w", err)
 	}
-	if published.Status != message.StatusProcessed {
-		if err := waitFor(ctx, api, m.ItemHash); err != nil {
-			return nil, err
-		}
-	}
-	a.say("Looking where %s runs", m.ItemHash)
-	place, err := whereRuns(ctx, api, m.ItemHash)
+	a.say("Looking where %s runs", hash)
+	place, err := whereRuns(ctx, api, hash)
 	if err != nil {
 		return nil, err
 	}
 	d := &deployed{
-		ItemHash: m.ItemHash, Name: nameOf(program.Metadata), Code: up.MessageHash, Runtime: program.Runtime.Ref,
+		ItemHash: hash, Name: nameOf(program.Metadata), Code: up.MessageHash, Runtime: program.Runtime.Ref,
 		Status: message.StatusProcessed, CRN: nodeName(&place.Node), CCN: nodeName(place.Core),
-		URL: client.ProgramURL(place.Node.URL, m.ItemHash),
+		URL: client.ProgramURL(place.Node.URL, hash),
 	}
 	return d, nil
 }
@@ -544,11 +539,20 @@ func (a *app) delete(ctx context.Context, account client.Account, hash message.H
 
 func (a *app) forget(ctx context.Context, api *client.Client, account client.Account, hash message.Hash) error {
 	content := &message.Forget{Hashes: []message.Hash{hash}, Aggregates: []message.Hash{}, Reason: new("deleted by its owner")}
-	m, published, err := api.Send(ctx, account, message.TypeForget, content, client.SendOptions{Channel: a.channel, Sync: true})
-	if err != nil || published.Status == message.StatusProcessed {
-		return err
+	_, err := a.settle(ctx, api, account, message.TypeForget, content)
+	return err
+}
+
+// settle sends a message and waits until it is processed.
+func (a *app) settle(ctx context.Context, api *client.Client, account client.Account, typ message.Type, content message.Content) (message.Hash, error) {
+	m, published, err := api.Send(ctx, account, typ, content, client.SendOptions{Channel: a.channel, Sync: true})
+	if err != nil {
+		return "", err
 	}
-	return waitFor(ctx, api, m.ItemHash)
+	if published.Status != message.StatusProcessed {
+		err = waitFor(ctx, api, m.ItemHash)
+	}
+	return m.ItemHash, err
 }
 
 func (a *app) programLogs() *cobra.Command {

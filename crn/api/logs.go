@@ -15,10 +15,8 @@ import (
 // logs answers GET /control/machine/{ref}/logs: what a program printed, for its owner, also when it runs no more
 // (spec/crn.md §2.7.4).
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	sender, err := s.sender(r)
-	var no *refused
-	if errors.As(err, &no) {
-		fail(w, no.status, no.reason)
+	sender, ok := s.senderOf(w, r)
+	if !ok {
 		return
 	}
 	hash, ok := refOf(w, r)

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,10 +32,8 @@ type Operations interface {
 // operate makes the handler of an operation that only an owner and those it trusts may order (spec/crn.md §2.7.4).
 func (s *Server) operate(act func(w http.ResponseWriter, r *http.Request, on Operations, hash message.Hash)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		sender, err := s.sender(r)
-		var no *refused
-		if errors.As(err, &no) {
-			fail(w, no.status, no.reason)
+		sender, ok := s.senderOf(w, r)
+		if !ok {
 			return
 		}
 		hash, ok := refOf(w, r)

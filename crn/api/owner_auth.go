@@ -69,6 +69,19 @@ func (s signedHex) decode() (payload, signature []byte, err error) {
 	return payload, signature, err
 }
 
+// senderOf returns the address on whose behalf the request is made, and answers when it is nobody's.
+func (s *Server) senderOf(w http.ResponseWriter, r *http.Request) (sender string, ok bool) {
+	sender, err := s.sender(r)
+	var no *refused
+	switch {
+	case errors.As(err, &no):
+		fail(w, no.status, no.reason)
+	case err != nil:
+		s.failed(w, err)
+	}
+	return sender, err == nil
+}
+
 // sender returns the address on whose behalf the request is made. The error is a *refused.
 func (s *Server) sender(r *http.Request) (string, error) {
 	key, address, err := s.delegated(r.Header.Get("X-SignedPubKey"))

@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -95,10 +94,8 @@ func (r *reservations) available() []GPU {
 // reserve answers POST /control/reserve_resources: whether an instance would fit, and its cards are kept for a minute
 // (spec/crn.md §2.7.2).
 func (s *Server) reserve(w http.ResponseWriter, r *http.Request) {
-	sender, err := s.sender(r)
-	var no *refused
-	if errors.As(err, &no) {
-		fail(w, no.status, no.reason)
+	sender, ok := s.senderOf(w, r)
+	if !ok {
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

@@ -1,7 +1,6 @@
 package execution
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,21 +111,7 @@ func (p *Pool) Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("logs of program %s: %w", hash, err)
 	}
-	return logLines(file), file, nil
-}
-
-func logLines(file io.Reader) iter.Seq[wire.LogLine] {
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 8*wire.MaxLine)
-	return func(yield func(wire.LogLine) bool) {
-		for scanner.Scan() {
-			var line wire.LogLine
-			// A line that a full disk cut short is passed over.
-			if json.Unmarshal(scanner.Bytes(), &line) == nil && !yield(line) {
-				return
-			}
-		}
-	}
+	return logfile.Lines(file), file, nil
 }
 
 // followed is how many lines wait for a reader at most.
@@ -176,7 +161,7 @@ func (p *Pool) Follow(hash message.Hash) (*Follower, error) {
 		return nil, fmt.Errorf("follow program %s: %w", hash, err)
 	}
 	lines := make(chan wire.LogLine, followed)
-	f := &Follower{Past: logLines(file), Live: lines, lines: lines, log: log, file: file}
+	f := &Follower{Past: logfile.Lines(file), Live: lines, lines: lines, log: log, file: file}
 	log.followers[f] = true
 	return f, nil
 }

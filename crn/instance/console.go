@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -103,15 +102,5 @@ func (p *Pool) Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("logs of instance %s: %w", hash, err)
 	}
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 8*wire.MaxLine)
-	return func(yield func(wire.LogLine) bool) {
-		for scanner.Scan() {
-			var line wire.LogLine
-			// A line that a full disk cut short is passed over.
-			if json.Unmarshal(scanner.Bytes(), &line) == nil && !yield(line) {
-				return
-			}
-		}
-	}, file, nil
+	return logfile.Lines(file), file, nil
 }
