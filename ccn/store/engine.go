@@ -28,7 +28,7 @@ type engine interface {
 	alive(c *sql.Conn) bool
 	// interrupted reports whether an error is no fault of the transaction, which may succeed when it is tried again.
 	interrupted(err error) bool
-	starting(err error) bool // the server takes no connections yet
+	starting(err error) bool // the database takes no connections yet
 
 	// schema turns a migration into the engine's own words.
 	schema(script string) string

@@ -80,7 +80,9 @@ func (e *sqlite) within(ctx context.Context) (context.Context, context.CancelFun
 func (e *sqlite) alive(*sql.Conn) bool { return true }
 
 func (e *sqlite) interrupted(error) bool { return false }
-func (e *sqlite) starting(error) bool    { return false }
+
+// starting knows a database that another process creates: the change to WAL mode does not wait for locks as all else does.
+func (e *sqlite) starting(err error) bool { return sqliteBusy(err) }
 
 func (e *sqlite) schema(script string) string {
 	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{key}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)

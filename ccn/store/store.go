@@ -92,8 +92,8 @@ func (s *Store) connect(ctx context.Context, readers int) error {
 	return nil
 }
 
-// startingFor bounds how long a server may take that starts, or recovers from a crash: often the one that its nodes went down
-// with.
+// startingFor bounds how long a database may take that starts, or recovers from a crash: often the one that its nodes went
+// down with.
 const startingFor = time.Minute
 
 func (s *Store) dial(ctx context.Context, use use) (*conn, error) {
