@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/intake/journal"
 )
 
 // copyJournal copies what the node answered and the database may not have yet. It comes before the snapshot: what leaves
@@ -29,6 +30,9 @@ func copyJournal(ctx context.Context, cfg Config, m *Manifest) error {
 	}
 	m.Journal = make(map[string]Sum, len(entries))
 	for _, e := range entries {
+		if e.Name() == journal.Spare {
+			continue
+		}
 		err := copyPlain(ctx, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()), 0o644)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the database has all of it

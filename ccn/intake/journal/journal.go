@@ -2,7 +2,9 @@
 // intake appends to it and reads it back after a crash.
 //
 // A journal is a folder of segments with ascending numbers. A segment is a row of records, each with its length and a
-// checksum. Only the newest segment of a process is written; it is cut short where a crash tore its last record.
+// checksum. Only the newest segment of a process is written. It ends where a checksum is wrong: a crash tore that record, or it
+// is left from a segment before, because a file that is not needed any more becomes the next segment. To overwrite a file is
+// cheaper than to make one longer: its size and the place of its bytes on the disk need not be synced.
 package journal
 
 import (
@@ -65,6 +67,18 @@ type Journal struct {
 
 const suffix = ".journal"
 
+// Spare names the file in the folder that becomes the next segment. It holds nothing that is needed.
+const Spare = "spare"
+
+// What a dropped segment must have, in bytes, to become the spare one: so much that it pays, and not what a row of very large
+// messages left.
+const (
+	spareMin = 1 << 20
+	spareMax = 32 << 20
+)
+
+func (j *Journal) spare() string { return filepath.Join(j.dir, Spare) }
+
 func (j *Journal) path(segment uint64) string {
 	return filepath.Join(j.dir, fmt.Sprintf("%012d%s", segment, suffix))
 }
@@ -111,7 +125,10 @@ func Open(dir string) (_ *Journal, err error) {
 // begin begins the next segment.
 func (j *Journal) begin() error {
 	next := j.at.Segment + 1
-	file, err := os.OpenFile(j.path(next), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err := os.Rename(j.spare(), j.path(next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("begin a segment of the journal: %w", err)
+	}
+	file, err := os.OpenFile(j.path(next), os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return fmt.Errorf("begin a segment of the journal: %w", err)
 	}
@@ -137,6 +154,13 @@ func (j *Journal) End() Position { return j.at }
 const header = 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is that of a body in a segment. It is another in each, so that nobody takes what a file held before for what it holds.
+func checksum(segment uint64, body []byte) uint32 {
+	var number [8]byte
+	binary.LittleEndian.PutUint64(number[:], segment)
+	return crc32.Update(crc32.Checksum(number[:], castagnoli), castagnoli, body)
+}
 
 // After returns the position that follows this one when records are appended.
 func (p Position) After(records []Record) Position {
@@ -164,7 +188,7 @@ func (j *Journal) Append(records []Record) error {
 		j.buf = binary.LittleEndian.AppendUint64(j.buf, uint64(r.Received))
 		j.buf = append(append(j.buf, byte(len(r.Origin))), r.Origin...)
 		j.buf = append(j.buf, r.Message...)
-		binary.LittleEndian.PutUint32(j.buf[start+4:], crc32.Checksum(j.buf[start+header:], castagnoli))
+		binary.LittleEndian.PutUint32(j.buf[start+4:], checksum(j.at.Segment, j.buf[start+header:]))
 	}
 	if _, err := j.file.Write(j.buf); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
@@ -190,15 +214,26 @@ func (j *Journal) Rotate() error {
 	return nil
 }
 
-// Drop deletes the segments that are before a position as a whole.
+// Drop forgets the segments that are before a position as a whole.
 func (j *Journal) Drop(before Position) error {
 	for len(j.old) > 0 && j.old[0] < before.Segment {
-		if err := os.Remove(j.path(j.old[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete a segment of the journal: %w", err)
+		if err := j.drop(j.path(j.old[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("drop a segment of the journal: %w", err)
 		}
 		j.old = j.old[1:]
 	}
 	return nil
+}
+
+func (j *Journal) drop(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() < spareMin || info.Size() > spareMax {
+		return os.Remove(path)
+	}
+	return os.Rename(path, j.spare())
 }
 
 // Replay calls visit with the records after a position that were there before Open, in their order.
@@ -229,7 +264,7 @@ func (j *Journal) replay(segment uint64, offset int64, visit func(Record) error)
 		return err
 	}
 	for r := io.NewSectionReader(file, offset, max(0, size-offset)); ; {
-		record, err := read(r)
+		record, err := read(r, segment)
 		if err != nil || record == nil {
 			return err
 		}
@@ -239,8 +274,8 @@ func (j *Journal) replay(segment uint64, offset int64, visit func(Record) error)
 	}
 }
 
-// read reads a record, nil at the end and where the segment is torn: what follows was never acknowledged.
-func read(r io.Reader) (*Record, error) {
+// read reads a record of a segment, nil at its end: what follows was never acknowledged.
+func read(r io.Reader, segment uint64) (*Record, error) {
 	var head [header]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, unlessShort(err)
@@ -253,7 +288,7 @@ func read(r io.Reader) (*Record, error) {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return nil, unlessShort(err)
 	}
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(head[4:]) {
+	if checksum(segment, body) != binary.LittleEndian.Uint32(head[4:]) {
 		return nil, nil
 	}
 	origin := int(body[8])

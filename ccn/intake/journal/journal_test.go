@@ -3,8 +3,10 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -120,6 +122,52 @@ func TestTornRecordIsLeftOut(t *testing.T) {
 	}
 }
 
+// A file that becomes a segment again holds nothing of what it held before, wherever the new records end.
+func TestSegmentsAreWrittenOverOldOnes(t *testing.T) {
+	j := open(t, t.TempDir())
+	large := strings.Repeat("old", spareMin/3)
+	appendAll(t, j, "old", "old", large)
+	if err := j.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, "kept")
+	if err := j.Drop(j.End()); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(j.path(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() < int64(len(large)) {
+		t.Fatalf("the segment begins with %d bytes", info.Size())
+	}
+	appendAll(t, j, "new") // as long as the first old record: the second follows
+	if got := replayed(t, reopen(t, j), Position{}); !reflect.DeepEqual(got, []string{"kept", "new"}) {
+		t.Errorf("read %q", got)
+	}
+}
+
+func TestSmallAndHugeSegmentsAreDeleted(t *testing.T) {
+	for _, size := range []int{1, spareMax} {
+		j := open(t, t.TempDir())
+		appendAll(t, j, strings.Repeat("x", size))
+		if err := j.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Drop(j.End()); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{j.path(1), j.spare()} {
+			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("of a segment with a message of %d bytes stays %s", size, path)
+			}
+		}
+	}
+}
+
 func TestOneProcessHasAJournal(t *testing.T) {
 	j := open(t, t.TempDir())
 	if _, err := Open(j.dir); err == nil {
@@ -163,7 +211,7 @@ func FuzzReplay(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{255}, 64))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for r := bytes.NewReader(raw); ; {
-			record, err := read(r)
+			record, err := read(r, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
