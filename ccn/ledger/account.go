@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"container/heap"
 	"fmt"
 	"maps"
 	"math"
@@ -53,7 +54,7 @@ type Replay struct {
 // funds do not cover it then, at the first later event with which they do. Whenever funds fall short, the oldest claims are
 // served first; those that go empty are removed after the grace period unless funds return before (spec/ccn-core.md §5.10).
 func Settle(claims []Claim, funds []Funds, grace, now message.Time) (*Replay, error) {
-	r := &replay{grace: grace, used: new(apd.Decimal), has: new(apd.Decimal)}
+	r := &replay{grace: grace, named: map[message.Hash]*claim{}, used: new(apd.Decimal), has: new(apd.Decimal), rest: new(apd.Decimal)}
 	for _, e := range events(claims, funds) {
 		r.until(message.TimeFromSeconds(e.time))
 		r.event(e)
@@ -104,20 +105,25 @@ func events(claims []Claim, funds []Funds) []event {
 	return list
 }
 
-// replay is an account at one moment.
+// replay is an account at one moment. Funds are handed out in the order of places, so the claims that get them are those
+// before some place: what an event changes is found from there, and not by going through all claims.
 type replay struct {
 	calc   exactly
 	grace  message.Time
 	claims []*claim // begun, in order of their places
-	used   *apd.Decimal
+	named  map[message.Hash]*claim
+	used   *apd.Decimal // by the claims in force
 	has    *apd.Decimal
-	short  int // claims that are being removed
-	wait   int // claims that are refused
+	served int          // so many claims are served as far as they are in force; the next one needs more than rest
+	rest   *apd.Decimal // of the funds, behind those
+	short  shortest     // claims that are being removed, and others that were
+	wait   []*claim     // claims that are refused, in order of their places
 }
 
 type claim struct {
 	*Claim
 	Verdict
+	place int // in replay.claims
 }
 
 // inForce reports whether the claim counts.
@@ -129,105 +135,133 @@ func (r *replay) event(e event) {
 	t := message.TimeFromSeconds(e.time)
 	switch {
 	case e.begin != nil:
-		c := &claim{e.begin, Verdict{Status: store.ClaimRefused}}
+		c := &claim{e.begin, Verdict{Status: store.ClaimRefused}, len(r.claims)}
 		r.claims = append(r.claims, c)
-		r.wait++
-		r.try(c)
-		r.serve(t)
-		return
-	case e.end != "":
-		for _, c := range r.claims {
-			if c.Hash == e.end && c.Status != store.ClaimRemoved {
-				r.leave(c, Verdict{Status: store.ClaimForgotten})
-			}
+		r.named[c.Hash] = c
+		if !r.try(c) {
+			r.wait = append(r.wait, c)
+		} else if r.forward(); c.place >= r.served {
+			r.remove(c, t)
 		}
+	case e.end != "":
+		if c := r.named[e.end]; c.Status != store.ClaimRemoved {
+			r.leave(c, Verdict{Status: store.ClaimForgotten})
+			r.forward()
+		}
+		r.tryAll()
 	default:
+		r.rest = r.calc.add(r.rest, r.calc.sub(e.funds, r.has))
 		r.has = e.funds
+		r.back(t)
+		r.forward()
+		r.tryAll()
 	}
-	r.serve(t)
-	r.tryAll()
 }
 
-// try accepts a claim that the funds cover.
-func (r *replay) try(c *claim) {
+// try accepts a claim that the funds cover. They cover the ones before then, too.
+func (r *replay) try(c *claim) bool {
 	required := r.calc.add(r.used, c.Need)
 	if c.MustPay && r.has.Cmp(required) < 0 {
 		c.Required, c.Has = required, r.has
-		return
+		return false
 	}
-	r.wait--
 	c.Verdict = Verdict{Status: store.ClaimProcessed}
 	r.used = required
+	if c.place < r.served {
+		r.rest = r.calc.sub(r.rest, c.Need)
+	}
+	return true
 }
 
 // tryAll tries again what was refused, in the order of places.
 func (r *replay) tryAll() {
-	if r.wait == 0 {
-		return
-	}
-	for _, c := range r.claims {
-		if c.Status == store.ClaimRefused {
-			r.try(c)
-		}
-	}
+	r.wait = slices.DeleteFunc(r.wait, func(c *claim) bool { return c.Status != store.ClaimRefused || r.try(c) })
+	r.forward()
 }
 
 // leave takes a claim out of the account.
 func (r *replay) leave(c *claim, v Verdict) {
-	switch c.Status {
-	case store.ClaimRefused:
-		r.wait--
-	case store.ClaimRemoving:
-		r.short--
-	}
 	if c.inForce() {
 		r.used = r.calc.sub(r.used, c.Need)
+		if c.place < r.served {
+			r.rest = r.calc.add(r.rest, c.Need)
+		}
 	}
 	c.Verdict = v
 }
 
-// serve hands out the funds to the claims in force, in the order of their places.
-func (r *replay) serve(t message.Time) {
-	if r.has.Cmp(r.used) >= 0 && r.short == 0 {
-		return
-	}
-	rest := r.has
-	for _, c := range r.claims {
+// forward serves as many more claims as rest is enough for.
+func (r *replay) forward() {
+	for ; r.served < len(r.claims); r.served++ {
+		c := r.claims[r.served]
 		if !c.inForce() {
 			continue
 		}
-		served := rest.Cmp(c.Need) >= 0
-		if rest = r.calc.sub(rest, c.Need); rest.Negative {
-			rest = new(apd.Decimal)
+		if r.rest.Cmp(c.Need) < 0 {
+			return
 		}
-		switch {
-		case served && c.Status == store.ClaimRemoving:
-			c.Verdict = Verdict{Status: store.ClaimProcessed}
-			r.short--
-		case !served && c.Status == store.ClaimProcessed && c.Removable:
-			c.Verdict = Verdict{Status: store.ClaimRemoving, Since: t}
-			r.short++
+		r.rest = r.calc.sub(r.rest, c.Need)
+		c.Verdict = Verdict{Status: store.ClaimProcessed}
+	}
+}
+
+// back takes from the last claims that are served what is missing.
+func (r *replay) back(t message.Time) {
+	for r.rest.Negative && r.served > 0 {
+		r.served--
+		if c := r.claims[r.served]; c.inForce() {
+			r.rest = r.calc.add(r.rest, c.Need)
+			r.remove(c, t)
 		}
+	}
+}
+
+// remove begins the grace period of a claim that goes empty.
+func (r *replay) remove(c *claim, t message.Time) {
+	if c.Removable && !c.Need.IsZero() {
+		c.Verdict = Verdict{Status: store.ClaimRemoving, Since: t}
+		heap.Push(&r.short, shortage{c, t})
 	}
 }
 
 // until lets the grace periods pass that end before t.
 func (r *replay) until(t message.Time) {
-	for r.short > 0 {
-		var first *claim
-		for _, c := range r.claims {
-			if c.Status == store.ClaimRemoving && (first == nil || c.Since < first.Since) {
-				first = c
-			}
+	for len(r.short) > 0 {
+		first := r.short[0]
+		if first.Status != store.ClaimRemoving || first.Since != first.since {
+			heap.Pop(&r.short) // it recovered, or left
+			continue
 		}
-		end := first.Since + r.grace
+		end := first.since + r.grace
 		if end >= t {
 			return
 		}
-		r.leave(first, Verdict{Status: store.ClaimRemoved, Since: end})
-		r.serve(end)
+		r.leave(first.claim, Verdict{Status: store.ClaimRemoved, Since: end})
+		r.forward()
 		r.tryAll()
 	}
+}
+
+// shortage is a claim that went empty at a time.
+type shortage struct {
+	*claim
+	since message.Time
+}
+
+// shortest is a heap of claims: what went empty first is removed first, and of that what has the first place.
+type shortest []shortage
+
+func (s shortest) Len() int { return len(s) }
+func (s shortest) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(s[i].since, s[j].since), cmp.Compare(s[i].place, s[j].place)) < 0
+}
+func (s shortest) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
+func (s *shortest) Push(x any)   { *s = append(*s, x.(shortage)) }
+func (s *shortest) Pop() any {
+	last := len(*s) - 1
+	x := (*s)[last]
+	*s = (*s)[:last]
+	return x
 }
 
 // exactly adds amounts without rounding.
