@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -75,7 +76,7 @@ func (a *API) Serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	_ = bounded.Close() // nobody else comes; the node closes it too
 	express.stop(late)
-	if err := server.Shutdown(late); err != nil {
+	if err := server.Shutdown(late); errors.Is(err, context.DeadlineExceeded) {
 		a.cfg.Logger.Warn("requests cut off", "after", a.limits.Grace)
 		_ = server.Close() // the requests are cut off whatever it says
 	}
