@@ -12,15 +12,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	schemas "github.com/aleph-im/aleph-go/schema"
 )
 
-// What is written by hand of the description: what each operation is for and what it answers, and how answers look.
-var (
-	//go:embed openapi.json
-	openapiText []byte
-	//go:embed schemas.json
-	schemasText []byte
-)
+// What is written by hand of the description: what each operation is for and what it answers. How answers look says package schema.
+//
+//go:embed openapi.json
+var openapiText []byte
 
 // explained is openapi.json.
 type explained struct {
@@ -90,6 +89,10 @@ func describe(list routes, version string) (schema, error) {
 		}
 		paths[path][strings.ToLower(method)] = o
 	}
+	defined, err := components()
+	if err != nil {
+		return nil, err
+	}
 	info := maps.Clone(e.Info)
 	info["version"] = version
 	var tags []map[string]string
@@ -98,8 +101,20 @@ func describe(list routes, version string) (schema, error) {
 	}
 	return schema{
 		"openapi": "3.1.0", "info": info, "tags": tags, "paths": paths,
-		"components": schema{"schemas": json.RawMessage(schemasText)},
+		"components": schema{"schemas": defined},
 	}, nil
+}
+
+// components returns all schemas, which refer to each other at their place in an OpenAPI description.
+func components() (map[string]json.RawMessage, error) {
+	all, err := schemas.Definitions()
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range all {
+		all[name] = bytes.ReplaceAll(text, []byte(`"#/$defs/`), []byte(`"#/components/schemas/`))
+	}
+	return all, nil
 }
 
 func (e *explained) describe(pattern string, h handler) (schema, error) {
