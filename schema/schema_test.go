@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -210,5 +211,77 @@ func TestEnvelopesFitWhereTheNetworkAcceptsThem(t *testing.T) {
 			normal = m.AppendJSON(nil)
 		}
 		s.compare(v.ID, "Envelope", v.Message, normal, refusal)
+	}
+}
+
+// changes are what one member of a content is replaced by; "" takes it away.
+var changes = []string{"", "null", "true", `"x"`, `""`, "-1", "0", "1.5", "100000000", "[]", `[""]`, "{}", `{"x":1}`}
+
+// spread calls each with the value in which one member of one of its objects was changed, for every member and change.
+func spread(value any, each func(what string)) {
+	var walk func(v any, path string)
+	walk = func(v any, path string) {
+		switch v := v.(type) {
+		case []any:
+			for i, item := range v {
+				walk(item, fmt.Sprintf("%s[%d]", path, i))
+			}
+		case map[string]any:
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				was := v[name]
+				for _, change := range changes {
+					if v[name] = json.RawMessage(change); change == "" {
+						delete(v, name)
+					}
+					each(fmt.Sprintf("%s.%s := %s", path, name, change))
+				}
+				v[name] = was
+				walk(was, path+"."+name)
+			}
+		}
+	}
+	walk(value, "")
+}
+
+// rules are what refusals say of rules that JSON Schema cannot say.
+var rules = []string{"needs the hypervisor", "need the hypervisor", "node_hash is required", "terms_and_conditions are only", "bit 17"}
+
+// TestWhatTheSchemaAcceptsTheNetworkAccepts changes the contents of the vectors, a member at a time.
+func TestWhatTheSchemaAcceptsTheNetworkAccepts(t *testing.T) {
+	s := load(t)
+	for _, typ := range message.Types() {
+		accepted, refused := 0, 0
+		for _, v := range contents(t, typ) {
+			content, err := message.ParseContent(typ, v.Content)
+			if err != nil || len(v.Content) > 4000 || accepted > 200 { // some contents of aggregates are very large
+				continue
+			}
+			normal, err := message.Normalise(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tree any
+			if err := json.Unmarshal(normal, &tree); err != nil {
+				t.Fatal(err)
+			}
+			spread(tree, func(what string) {
+				raw, err := json.Marshal(tree)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.check(contentNames[typ], raw) != nil {
+					refused++
+					return
+				}
+				accepted++
+				_, err = message.ParseContent(typ, raw)
+				if err != nil && !slices.ContainsFunc(rules, func(rule string) bool { return strings.Contains(err.Error(), rule) }) {
+					t.Errorf("%s with %s: accepted by the schema; the network says %v", v.ID, what, err)
+				}
+			})
+		}
+		if accepted == 0 || refused == 0 {
+			t.Errorf("%s: %d changed contents were accepted, %d refused", typ, accepted, refused)
+		}
 	}
 }
