@@ -233,7 +233,7 @@ func mergedPage(branches []branch, table string, descending bool, limit int, off
 		part := "SELECT " + table + ".id AS id, " + b.time + " AS time, " + table + ".item_hash AS item_hash FROM " + b.from + b.String()
 		ids.args = append(ids.args, b.args...)
 		if limit > 0 {
-			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", " + table + ".item_hash LIMIT ?) AS branch"
+			part = "SELECT * FROM (" + part + " ORDER BY " + b.time + order + ", " + table + ".item_hash" + atMost + ") AS branch"
 			ids.args = append(ids.args, reach(limit, offset))
 		}
 		parts = append(parts, part)

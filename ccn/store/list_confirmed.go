@@ -112,7 +112,7 @@ func (r *Reader) listPostsByConfirmation(f PostFilter, branches []branch) ([]Pos
 		var parts []string
 		for _, b := range ways[part].branches {
 			parts = append(parts, "SELECT * FROM (SELECT p.id AS id, p.item_hash AS item_hash, p.content_time AS content_time, o.first_confirmed_at AS first_confirmed_at FROM "+
-				b.from+b.String()+" ORDER BY "+strings.ReplaceAll(ways[part].order, "p.content_time", b.time)+" LIMIT ?) AS branch")
+				b.from+b.String()+" ORDER BY "+strings.ReplaceAll(ways[part].order, "p.content_time", b.time)+atMost+") AS branch")
 			ids.args = append(append(ids.args, b.args...), reach(limit, offset))
 		}
 		outer := strings.NewReplacer("o.", "", "p.", "").Replace(ways[part].order)

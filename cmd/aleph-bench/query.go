@@ -104,6 +104,7 @@ func messageQueries(c *corpus, messages int) ([]query, error) {
 		page("tags, msgTypes", "tags", tag, "msgTypes", kind),
 		page("chains, msgTypes", "chains", one("ETH"), "msgTypes", kind),
 		page("chains, msgStatuses", "chains", one("ETH"), "msgStatuses", one("processed,removing")),
+		{"newest alone", func(int) string { return "/api/v0/messages.json?pagination=1" }},
 		{"hashes by reception", func(i int) string {
 			return fmt.Sprintf("/api/v0/messages/hashes?pagination=%d&page=%d", queryPage, i%3+1)
 		}},
