@@ -7,26 +7,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 
-	chunk "github.com/ipfs/boxo/chunker"
-	"github.com/ipfs/boxo/ipld/merkledag"
-	"github.com/ipfs/boxo/ipld/unixfs/importer/balanced"
-	"github.com/ipfs/boxo/ipld/unixfs/importer/helpers"
-	uio "github.com/ipfs/boxo/ipld/unixfs/io"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/internal/unixfs"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Layout of files that Kubo makes by default (spec/messages.md §2.1).
-const (
-	chunkSize = 256 << 10
-	width     = 174
-)
+// layouts are those of either version of CID.
+var layouts = [2]unixfs.Layout{unixfs.V0, unixfs.V1}
 
 // Add stores a file in the layout of Kubo's defaults, pins it, and returns its CID and its size in bytes. Version is that of
 // the CID: with 1, leaves are raw, so that a file of one chunk gets a CID which is no item hash of the network. More than
@@ -46,7 +38,7 @@ func (n *Node) Add(ctx context.Context, r io.Reader, limit int64, version int) (
 func (n *Node) add(ctx context.Context, r io.Reader, limit int64, version int) (cid.Cid, int64, error) {
 	w := n.writer(ctx)
 	counted := &counter{r: files.Bounded(ctx, r, limit)}
-	root, err := w.file(counted, version)
+	root, err := unixfs.File(w, counted, layouts[version])
 	if err := errors.Join(err, w.wait()); err != nil {
 		return cid.Undef, 0, fmt.Errorf("add file: %w", err)
 	}
@@ -57,7 +49,7 @@ func (n *Node) add(ctx context.Context, r io.Reader, limit int64, version int) (
 // Large folders are sharded as Kubo does by default. Symbolic links are refused.
 func (n *Node) AddFolder(ctx context.Context, fsys fs.FS, version int) (message.Hash, int64, error) {
 	w := n.writer(ctx)
-	root, err := w.folder(fsys, ".", version)
+	root, err := unixfs.Folder(w.ctx, w, fsys, ".", layouts[version])
 	if err := errors.Join(err, w.wait()); err != nil {
 		return "", 0, fmt.Errorf("add folder: %w", err)
 	}
@@ -94,64 +86,6 @@ func (n *Node) writer(ctx context.Context) *writer {
 
 // wait returns when all blocks are durable.
 func (w *writer) wait() error { return w.group.Wait() }
-
-func (w *writer) file(r io.Reader, version int) (ipld.Node, error) {
-	prefix, err := merkledag.PrefixForCidVersion(version)
-	if err != nil {
-		return nil, err
-	}
-	params := helpers.DagBuilderParams{Dagserv: w, Maxlinks: width, RawLeaves: version > 0, CidBuilder: prefix}
-	builder, err := params.New(chunk.NewSizeSplitter(r, chunkSize))
-	if err != nil {
-		return nil, err
-	}
-	return balanced.Layout(builder)
-}
-
-func (w *writer) folder(fsys fs.FS, name string, version int) (ipld.Node, error) {
-	prefix, err := merkledag.PrefixForCidVersion(version)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := uio.NewDirectory(&overlay{writer: w, made: make(map[cid.Cid]ipld.Node)}, uio.WithCidBuilder(prefix),
-		uio.WithMaxHAMTFanout(256), uio.WithSizeEstimationMode(uio.SizeEstimationLinks))
-	if err != nil {
-		return nil, err
-	}
-	entries, err := fs.ReadDir(fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		child, err := w.entry(fsys, path.Join(name, e.Name()), e, version)
-		if err != nil {
-			return nil, err
-		}
-		if err := dir.AddChild(w.ctx, e.Name(), child); err != nil {
-			return nil, err
-		}
-	}
-	root, err := dir.GetNode()
-	if err != nil {
-		return nil, err
-	}
-	return root, w.Add(w.ctx, root)
-}
-
-func (w *writer) entry(fsys fs.FS, name string, e fs.DirEntry, version int) (ipld.Node, error) {
-	if e.IsDir() {
-		return w.folder(fsys, name, version)
-	}
-	if !e.Type().IsRegular() {
-		return nil, fmt.Errorf("%s is neither file nor folder", name)
-	}
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return w.file(f, version)
-}
 
 // Add stores a block soon. One that is there already is kept.
 func (w *writer) Add(_ context.Context, node ipld.Node) error {
@@ -204,35 +138,4 @@ func many(ctx context.Context, g ipld.NodeGetter, cids []cid.Cid) <-chan *ipld.N
 	}
 	close(out)
 	return out
-}
-
-// overlay remembers the shards of the folder that is being made, which its builder asks for again.
-type overlay struct {
-	*writer
-	made map[cid.Cid]ipld.Node
-}
-
-func (o *overlay) Add(ctx context.Context, node ipld.Node) error {
-	o.made[node.Cid()] = node
-	return o.writer.Add(ctx, node)
-}
-
-func (o *overlay) AddMany(ctx context.Context, nodes []ipld.Node) error {
-	for _, node := range nodes {
-		if err := o.Add(ctx, node); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (o *overlay) Get(ctx context.Context, c cid.Cid) (ipld.Node, error) {
-	if node, ok := o.made[c]; ok {
-		return node, nil
-	}
-	return o.writer.Get(ctx, c)
-}
-
-func (o *overlay) GetMany(ctx context.Context, cids []cid.Cid) <-chan *ipld.NodeOption {
-	return many(ctx, o, cids)
 }
