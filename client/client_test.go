@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -40,6 +40,17 @@ func reply(status int, body string) http.HandlerFunc {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
+}
+
+// post returns a signed message as a node shows it, and its hash; each n makes another one.
+func post(t *testing.T, n, at int) (text, hash string) {
+	t.Helper()
+	m, _, err := client.Sign(t.Context(), account(t), message.TypePost, &message.Post{PostType: "note", Content: json.RawMessage(strconv.Itoa(n))}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Time = message.TimeFromSeconds(float64(at))
+	return strings.TrimSuffix(string(m.AppendJSON(nil)), "}") + `,"content":` + m.ItemContent + `}`, string(m.ItemHash)
 }
 
 func account(t *testing.T) *ethereum.Account {
@@ -112,6 +123,7 @@ func TestRejectionForWantOfFundsNamesTheAmounts(t *testing.T) {
 }
 
 func TestWaitForEndsWithTheDecision(t *testing.T) {
+	text, hash := post(t, 1, 100)
 	var calls atomic.Int32
 	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages/{hash}": func(w http.ResponseWriter, r *http.Request) {
 		switch calls.Add(1) {
@@ -120,19 +132,22 @@ func TestWaitForEndsWithTheDecision(t *testing.T) {
 		case 2:
 			reply(200, `{"status":"pending","item_hash":"h","reception_time":"2023-11-14T22:13:20Z","messages":[]}`)(w, r)
 		default:
-			reply(200, `{"status":"processed","item_hash":"h","reception_time":"2023-11-14T22:13:20Z","message":{"sender":"0x1","type":"POST","time":1.5,"content":{"a":1}}}`)(w, r)
+			reply(200, `{"status":"processed","item_hash":"h","reception_time":"2023-11-14T22:13:20Z","message":`+text+`}`)(w, r)
 		}
 	}})
-	info, err := c.WaitFor(t.Context(), "h")
-	if err != nil || info.Status != message.StatusProcessed || info.Message.Sender != "0x1" || info.Message.Time != 1.5 {
+	info, err := c.WaitFor(t.Context(), message.Hash(hash))
+	if err != nil || info.Status != message.StatusProcessed || info.Message.Sender != account(t).Address() || info.Message.Time != 100 {
 		t.Errorf("got %+v, %v", info, err)
 	}
 }
 
 func TestMessagesFollowCursors(t *testing.T) {
+	a, hashA := post(t, 1, 100)
+	b, hashB := post(t, 2, 100)
+	last, hashC := post(t, 3, 100)
 	pages := map[string]string{
-		"":  `{"messages":[{"item_hash":"a"},{"item_hash":"b"}],"next_cursor":"x"}`,
-		"x": `{"messages":[{"item_hash":"c"}],"next_cursor":null}`,
+		"":  `{"messages":[` + a + `,` + b + `],"next_cursor":"x"}`,
+		"x": `{"messages":[` + last + `],"next_cursor":null}`,
 	}
 	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
@@ -148,7 +163,7 @@ func TestMessagesFollowCursors(t *testing.T) {
 		}
 		got = append(got, string(m.ItemHash))
 	}
-	if !slices.Equal(got, []string{"a", "b", "c"}) {
+	if !slices.Equal(got, []string{hashA, hashB, hashC}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -224,6 +239,8 @@ func TestDownloadRefusesOtherBytes(t *testing.T) {
 }
 
 func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
+	a, hashA := post(t, 1, 100)
+	b, hashB := post(t, 2, 100)
 	var connections atomic.Int32
 	c := fake(t, map[string]http.HandlerFunc{"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
@@ -232,12 +249,12 @@ func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 			return
 		}
 		defer conn.CloseNow()
-		frames := []string{"a"}
+		frames := []string{a}
 		if connections.Add(1) > 1 {
-			frames = []string{"a", "b"}
+			frames = []string{a, b}
 		}
 		for _, f := range frames {
-			if conn.Write(r.Context(), websocket.MessageText, []byte(`{"item_hash":"`+f+`"}`)) != nil {
+			if conn.Write(r.Context(), websocket.MessageText, []byte(f)) != nil {
 				return
 			}
 		}
@@ -253,15 +270,19 @@ func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 			break
 		}
 	}
-	if !slices.Equal(got, []string{"a", "b"}) {
+	if !slices.Equal(got, []string{hashA, hashB}) {
 		t.Errorf("got %v", got)
 	}
 }
 
 func TestFollowAsksForWhatItMissed(t *testing.T) {
-	stored := func(hash string, at int) string {
-		return fmt.Sprintf(`{"item_hash":%q,"item_type":"inline","time":%d}`, hash, at)
+	names := map[string]string{}
+	stored := func(name string, at int) string {
+		text, hash := post(t, int(name[0]), at)
+		names[hash] = name
+		return text
 	}
+	a, b, c3, missed, d := stored("a", 100), stored("b", 101), stored("c", 102), stored("missed", 102), stored("d", 103)
 	var connections atomic.Int32
 	var since []string
 	c := fake(t, map[string]http.HandlerFunc{
@@ -273,13 +294,13 @@ func TestFollowAsksForWhatItMissed(t *testing.T) {
 			}
 			defer conn.CloseNow()
 			if connections.Add(1) == 1 {
-				for _, f := range []string{`{"item_hash":"b","confirmations":[]}`, stored("c", 102)} {
+				for _, f := range []string{`{"item_hash":"b","confirmations":[]}`, c3} {
 					_ = conn.Write(r.Context(), websocket.MessageText, []byte(f))
 				}
 				conn.Close(websocket.StatusGoingAway, "")
 				return
 			}
-			_ = conn.Write(r.Context(), websocket.MessageText, []byte(stored("d", 103)))
+			_ = conn.Write(r.Context(), websocket.MessageText, []byte(d))
 			<-conn.CloseRead(r.Context()).Done()
 		},
 		"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
@@ -289,9 +310,9 @@ func TestFollowAsksForWhatItMissed(t *testing.T) {
 			}
 			switch connections.Load() {
 			case 1:
-				reply(200, `{"messages":[`+stored("a", 100)+`,`+stored("b", 101)+`],"next_cursor":null}`)(w, r)
+				reply(200, `{"messages":[`+a+`,`+b+`],"next_cursor":null}`)(w, r)
 			default:
-				reply(200, `{"messages":[`+stored("c", 102)+`,`+stored("missed", 102)+`,`+stored("d", 103)+`],"next_cursor":null}`)(w, r)
+				reply(200, `{"messages":[`+c3+`,`+missed+`,`+d+`],"next_cursor":null}`)(w, r)
 			}
 		},
 	})
@@ -304,7 +325,7 @@ func TestFollowAsksForWhatItMissed(t *testing.T) {
 			failures++
 			continue
 		}
-		if got = append(got, string(m.ItemHash)); len(got) == 5 {
+		if got = append(got, names[string(m.ItemHash)]); len(got) == 5 {
 			break
 		}
 	}

@@ -72,13 +72,12 @@ func (c *Client) ProgramLogs(ctx context.Context, by Account, crnURL string, has
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", hash, err)
 	}
-	target := strings.TrimRight(crnURL, "/") + path
-	a, err := c.call(ctx, http.MethodGet, target, header, nil)
+	a, err := c.callAt(ctx, http.MethodGet, strings.TrimRight(crnURL, "/")+path, header, nil)
 	if err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", hash, err)
 	}
 	var lines []LogLine
-	if err := decode(http.MethodGet, target, a, &lines); err != nil {
+	if err := decode(http.MethodGet, a, &lines); err != nil {
 		return nil, fmt.Errorf("logs of %s: %w", hash, err)
 	}
 	return lines, nil
@@ -90,8 +89,22 @@ type signed struct {
 	Signature string `json:"signature"`
 }
 
-// operation returns the headers by which an account lets an operation on a compute node be done, once, within two minutes.
+// operation returns the headers by which an account lets an operation on a compute node be done.
 func operation(ctx context.Context, by Account, method, crnURL, path string, now time.Time) (http.Header, error) {
+	proofs, err := prove(ctx, by, method, crnURL, path, now)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	for name, proof := range proofs {
+		header.Set(name, string(proof))
+	}
+	return header, nil
+}
+
+// prove returns the two proofs, by name, that an account lets an operation on a compute node be done within two minutes: the
+// account's for a key that is made here, and that key's for the operation.
+func prove(ctx context.Context, by Account, method, crnURL, path string, now time.Time) (map[string]json.RawMessage, error) {
 	u, err := url.Parse(crnURL)
 	if err != nil {
 		return nil, fmt.Errorf("address of the compute node: %w", err)
@@ -144,18 +157,16 @@ func operation(ctx context.Context, by Account, method, crnURL, path string, now
 	actProof := make([]byte, 64)
 	r.FillBytes(actProof[:32])
 	s.FillBytes(actProof[32:])
-	header := http.Header{}
+	proofs := map[string]json.RawMessage{}
 	for name, v := range map[string]signed{
 		"X-SignedPubKey":    {hex.EncodeToString(delegation), proof},
 		"X-SignedOperation": {hex.EncodeToString(act), hex.EncodeToString(actProof)},
 	} {
-		raw, err := json.Marshal(v)
-		if err != nil {
+		if proofs[name], err = json.Marshal(v); err != nil {
 			return nil, err
 		}
-		header.Set(name, string(raw))
 	}
-	return header, nil
+	return proofs, nil
 }
 
 // bareSolana turns the signature of a message, {"signature": base58, …} as text, into the hex that a compute node takes.

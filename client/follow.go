@@ -17,7 +17,8 @@ const followSeen = 16 << 10
 
 // Follow yields the messages that match f whose time is since or later, those that the node has oldest first, and then new
 // ones as the node processes them. When the connection breaks it connects again and asks for what came meanwhile; each message
-// is yielded once. A failure is yielded too and the loop goes on; it ends with the context, or when the caller breaks it.
+// is yielded once. A failure is yielded too and the loop goes on, without the message if one was not what its sender signed; it
+// ends with the context, or when the caller breaks it.
 func (c *Client) Follow(ctx context.Context, f Filter, since time.Time) iter.Seq2[*StoredMessage, error] {
 	return func(yield func(*StoredMessage, error) bool) {
 		seen := newSeen(followSeen)
@@ -27,13 +28,16 @@ func (c *Client) Follow(ctx context.Context, f Filter, since time.Time) iter.Seq
 			if m.ItemType == "" { // the confirmation of a message that is known already
 				return true
 			}
+			if err := c.check(m); err != nil {
+				return yield(nil, err)
+			}
 			return !seen.add(string(m.ItemHash)) || yield(m, nil)
 		}
 		// The connection is there first, so that nothing falls between what is asked for and what is heard.
 		catchUp := func(ctx context.Context) error {
 			opened := time.Now()
 			f.Since, f.OldestFirst = since, true
-			for m, err := range c.Messages(ctx, f) {
+			for m, err := range c.unchecked(ctx, f) {
 				if err != nil {
 					return err
 				}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -27,46 +25,25 @@ const (
 // OperateMachine asks the compute node at crnURL to do something to a machine, in the name of an account that owns it, and
 // returns what the node says. The answer comes when it is done; only ctx bounds that. The call is not repeated.
 func (c *Client) OperateMachine(ctx context.Context, by Account, crnURL string, hash message.Hash, do MachineOperation, query url.Values) (string, error) {
-	path := "/control/machine/" + string(hash) + "/" + string(do)
-	header, err := operation(ctx, by, http.MethodPost, crnURL, path, time.Now())
+	a, err := c.signedCall(ctx, by, http.MethodPost, crnURL, machinePath(hash, string(do)), query.Encode(), nil, "")
+	if err == nil && a.status != http.StatusOK {
+		err = httpError(http.MethodPost, a.url, a)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", do, hash, err)
 	}
-	target := strings.TrimRight(crnURL, "/") + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	req, err := c.request(ctx, http.MethodPost, target, nil)
-	if err != nil {
-		return "", err
-	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w", do, hash, err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return "", fmt.Errorf("%s %s: read the answer: %w", do, hash, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s %s: %w", do, hash, httpError(http.MethodPost, target, answer{resp.StatusCode, raw}))
-	}
-	return string(raw), nil
+	return string(a.body), nil
 }
 
 // UpdateMachine asks the compute node to read again which ports the owner of a machine wants forwarded (crn §2.7.3).
 func (c *Client) UpdateMachine(ctx context.Context, crnURL string, hash message.Hash) error {
 	target := strings.TrimRight(crnURL, "/") + "/control/machine/" + string(hash) + "/update"
-	a, err := c.call(ctx, http.MethodPost, target, nil, nil)
+	a, err := c.callAt(ctx, http.MethodPost, target, nil, nil)
 	if err != nil {
 		return fmt.Errorf("update %s: %w", hash, err)
 	}
 	var nothing json.RawMessage
-	return decode(http.MethodPost, target, a, &nothing)
+	return decode(http.MethodPost, a, &nothing)
 }
 
 // Execution is a workload of a compute node (crn §2.4.2).

@@ -29,6 +29,10 @@ type StoredMessage struct {
 	Size          *int64           `json:"size,omitempty"`    // bytes of the content; lists only
 	Confirmed     bool             `json:"confirmed"`
 	Confirmations []Confirmation   `json:"confirmations"`
+
+	// Proven is set when Content is known to be what ItemHash names. It is not for contents that travel outside of the message,
+	// in lists; see [Client.Prove].
+	Proven bool `json:"-"`
 }
 
 // Confirmation is a transaction that anchors a message on a chain.
@@ -57,7 +61,7 @@ func (i *MessageInfo) rejection() error {
 }
 
 // GetMessage returns what the node knows about a message, whatever its status; a message that it does not know is
-// [ErrNotFound].
+// [ErrNotFound], one that is not what its sender signed an [*UntrustedError].
 func (c *Client) GetMessage(ctx context.Context, hash message.Hash) (*MessageInfo, error) {
 	var raw json.RawMessage
 	if err := c.get(ctx, "/api/v0/messages/"+url.PathEscape(string(hash)), nil, &raw); err != nil {
@@ -72,8 +76,25 @@ func (c *Client) GetMessage(ctx context.Context, hash message.Hash) (*MessageInf
 		if err := json.Unmarshal(raw, &body); err != nil {
 			return nil, fmt.Errorf("message %s: the answer is not what was expected: %w", hash, err)
 		}
+		if err := c.checkAnswer(ctx, hash, info.Message); err != nil {
+			return nil, err
+		}
 	}
 	return info, nil
+}
+
+// checkAnswer proves the message that was asked for. A content that the node does not hand out stays unproven.
+func (c *Client) checkAnswer(ctx context.Context, hash message.Hash, m *StoredMessage) error {
+	if m == nil || m.ItemHash != hash && !c.cfg.TrustNode {
+		return &UntrustedError{What: "message " + string(hash), Err: errors.New("it is another message")}
+	}
+	if err := c.check(m); err != nil {
+		return err
+	}
+	if err := c.Prove(ctx, m); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
@@ -137,30 +158,28 @@ func set[T ~string](q url.Values, name string, values []T) {
 
 func seconds(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMicro())/1e6, 'f', -1, 64) }
 
-// Messages walks through the messages that match f. Pages are fetched while the loop asks for them; an error ends it.
+// Messages walks through the messages that match f. Pages are fetched, and messages checked, while the loop asks for them; an
+// error ends it.
 func (c *Client) Messages(ctx context.Context, f Filter) iter.Seq2[*StoredMessage, error] {
+	return func(yield func(*StoredMessage, error) bool) {
+		for m, err := range c.unchecked(ctx, f) {
+			if err == nil {
+				err = c.check(m)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+// unchecked is Messages without the proof.
+func (c *Client) unchecked(ctx context.Context, f Filter) iter.Seq2[*StoredMessage, error] {
 	return walk[*StoredMessage](ctx, c, "/api/v0/messages.json", "messages", f.query(), f.PageSize)
-}
-
-// Post is a post merged with its latest amendment.
-type Post struct {
-	ItemHash         message.Hash    `json:"item_hash"` // of the version that counts
-	OriginalItemHash message.Hash    `json:"original_item_hash"`
-	OriginalType     string          `json:"original_type"`
-	Address          string          `json:"address"` // owner
-	Content          json.RawMessage `json:"content"`
-	Ref              *string         `json:"ref"`
-	Channel          *string         `json:"channel"`
-	Created          time.Time       `json:"created"`
-	LastUpdated      time.Time       `json:"last_updated"`
-}
-
-// Posts walks through the posts that match f.
-func (c *Client) Posts(ctx context.Context, f Filter) iter.Seq2[*Post, error] {
-	q := f.query()
-	q.Del("contentTypes")
-	set(q, "types", f.ContentTypes)
-	return walk[*Post](ctx, c, "/api/v1/posts.json", "posts", q, f.PageSize)
 }
 
 // walk follows the cursors of a list (ccn-api §1.8).
@@ -199,23 +218,4 @@ func walk[T any](ctx context.Context, c *Client, path, member string, q url.Valu
 			cursor = *next
 		}
 	}
-}
-
-// Aggregate reads the merged content of one aggregate into dst. One that does not exist is [ErrNotFound].
-func (c *Client) Aggregate(ctx context.Context, owner, key string, dst any) error {
-	var reply struct {
-		Data map[string]json.RawMessage `json:"data"`
-	}
-	path := "/api/v0/aggregates/" + url.PathEscape(owner) + ".json"
-	if err := c.get(ctx, path, url.Values{"keys": {key}}, &reply); err != nil {
-		return fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
-	}
-	raw, ok := reply.Data[key]
-	if !ok {
-		return fmt.Errorf("aggregate %s of %s: %w", key, owner, ErrNotFound)
-	}
-	if err := json.Unmarshal(raw, dst); err != nil {
-		return fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
-	}
-	return nil
 }

@@ -35,7 +35,7 @@ type AllocatedNode struct {
 // Allocation asks where a workload runs; one that runs nowhere is [ErrNotFound].
 func (c *Client) Allocation(ctx context.Context, hash message.Hash) (*Allocation, error) {
 	a := &Allocation{}
-	if err := c.getFrom(ctx, c.cfg.Scheduler, "/api/v0/allocation/"+url.PathEscape(string(hash)), nil, a); err != nil {
+	if err := c.getScheduler(ctx, "/api/v0/allocation/"+url.PathEscape(string(hash)), a); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -77,4 +77,43 @@ func (c *Client) Nodes(ctx context.Context, owner string) (*Nodes, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// getScheduler asks who says where workloads run.
+func (c *Client) getScheduler(ctx context.Context, path string, dst any) error {
+	if c.cfg.Scheduler == "" {
+		return c.get(ctx, path, nil, dst)
+	}
+	return c.getFrom(ctx, c.cfg.Scheduler, path, nil, dst)
+}
+
+// Plan is where all workloads run.
+type Plan struct {
+	Period Period                   `json:"period"`
+	Nodes  map[message.Hash]Planned `json:"plan"` // by compute node
+}
+
+// Planned is what one compute node should run.
+type Planned struct {
+	Persistent []message.Hash `json:"persistent_vms"`
+	Instances  []message.Hash `json:"instances"`
+	OnDemand   []message.Hash `json:"on_demand_vms"`
+}
+
+// Plan returns where all workloads run.
+func (c *Client) Plan(ctx context.Context) (*Plan, error) {
+	p := &Plan{}
+	if err := c.getScheduler(ctx, "/api/v0/plan", p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// SchedulerNodes returns the compute nodes that take workloads.
+func (c *Client) SchedulerNodes(ctx context.Context) ([]AllocatedNode, error) {
+	var reply struct {
+		Nodes []AllocatedNode `json:"nodes"`
+	}
+	err := c.getScheduler(ctx, "/api/v0/nodes", &reply)
+	return reply.Nodes, err
 }

@@ -70,6 +70,24 @@ type CostDetail struct {
 	SizeMiB *float64 `json:"size_mib"`
 }
 
+// Totals are the sums of a cost in each way to pay, as decimals: ALEPH to hold, ALEPH a second, credits a second.
+type Totals struct{ Hold, Stream, Credit string }
+
+// Totals adds up what a resource would cost in each way to pay, whichever its owner chose.
+func (c *Cost) Totals() (Totals, error) {
+	var hold, stream, credit big.Rat
+	for _, d := range c.Detail {
+		for sum, text := range map[*big.Rat]string{&hold: d.Hold, &stream: d.Stream, &credit: d.Credit} {
+			v, ok := new(big.Rat).SetString(text)
+			if !ok {
+				return Totals{}, fmt.Errorf("the node's price %q of %s is not a number", text, d.Name)
+			}
+			sum.Add(sum, v)
+		}
+	}
+	return Totals{decimal(&hold), decimal(&stream), decimal(&credit)}, nil
+}
+
 // Price returns what a processed message costs.
 func (c *Client) Price(ctx context.Context, hash message.Hash) (*Cost, error) {
 	cost := &Cost{}
@@ -116,10 +134,10 @@ func (b *Balance) EnoughFor(costs ...*Cost) error {
 	}
 	free := total.Sub(total, locked)
 	if hold.Cmp(free) > 0 && hold.Sign() > 0 {
-		return &InsufficientFundsError{Address: b.Address, Required: decimal(hold), Available: decimal(free), Unit: "ALEPH"}
+		return &InsufficientFundsError{Address: b.Address, Required: decimal(hold), Available: decimal(free), Unit: UnitALEPH}
 	}
 	if have := new(big.Rat).SetInt64(b.Credits); credit.Cmp(have) > 0 {
-		return &InsufficientFundsError{Address: b.Address, Required: decimal(credit), Available: decimal(have), Unit: "credits"}
+		return &InsufficientFundsError{Address: b.Address, Required: decimal(credit), Available: decimal(have), Unit: UnitCredits}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,8 +30,7 @@ func (c *Client) PublishRaw(ctx context.Context, envelope []byte, sync bool) (Pu
 	if err != nil {
 		return Published{}, fmt.Errorf("publish message: %w", err)
 	}
-	target := c.base + "/api/v0/messages"
-	a, err := c.call(ctx, http.MethodPost, target, jsonHeader(), body)
+	a, err := c.call(ctx, http.MethodPost, "/api/v0/messages", jsonHeader(), body)
 	if err != nil {
 		return Published{}, fmt.Errorf("publish message: %w", err)
 	}
@@ -44,7 +44,7 @@ func (c *Client) PublishRaw(ctx context.Context, envelope []byte, sync bool) (Pu
 		return Published{}, c.rejection(ctx, envelope)
 	}
 	if a.status != http.StatusOK && a.status != http.StatusAccepted {
-		return Published{}, httpError(http.MethodPost, target, a)
+		return Published{}, httpError(http.MethodPost, a.url, a)
 	}
 	return Published{a.status, reply.Status, reply.Publication.Failed}, nil
 }
@@ -75,42 +75,60 @@ func (c *Client) rejection(ctx context.Context, envelope []byte) error {
 // SendOptions are the members of an envelope that its content does not determine.
 type SendOptions struct {
 	Channel string // "" for none
+	Address string // on whose behalf; "" for the account itself. A content that names its owner keeps it
 	Sync    bool   // wait until the node has decided, at most 30 s
 }
 
 // Send builds, signs and publishes a message of type t. content is what [message.Build] takes; one that is too long to
 // travel inline is stored on the node first, under a hash that is computed here.
 func (c *Client) Send(ctx context.Context, by Account, t message.Type, content any, o SendOptions) (*message.Message, Published, error) {
-	m, upload, err := Sign(ctx, by, t, content, o.Channel)
+	if typed, ok := content.(message.Content); ok {
+		base := typed.Base()
+		base.Address = cmp.Or(base.Address, o.Address)
+	}
+	u, err := Build(by.Address(), by.Chain(), t, content, o.Channel)
 	if err != nil {
 		return nil, Published{}, err
 	}
-	if upload != nil {
-		if err := c.storeContent(ctx, m.ItemHash, upload); err != nil {
-			return nil, Published{}, err
-		}
+	signed, err := u.Sign(ctx, by)
+	if err != nil {
+		return nil, Published{}, err
 	}
-	p, err := c.PublishMessage(ctx, m, o.Sync)
-	return m, p, err
+	p, err := c.Broadcast(ctx, signed, o.Sync)
+	return signed.Message, p, err
+}
+
+// Sent is a message that a node took.
+type Sent struct {
+	Hash   message.Hash
+	Status message.Status // processed, or pending: then WaitFor tells what becomes of it
+	Failed []string       // networks that the node could not hand it to
+}
+
+func (c *Client) sent(ctx context.Context, by Account, t message.Type, content any, o SendOptions) (*Sent, error) {
+	m, p, err := c.Send(ctx, by, t, content, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Sent{m.ItemHash, p.Status, p.Failed}, nil
 }
 
 // Sign builds a message of type t and signs it; see [message.Build] for content and for upload.
 func Sign(ctx context.Context, by Account, t message.Type, content any, channel string) (m *message.Message, upload []byte, err error) {
-	var ch *string
-	if channel != "" {
-		ch = &channel
-	}
-	if m, upload, err = message.Build(by.Address(), by.Chain(), t, content, ch, time.Now()); err != nil {
+	u, err := Build(by.Address(), by.Chain(), t, content, channel)
+	if err != nil {
 		return nil, nil, err
 	}
-	if m.Signature, err = by.Sign(ctx, m.SigningPayload()); err != nil {
-		return nil, nil, fmt.Errorf("sign %s message as %s: %w", t, by.Address(), err)
+	signed, err := u.Sign(ctx, by)
+	if err != nil {
+		return nil, nil, err
 	}
-	return m, upload, nil
+	return signed.Message, signed.Content, nil
 }
 
 // WaitFor returns when the node has processed the message, or with a [*RejectedError] when it has refused it. A message
-// that the node does not know yet is waited for as well: it may be on its way from another node. ctx bounds the wait.
+// that the node does not know yet is waited for as well: it may be on its way from another node. ctx bounds the wait; its end is a
+// [*PendingError].
 func (c *Client) WaitFor(ctx context.Context, hash message.Hash) (*MessageInfo, error) {
 	pause := 50 * time.Millisecond
 	for {
@@ -125,7 +143,7 @@ func (c *Client) WaitFor(ctx context.Context, hash message.Hash) (*MessageInfo, 
 		}
 		select {
 		case <-ctx.Done():
-			return info, fmt.Errorf("message %s is not processed yet: %w", hash, ctx.Err())
+			return info, &PendingError{hash, ctx.Err()}
 		case <-time.After(pause):
 		}
 		pause = min(pause*3/2, 2*time.Second)

@@ -21,7 +21,8 @@ const (
 
 // Watch yields messages that match f as the node processes them, after the newest history (0 … 199) that it already has.
 // It connects again when the connection breaks, then asking for what it may have missed; each message is yielded once. The
-// loop ends with the context, or with an error when the node refuses the first connection.
+// loop ends with the context, or with an error when the node refuses the first connection or sends a message that is not what its
+// sender signed.
 func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*StoredMessage, error] {
 	return func(yield func(*StoredMessage, error) bool) {
 		seen := newSeen(seenLimit)
@@ -29,6 +30,13 @@ func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*St
 		for first := true; ; first = false {
 			err := c.watchOnce(ctx, f, history, nil, func(m *StoredMessage) bool {
 				pause = c.cfg.Backoff
+				if m.ItemType == "" { // the confirmation of a message that is known already
+					return true
+				}
+				if err := c.check(m); err != nil {
+					yield(nil, err)
+					return false
+				}
 				return !seen.add(string(m.ItemHash)) || yield(m, nil)
 			})
 			if err == errStopped {
@@ -69,11 +77,16 @@ func (c *Client) watchOnce(ctx context.Context, f Filter, history int, opened fu
 	if len(f.Types) == 1 { // the only form of the filter that reference nodes apply to new messages
 		q.Set("msgType", string(f.Types[0]))
 	}
-	target := "ws" + strings.TrimPrefix(c.base, "http") + "/api/ws0/messages?" + q.Encode()
+	c.compare(ctx)
+	base := c.pool.first()
+	target := "ws" + strings.TrimPrefix(base, "http") + "/api/ws0/messages?" + q.Encode()
 	dialCtx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	conn, _, err := websocket.Dial(dialCtx, target, &websocket.DialOptions{HTTPClient: c.http})
 	cancel()
 	if err != nil {
+		if ctx.Err() == nil {
+			c.pool.failed(base, err, 0)
+		}
 		return &dialError{fmt.Errorf("watch messages: %w", err)}
 	}
 	defer conn.CloseNow()

@@ -316,7 +316,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	if err != nil {
 		return nil, err
 	}
-	core := client.New(client.Config{BaseURL: cfg.CoreNode})
+	core := client.New(client.Config{BaseURL: cfg.CoreNode, TrustNode: true}) // this node believes the one that it is linked to
 	n.triggers = trigger.New(trigger.Config{
 		Follow: func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error] {
 			return core.Follow(ctx, client.Filter{}, since)

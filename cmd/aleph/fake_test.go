@@ -162,12 +162,14 @@ func (n *fakeNode) message(w http.ResponseWriter, r *http.Request) {
 	case n.reject != "" && m.Type != message.TypeStore:
 		fmt.Fprintf(w, `{"status":"rejected","item_hash":%q,"reception_time":"2023-11-14T22:13:20Z","message":{},"error_code":5,"details":{"errors":[%s]}}`, m.ItemHash, n.reject)
 	default:
-		fmt.Fprintf(w, `{"status":"processed","item_hash":%q,"reception_time":"2023-11-14T22:13:20Z","message":{"type":%q,"item_hash":%q,"time":1.5,"content":%s}}`, m.ItemHash, m.Type, m.ItemHash, m.ItemContent)
+		fmt.Fprintf(w, `{"status":"processed","item_hash":%q,"reception_time":"2023-11-14T22:13:20Z","message":%s,"content":%s}}`, m.ItemHash, bytes.TrimSuffix(m.AppendJSON(nil), []byte("}")), m.ItemContent)
 	}
 }
 
 func (n *fakeNode) list(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprint(w, `{"messages":[{"sender":"0x1","chain":"ETH","type":"PROGRAM","item_type":"inline","item_hash":"aa","time":1700000000.5,"channel":"TEST","content":{"address":"0x1","metadata":{"name":"hello"}},"size":1,"confirmed":false,"confirmations":[]}],"next_cursor":null,"pagination_per_page":20}`)
+	const content = `{"address":"0x1","time":1700000000.5,"metadata":{"name":"hello"}}`
+	fmt.Fprintf(w, `{"messages":[{"sender":"0x1","chain":"ETH","type":"PROGRAM","item_type":"inline","item_hash":%q,"item_content":%q,"time":1700000000.5,"channel":"TEST","content":%[2]s,"size":1,"confirmed":true,"confirmations":[]}],"next_cursor":null,"pagination_per_page":20}`,
+		message.HashBytes([]byte(content)), content)
 }
 
 func (n *fakeNode) program(w http.ResponseWriter, r *http.Request) {

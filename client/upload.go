@@ -11,38 +11,55 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/url"
 	"time"
 
+	"github.com/aleph-im/aleph-go/internal/unixfs"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // HashFile returns the storage hash of a file and leaves it where it was.
 func HashFile(file io.ReadSeeker) (message.Hash, error) {
-	hash, _, err := measure(file)
+	hash, _, err := measure(file, message.ItemStorage)
 	return hash, err
 }
 
-// measure reads file from where it stands, goes back, and returns the hash and the number of bytes.
-func measure(file io.ReadSeeker) (message.Hash, int64, error) {
+// HashIPFSFile returns the CID that a node's IPFS gives a file, and leaves the file where it was.
+func HashIPFSFile(file io.ReadSeeker) (message.Hash, error) {
+	hash, _, err := measure(file, message.ItemIPFS)
+	return hash, err
+}
+
+// measure reads file from where it stands, goes back, and returns its name on an engine and the number of bytes.
+func measure(file io.ReadSeeker, engine message.ItemType) (hash message.Hash, size int64, err error) {
 	start, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return "", 0, fmt.Errorf("hash file: %w", err)
 	}
-	sum := sha256.New()
-	size, err := io.Copy(sum, file)
-	if err != nil {
-		return "", 0, fmt.Errorf("hash file: %w", err)
+	if engine == message.ItemIPFS {
+		counted := &meter{r: file, moved: func(n int64) { size = n }}
+		root, err := unixfs.CID(counted, unixfs.V0)
+		if err != nil {
+			return "", 0, fmt.Errorf("hash file: %w", err)
+		}
+		hash = message.Hash(root)
+	} else {
+		sum := sha256.New()
+		if size, err = io.Copy(sum, file); err != nil {
+			return "", 0, fmt.Errorf("hash file: %w", err)
+		}
+		hash = message.Hash(hex.EncodeToString(sum.Sum(nil)))
 	}
 	if _, err := file.Seek(start, io.SeekStart); err != nil {
 		return "", 0, fmt.Errorf("hash file: %w", err)
 	}
-	return message.Hash(hex.EncodeToString(sum.Sum(nil))), size, nil
+	return hash, size, nil
 }
 
 // UploadOptions says how a file is stored.
 type UploadOptions struct {
 	Channel  string                     // "" for none
+	Engine   message.ItemType           // ItemIPFS names the file by its CID; "" and ItemStorage by its sha256
+	Address  string                     // on whose behalf, and who pays; "" for the account itself
 	Ref      string                     // an earlier STORE message that this one replaces, or a name; "" for none
 	Payment  *message.Payment           // nil pays by holding tokens
 	Sync     bool                       // wait until the node has processed the STORE message, at most 30 s
@@ -52,34 +69,70 @@ type UploadOptions struct {
 // Uploaded is a file that a node took.
 type Uploaded struct {
 	MessageHash message.Hash // of the STORE message that keeps it
-	FileHash    message.Hash // sha256 of its bytes
+	FileHash    message.Hash // of its bytes
 	Size        int64        // bytes
 	Status      message.Status
 }
 
+const (
+	storagePath = "/api/v0/storage/add_file"
+	ipfsPath    = "/api/v0/ipfs/add_file"
+	carPath     = "/api/v0/ipfs/add_car"
+)
+
 // UploadFile sends a file together with the signed STORE message that pays for it. The file is read twice, to hash it and
-// to send it, and never held in memory. What the account cannot pay is an [*InsufficientFundsError].
+// to send it, and never held in memory. When a node cannot be reached or breaks off, the file is sent again from its beginning,
+// to another node if there is one. What the account cannot pay is an [*InsufficientFundsError].
 func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker, o UploadOptions) (*Uploaded, error) {
-	hash, size, err := measure(file)
+	if o.Engine == "" {
+		o.Engine = message.ItemStorage
+	}
+	path := storagePath
+	if o.Engine == message.ItemIPFS {
+		path = ipfsPath
+	}
+	start, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, fmt.Errorf("upload file: %w", err)
+	}
+	hash, size, err := measure(file, o.Engine)
 	if err != nil {
 		return nil, err
 	}
-	store := &message.Store{FileType: message.ItemStorage, FileHash: hash, Ref: o.Ref, Payment: o.Payment}
-	m, upload, err := Sign(ctx, by, message.TypeStore, store, o.Channel)
+	return c.upload(ctx, by, path, upload{hash: hash, size: size, open: func() (io.ReadCloser, error) {
+		if _, err := file.Seek(start, io.SeekStart); err != nil {
+			return nil, err
+		}
+		return io.NopCloser(file), nil
+	}}, o)
+}
+
+// upload is something that can be sent more than once.
+type upload struct {
+	hash message.Hash
+	size int64
+	open func() (io.ReadCloser, error)
+}
+
+// upload signs the STORE message of a file and sends both.
+func (c *Client) upload(ctx context.Context, by Account, path string, u upload, o UploadOptions) (*Uploaded, error) {
+	store := &message.Store{FileType: o.Engine, FileHash: u.hash, Ref: o.Ref, Payment: o.Payment}
+	store.Address = o.Address
+	m, outside, err := Sign(ctx, by, message.TypeStore, store, o.Channel)
 	if err != nil {
 		return nil, err
 	}
-	if upload != nil {
+	if outside != nil {
 		return nil, errors.New("upload file: its ref is too long for a message")
 	}
 	metadata, err := json.Marshal(submission{m.AppendJSON(nil), o.Sync})
 	if err != nil {
 		return nil, fmt.Errorf("upload file: %w", err)
 	}
-	up := &Uploaded{MessageHash: m.ItemHash, FileHash: hash, Size: size, Status: message.StatusPending}
-	a, err := c.sendFile(ctx, metadata, file, size, o.Progress)
+	up := &Uploaded{MessageHash: m.ItemHash, FileHash: u.hash, Size: u.size, Status: message.StatusPending}
+	a, err := c.send(ctx, path, metadata, u, o.Progress)
 	if err != nil {
-		return nil, fmt.Errorf("upload file %s: %w", hash, err)
+		return nil, fmt.Errorf("upload file %s: %w", u.hash, err)
 	}
 	switch a.status {
 	case http.StatusOK:
@@ -88,7 +141,7 @@ func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker,
 	case http.StatusAccepted:
 		return up, nil
 	case http.StatusPaymentRequired:
-		return nil, c.cannotPay(ctx, by.Address(), m, size)
+		return nil, c.cannotPay(ctx, store.Address, m, u.size)
 	case http.StatusUnprocessableEntity:
 		// Also the status of a message that was refused after the file was taken.
 		var reply struct{ Hash message.Hash }
@@ -96,12 +149,12 @@ func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker,
 			return nil, c.rejection(ctx, m.AppendJSON(nil))
 		}
 	}
-	return nil, fmt.Errorf("upload file %s: %w", hash, httpError(http.MethodPost, c.base+"/api/v0/storage/add_file", a))
+	return nil, fmt.Errorf("upload file %s: %w", u.hash, httpError(http.MethodPost, a.url, a))
 }
 
 // cannotPay finds the amounts that the node's bare "Payment Required" leaves out.
 func (c *Client) cannotPay(ctx context.Context, address string, store *message.Message, size int64) error {
-	short := &InsufficientFundsError{Address: address, Required: "more", Available: "not enough", Unit: "ALEPH"}
+	short := &InsufficientFundsError{Address: address, Required: "more", Available: "not enough", Unit: UnitALEPH}
 	err := c.CheckFunds(ctx, address, store, size)
 	if errors.As(err, &short) {
 		return short
@@ -111,12 +164,14 @@ func (c *Client) cannotPay(ctx context.Context, address string, store *message.M
 
 // storeContent puts the content of a message on the node, where it stays for a day without a message that needs it.
 func (c *Client) storeContent(ctx context.Context, hash message.Hash, content []byte) error {
-	a, err := c.sendFile(ctx, nil, bytes.NewReader(content), int64(len(content)), nil)
+	a, err := c.send(ctx, storagePath, nil, upload{hash, int64(len(content)), func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}}, nil)
 	if err != nil {
 		return fmt.Errorf("store content %s: %w", hash, err)
 	}
 	var reply struct{ Hash message.Hash }
-	if err := decode(http.MethodPost, c.base+"/api/v0/storage/add_file", a, &reply); err != nil {
+	if err := decode(http.MethodPost, a, &reply); err != nil {
 		return fmt.Errorf("store content %s: %w", hash, err)
 	}
 	if reply.Hash != hash {
@@ -125,8 +180,27 @@ func (c *Client) storeContent(ctx context.Context, hash message.Hash, content []
 	return nil
 }
 
-// sendFile posts a multipart form whose length is known beforehand, so that the node can refuse it before it is sent.
-func (c *Client) sendFile(ctx context.Context, metadata []byte, file io.Reader, size int64, progress func(int64, int64)) (answer, error) {
+// send posts a file to the core nodes until one answers with something other than "try later".
+func (c *Client) send(ctx context.Context, path string, metadata []byte, u upload, progress func(int64, int64)) (answer, error) {
+	c.compare(ctx)
+	return c.repeat(ctx, func() (answer, error) {
+		file, err := u.open()
+		if err != nil {
+			return answer{}, err
+		}
+		base := c.pool.first()
+		began := time.Now()
+		a, err := c.sendOnce(ctx, base+path, metadata, file, u.size, progress)
+		if err == nil && !tryLater(a.status) {
+			began = time.Now() // how long a file takes says nothing of the node
+		}
+		c.note(ctx, base, began, a, err, true)
+		return a, errors.Join(err, file.Close())
+	}, len(c.pool.nodes))
+}
+
+// sendOnce posts a multipart form whose length is known beforehand, so that the node can refuse it before it is sent.
+func (c *Client) sendOnce(ctx context.Context, url string, metadata []byte, file io.Reader, size int64, progress func(int64, int64)) (answer, error) {
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
 	if metadata != nil {
@@ -154,7 +228,7 @@ func (c *Client) sendFile(ctx context.Context, metadata []byte, file io.Reader, 
 		&meter{r: io.LimitReader(file, size), moved: moved},
 		bytes.NewReader(form.Bytes()[head:]),
 	)
-	req, err := c.request(ctx, http.MethodPost, c.base+"/api/v0/storage/add_file", body)
+	req, err := c.request(ctx, http.MethodPost, url, body)
 	if err != nil {
 		return answer{}, err
 	}
@@ -166,7 +240,7 @@ func (c *Client) sendFile(ctx context.Context, metadata []byte, file io.Reader, 
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	return answer{resp.StatusCode, raw}, because(ctx, err)
+	return answer{resp.StatusCode, raw, url, retryAfter(resp.Header, time.Now())}, because(ctx, err)
 }
 
 // meter tells how many bytes have passed.
@@ -198,51 +272,4 @@ func because(ctx context.Context, err error) error {
 		return errStalled
 	}
 	return err
-}
-
-// DownloadFile writes the file with the given storage hash to w and returns its size in bytes. The bytes are hashed while
-// they pass: an error after the last one means that w holds what must not be used. Files of IPFS are not verified.
-func (c *Client) DownloadFile(ctx context.Context, hash message.Hash, w io.Writer) (int64, error) {
-	target := c.base + "/api/v0/storage/raw/" + url.PathEscape(string(hash))
-	ctx, alive, cancel := untilStall(ctx)
-	defer cancel()
-	req, err := c.request(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("download file %s: %w", hash, because(ctx, err))
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-		return 0, errors.Join(httpError(http.MethodGet, target, answer{resp.StatusCode, raw}), err)
-	}
-	sum := sha256.New()
-	size, err := io.Copy(io.MultiWriter(w, sum), &meter{r: resp.Body, moved: func(int64) { alive() }})
-	if err != nil {
-		return size, fmt.Errorf("download file %s: %w", hash, because(ctx, err))
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); hash.Kind() == message.ItemStorage && got != string(hash) {
-		return size, fmt.Errorf("download file %s: the node sent other bytes (their hash is %s); ask another node", hash, got)
-	}
-	return size, nil
-}
-
-// FileOf returns the file that a STORE message keeps.
-func (c *Client) FileOf(ctx context.Context, store message.Hash) (message.Hash, error) {
-	var reply struct {
-		FileHash message.Hash `json:"file_hash"`
-	}
-	err := c.get(ctx, "/api/v0/storage/by-message-hash/"+url.PathEscape(string(store)), nil, &reply)
-	return reply.FileHash, err
-}
-
-// AddJSON stores a JSON value and returns the hash of the form in which the node keeps it (ccn-api §8.3). Without a
-// message that names it, it stays for a day.
-func (c *Client) AddJSON(ctx context.Context, value any) (message.Hash, error) {
-	var reply struct{ Hash message.Hash }
-	err := c.post(ctx, "/api/v0/storage/add_json", value, &reply)
-	return reply.Hash, err
 }
