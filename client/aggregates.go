@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,19 +96,26 @@ func (c *Client) UnsetAggregate(ctx context.Context, by Account, key string, mem
 	return c.SetAggregate(ctx, by, key, nulls, o)
 }
 
-// ForgetAggregate has all revisions of an aggregate forgotten. One that does not exist is [ErrNotFound].
+// ForgetAggregate has the network forget all revisions of an aggregate, by as many messages as that takes, and returns the last
+// of them. An aggregate that does not exist is [ErrNotFound].
 func (c *Client) ForgetAggregate(ctx context.Context, by Account, key, reason string, o SendOptions) (*Sent, error) {
-	owner := by.Address()
-	if o.Address != "" {
-		owner = o.Address
+	owner := ownerOf(by, o)
+	var revisions []message.Hash
+	for m, err := range c.Messages(ctx, Filter{Types: []message.Type{message.TypeAggregate}, Owners: []string{owner}, ContentKeys: []string{key}}) {
+		if err != nil {
+			return nil, fmt.Errorf("revisions of aggregate %s of %s: %w", key, owner, err)
+		}
+		revisions = append(revisions, m.ItemHash)
 	}
-	_, info, err := c.Aggregates(ctx, owner)
-	if err != nil {
-		return nil, err
-	}
-	last, ok := info[key]
-	if !ok {
+	if len(revisions) == 0 {
 		return nil, fmt.Errorf("aggregate %s of %s: %w", key, owner, ErrNotFound)
 	}
-	return c.Forget(ctx, by, nil, []message.Hash{last.Last}, reason, o)
+	var last *Sent
+	for part := range slices.Chunk(revisions, maxForget) {
+		var err error
+		if last, err = c.Forget(ctx, by, part, reason, o); err != nil {
+			return nil, err
+		}
+	}
+	return last, nil
 }

@@ -90,10 +90,12 @@ func (c *Client) AmendPost(ctx context.Context, by Account, original message.Has
 	return c.SendPost(ctx, by, message.PostTypeAmend, string(original), content, o)
 }
 
-// Forget asks the network to forget messages, and all revisions of aggregates, each of which is named by one of its revisions.
-// reason is "" for none.
-func (c *Client) Forget(ctx context.Context, by Account, messages, aggregates []message.Hash, reason string, o SendOptions) (*Sent, error) {
-	content := &message.Forget{Hashes: messages, Aggregates: aggregates}
+// maxForget is how many messages one FORGET names at most.
+const maxForget = 1000
+
+// Forget asks the network to forget messages, at most 1000. reason is "" for none.
+func (c *Client) Forget(ctx context.Context, by Account, messages []message.Hash, reason string, o SendOptions) (*Sent, error) {
+	content := &message.Forget{Hashes: messages}
 	if reason != "" {
 		content.Reason = &reason
 	}
