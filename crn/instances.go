@@ -21,10 +21,6 @@ const vcpusPerCore = 4
 
 // openInstances makes the pool of instances, or returns nil where this process may not make networks: programs need none.
 func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *network.Client, pool6 netip.Prefix) (*instance.Pool, error) {
-	if n.cfg.RequireIsolation {
-		n.cfg.Log.Warn("no instances, only programs", "reason", "the machines of instances are not confined yet as those of programs are")
-		return nil, nil
-	}
 	dir := filepath.Join(n.cfg.DataDir, "instances")
 	nameservers := n.cfg.Nameservers
 	if len(nameservers) == 0 {

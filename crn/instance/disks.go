@@ -49,7 +49,7 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
 	spec := qemu.InstanceSpec{
 		ID: string(r.Hash), VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB,
-		Root: filepath.Join(p.disks(r.Hash), rootFile), Seed: filepath.Join(p.disks(r.Hash), seedFile),
+		Root: filepath.Join(p.disks(r.Hash), rootFile), RootMiB: m.Rootfs.SizeMiB, Seed: filepath.Join(p.disks(r.Hash), seedFile),
 	}
 	if err := os.MkdirAll(p.disks(r.Hash), 0o700); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
@@ -57,6 +57,7 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 	if err := p.makeRoot(ctx, x, m, spec.Root); err != nil {
 		return nil, fmt.Errorf("instance %s: root disk: %w", r.Hash, err)
 	}
+	spec.Backing = p.parent(x)
 	if spec.Drives, err = p.makeVolumes(ctx, r.Hash, m); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
@@ -137,7 +138,7 @@ func (p *Pool) keepParent(x *instance, file network.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(p.cfg.Dir, parentDir, string(file.Hash))
+	path := p.parent(x)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -145,6 +146,13 @@ func (p *Pool) keepParent(x *instance, file network.File) (string, error) {
 		return path, err
 	}
 	return path, copyFile(path, file.Path)
+}
+
+// parent is the path of the image under an instance's root disk.
+func (p *Pool) parent(x *instance) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return filepath.Join(p.cfg.Dir, parentDir, string(x.rec.Parent))
 }
 
 func copyFile(to, from string) error {

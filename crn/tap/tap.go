@@ -48,7 +48,7 @@ type Config struct {
 	Owner string
 	// Nameservers are the addresses that guests may reach for DNS also where they are private ones.
 	Nameservers []netip.Addr
-	// Uid is the user that QEMU runs as, who may open the taps.
+	// Uid is the user that may open the taps: the node's own, which hands them to QEMU.
 	Uid int
 }
 

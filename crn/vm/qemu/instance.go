@@ -8,13 +8,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,32 +19,26 @@ import (
 	"github.com/aleph-im/aleph-go/crn/vm"
 )
 
-// Instances runs machines that outlive the node: each is a process in a session of its own, with sockets in its folder that the
-// next node connects to. They boot from their own disk and, unlike machines of programs, may have a network card.
+// Instances runs machines that outlive the node: each is a process with sockets in its folder that the next node connects to. They
+// boot from their own disk and, unlike machines of programs, may have a network card. They are confined as those are; their
+// sockets and their tap are opened by the node and inherited.
 type Instances struct {
 	driver *Driver
 	dir    string
-}
-
-// InstanceSpec describes such a machine.
-type InstanceSpec struct {
-	ID        string // names the machine; [a-z0-9-], at most 100 bytes
-	VCPUs     int
-	MemoryMiB int
-	Root      string // path of a qcow2 image that the machine boots from
-	Seed      string // path of the image that cloud-init reads
-	Drives    []vm.Drive
-	Tap       string // interface of the host that its network card is connected to; empty for no network card
-	MAC       string // of that card
-	Console   io.WriteCloser
+	groups *groups // of these machines alone: those of programs end with their node
 }
 
 // Instances returns the driver of machines that outlive the node. They are kept in dir.
 func (d *Driver) Instances(dir string) (*Instances, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("prepare the folder for machines: %w", err)
 	}
-	return &Instances{d, dir}, nil
+	groups, _ := openGroups(dir) // where there are none, the driver's jail says so
+	return &Instances{d, dir, groups}, nil
 }
 
 // Names in a machine's folder.
@@ -76,7 +67,7 @@ func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (_ *Instance, 
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
 	}
-	m, err := i.launch(ctx, dir, args, spec.Console)
+	m, err := i.launch(ctx, dir, spec, args, print)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
@@ -84,37 +75,52 @@ func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (_ *Instance, 
 	return m, nil
 }
 
-func (i *Instances) launch(ctx context.Context, dir string, args []string, console io.WriteCloser) (*Instance, error) {
-	binary, err := i.driver.find()
+func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, args []string, print vm.Fingerprint) (*Instance, error) {
+	c, err := i.confine(dir, spec, print)
 	if err != nil {
 		return nil, err
 	}
+	c.args = args
 	stderr, err := os.OpenFile(filepath.Join(dir, stderrFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer stderr.Close()
-	cmd := exec.Command(binary, args...)
-	cmd.Dir, cmd.Stderr = dir, stderr
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	// A session of its own: no signal that is meant for the node reaches it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, unix.ENOMEM) {
-			return nil, fmt.Errorf("the host has no memory for QEMU: %w", err)
+	c.stdout, c.stderr = stderr, stderr
+	defer func() {
+		for _, f := range c.files {
+			f.Close()
 		}
-		return nil, err
+	}()
+	for _, name := range []string{serialSocket, controlSocket, agentSocket} { // serialFD and on
+		f, err := listen(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		c.files = append(c.files, f)
 	}
-	if err := writeRecord(dir, cmd.Process.Pid); err != nil {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		_ = cmd.Wait()
-		return nil, err
+	if spec.Tap != "" {
+		f, err := openTap(spec.Tap)
+		if err != nil {
+			return nil, err
+		}
+		c.files = append(c.files, f)
 	}
-	m, err := attach(ctx, dir, cmd, console)
+	jail := *i.driver.jail
+	jail.groups = i.groups
+	cell, err := jail.start(c)
 	if err != nil {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		_ = cmd.Wait()
-		return nil, fmt.Errorf("%w%s", err, said(dir))
+		return nil, err
+	}
+	err = writeRecord(dir, cell.Process.Pid)
+	var m *Instance
+	if err == nil {
+		m, err = attach(ctx, dir, cell, spec.Console)
+	}
+	if err != nil {
+		_ = unix.Kill(-cell.Process.Pid, unix.SIGKILL)
+		_ = cell.Wait()
+		return nil, errors.Join(fmt.Errorf("%w%s", err, said(dir)), cell.release())
 	}
 	return m, nil
 }
@@ -127,12 +133,13 @@ func (i *Instances) Adopt(ctx context.Context, console func(id string) (io.Write
 		return nil, fmt.Errorf("look for machines to adopt: %w", err)
 	}
 	adopted := map[string]*Instance{}
+	known := map[int]bool{}
 	var errs []error
 	for _, entry := range entries {
 		id, dir := entry.Name(), filepath.Join(i.dir, entry.Name())
-		m, err := i.adopt(ctx, dir, func() (io.WriteCloser, error) { return console(id) })
+		m, err := i.adopt(ctx, id, dir, func() (io.WriteCloser, error) { return console(id) })
 		if err == nil {
-			adopted[id] = m
+			adopted[id], known[m.record.PID] = m, true
 			continue
 		}
 		if err := endRecorded(ctx, dir); err != nil {
@@ -141,10 +148,16 @@ func (i *Instances) Adopt(ctx context.Context, console func(id string) (io.Write
 		}
 		errs = append(errs, os.RemoveAll(dir))
 	}
+	if err := endMarked(ctx, i.dir, known); err != nil {
+		errs = append(errs, fmt.Errorf("end machines left behind by an earlier process: %w", err))
+	}
+	if i.groups != nil {
+		errs = append(errs, i.groups.clear(func(id string) bool { return adopted[id] != nil }))
+	}
 	return adopted, errors.Join(errs...)
 }
 
-func (i *Instances) adopt(ctx context.Context, dir string, console func() (io.WriteCloser, error)) (*Instance, error) {
+func (i *Instances) adopt(ctx context.Context, id, dir string, console func() (io.WriteCloser, error)) (*Instance, error) {
 	r, err := readRecord(dir)
 	if err != nil {
 		return nil, err
@@ -156,7 +169,7 @@ func (i *Instances) adopt(ctx context.Context, dir string, console func() (io.Wr
 	if err != nil {
 		return nil, err
 	}
-	m, err := attach(ctx, dir, nil, log)
+	m, err := attach(ctx, dir, &cell{group: i.groups.named(id)}, log)
 	if err != nil {
 		log.Close()
 		return nil, err
@@ -164,65 +177,12 @@ func (i *Instances) adopt(ctx context.Context, dir string, console func() (io.Wr
 	return m, nil
 }
 
-// instanceArguments is QEMU's command line (spec/crn.md §4.3). Paths of sockets are relative to the machine's folder, in which
-// QEMU works: absolute ones may be longer than sockets allow.
-func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) {
-	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
-		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
-	}
-	cpu := "max"
-	if accelerator == "kvm" {
-		cpu = "host"
-	}
-	args := []string{
-		"-machine", "pc,usb=off,hpet=off", "-accel", accelerator, "-cpu", cpu,
-		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
-		"-nodefaults", "-no-user-config", "-display", "none",
-		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		// A guest that turned itself off stays visible, so that also the next node can tell it from one that crashed.
-		"-action", "shutdown=pause",
-		"-boot", "order=c,reboot-timeout=1",
-		"-chardev", "socket,id=serial,path=" + serialSocket + ",server=on,wait=off", "-serial", "chardev:serial",
-		"-chardev", "socket,id=control,path=" + controlSocket + ",server=on,wait=off", "-mon", "chardev=control,mode=control",
-		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + agentSocket + ",server=on,wait=off",
-		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-		"-device", "virtio-rng-pci",
-	}
-	if accelerator == "kvm" {
-		// What the guest frees goes back to the host. Emulated, each page given back costs more than it is worth.
-		args = append(args, "-device", "virtio-balloon-pci,free-page-reporting=on")
-	}
-	drives := append([]vm.Drive{{Path: spec.Root}, {Path: spec.Seed, ReadOnly: true}}, spec.Drives...)
-	for i, drive := range drives {
-		if drive.Path == "" {
-			return nil, fmt.Errorf("drive %d has no path", i)
-		}
-		format, mode := "raw", "off"
-		if i == 0 {
-			format = "qcow2"
-		}
-		if drive.ReadOnly {
-			mode = "on"
-		}
-		args = append(args,
-			"-drive", fmt.Sprintf("if=none,id=drive%d,format=%s,read-only=%s,file=%s", i, format, mode, strings.ReplaceAll(drive.Path, ",", ",,")),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=drive%d", i))
-	}
-	if spec.Tap != "" {
-		args = append(args, "-netdev", "tap,id=net0,ifname="+spec.Tap+",script=no,downscript=no",
-			"-device", "virtio-net-pci,netdev=net0,rombar=0,mac="+spec.MAC)
-	} else {
-		args = append(args, "-nic", "none")
-	}
-	return args, nil
-}
-
 // Instance is one running machine that outlives the node.
 type Instance struct {
 	dir     string
 	record  record
-	cmd     *exec.Cmd // nil when adopted
-	process *os.File  // a descriptor of the process, readable when it has ended
+	cell    *cell    // without a command when adopted
+	process *os.File // a descriptor of the process, readable when it has ended
 	control *monitor
 	serial  net.Conn
 	console io.WriteCloser
@@ -233,14 +193,14 @@ type Instance struct {
 	done      chan struct{} // closed when the process has ended
 }
 
-// attachLimit bounds the wait for QEMU's sockets. Under emulation on a busy host it takes some tenths of a second.
+// attachLimit bounds the wait for QEMU's first word. Under emulation on a busy host it takes some tenths of a second.
 const attachLimit = 15 * time.Second
 
 // attach connects to a machine that runs in dir.
-func attach(ctx context.Context, dir string, cmd *exec.Cmd, console io.WriteCloser) (_ *Instance, err error) {
+func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser) (_ *Instance, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attachLimit)
 	defer cancel()
-	m := &Instance{dir: dir, cmd: cmd, console: console, done: make(chan struct{})}
+	m := &Instance{dir: dir, cell: cell, console: console, done: make(chan struct{})}
 	if m.record, err = readRecord(dir); err != nil {
 		return nil, err
 	}
@@ -255,10 +215,10 @@ func attach(ctx context.Context, dir string, cmd *exec.Cmd, console io.WriteClos
 			m.close()
 		}
 	}()
-	if m.serial, err = m.dial(ctx, serialSocket); err != nil {
+	if m.serial, err = m.dial(serialSocket); err != nil {
 		return nil, err
 	}
-	conn, err := m.dial(ctx, controlSocket)
+	conn, err := m.dial(controlSocket)
 	if err != nil {
 		return nil, err
 	}
@@ -277,31 +237,16 @@ func attach(ctx context.Context, dir string, cmd *exec.Cmd, console io.WriteClos
 	return m, nil
 }
 
-// dial connects to a socket in the machine's folder, waiting until QEMU has made it.
-func (m *Instance) dial(ctx context.Context, name string) (net.Conn, error) {
-	// Through a descriptor of the folder: paths of sockets have at most 107 bytes.
-	dir, err := os.Open(m.dir)
+// dial connects to a socket in the machine's folder.
+func (m *Instance) dial(name string) (conn net.Conn, err error) {
+	err = within(m.dir, name, func(path string) error {
+		conn, err = net.Dial("unix", path)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connect to QEMU: %w", err)
 	}
-	defer dir.Close()
-	path := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := net.Dial("unix", path)
-		if err == nil {
-			return conn, nil
-		}
-		if !m.record.alive() {
-			return nil, errors.New("QEMU ended at once")
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to QEMU: %w", err)
-		}
-	}
+	return conn, nil
 }
 
 // event handles what QEMU reports of the guest.
@@ -344,8 +289,8 @@ func (m *Instance) wait() {
 	if err != nil || m.detaching.Load() {
 		return // closed: the machine goes on without us
 	}
-	if m.cmd != nil {
-		_ = m.cmd.Wait()
+	if m.cell.Cmd != nil {
+		_ = m.cell.Wait()
 	}
 	close(m.done)
 }
@@ -382,7 +327,7 @@ func (m *Instance) Release() error {
 	<-m.done
 	m.work.Wait() // the console is read to its end
 	m.close()
-	return errors.Join(m.console.Close(), os.RemoveAll(m.dir))
+	return errors.Join(m.cell.release(), m.console.Close(), os.RemoveAll(m.dir))
 }
 
 // Detach leaves the machine running without this node.
@@ -390,6 +335,7 @@ func (m *Instance) Detach() error {
 	m.detaching.Store(true)
 	m.close()
 	m.work.Wait()
+	m.cell.leave()
 	return m.console.Close()
 }
 

@@ -28,7 +28,7 @@ func TestAnInstanceGetsWhatItsMessageSays(t *testing.T) {
 	line := strings.Join(args, " ")
 	at := -1
 	for _, want := range []string{
-		"id=drive0,format=qcow2,read-only=off,file=/d/root,,fs", "id=drive1,format=raw,read-only=on,file=/d/seed",
+		"id=drive0,format=qcow2,l2-cache-size=8M,read-only=off,file=/d/root,,fs", "id=drive1,format=raw,read-only=on,file=/d/seed",
 		"id=drive2,format=raw,read-only=off,file=/d/data", "id=drive3,format=raw,read-only=on,file=/d/fixed",
 	} {
 		if i := strings.Index(line, want); i <= at {
@@ -37,7 +37,7 @@ func TestAnInstanceGetsWhatItsMessageSays(t *testing.T) {
 			at = i
 		}
 	}
-	for _, want := range []string{"-m 2048M", "-smp 2", "-cpu host", "ifname=vmtap2048,script=no,downscript=no", "mac=52:54:00:00:00:01", "-action shutdown=pause", "org.qemu.guest_agent.0"} {
+	for _, want := range []string{"-m 2048M", "-smp 2", "-cpu host", "tap,id=net0,fd=6", "mac=52:54:00:00:00:01", "-action shutdown=pause", "org.qemu.guest_agent.0"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q is missing: %s", want, line)
 		}

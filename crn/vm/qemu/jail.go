@@ -75,6 +75,12 @@ func (c *cell) release() error {
 	return c.group.remove()
 }
 
+// leave lets the process go on with what it has.
+func (c *cell) leave() {
+	c.user.release() // the process holds it too
+	c.group.close()
+}
+
 // mark is the variable that names the machine's folder in the environment of its process. It finds the process again whatever
 // became of the folder.
 const mark = "ALEPH_MACHINE="
@@ -167,8 +173,8 @@ func (j *jail) noCapabilities() error {
 // start runs the process.
 func (j *jail) start(c confined) (_ *cell, err error) {
 	cmd := exec.Command(c.binary, c.args...)
-	// Its own group: a Ctrl-C at the node's terminal is for the node, which then stops its machines in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A session of its own: a Ctrl-C at the node's terminal is for the node, which then stops its machines in order, or leaves them.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = []string{"PATH=/usr/bin:/bin", mark + c.dir}
 	cmd.Dir, cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = c.dir, c.files, c.stdout, c.stderr
 	// Copying the console must not outlast the process.

@@ -72,7 +72,8 @@ func ownGroup() (string, error) {
 		}
 		for entry := range strings.Lines(string(own)) {
 			if path, ok := strings.CutPrefix(strings.TrimSpace(entry), "0::"); ok {
-				return filepath.Join(fields[4], path), nil
+				// Where an earlier node of the same service stepped aside, this one may have been started there.
+				return strings.TrimSuffix(filepath.Join(fields[4], path), "/"+nodeGroup), nil
 			}
 		}
 	}
@@ -132,39 +133,54 @@ func (g *groups) enable() {
 	}
 }
 
+// nodeGroup is the node's own group below the one that it was given.
+const nodeGroup = "aleph-node"
+
 func (g *groups) stepAside() error {
-	node := filepath.Join(g.base, "aleph-node")
+	node := filepath.Join(g.base, nodeGroup)
 	if err := os.Mkdir(node, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	return os.WriteFile(filepath.Join(node, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o600)
 }
 
-// clear ends what an earlier node left in its groups.
-func (g *groups) clear() error {
+// clear ends what an earlier node left in its groups, but for those to keep.
+func (g *groups) clear(keep func(id string) bool) error {
 	entries, err := os.ReadDir(g.dir)
 	if err != nil {
 		return nil // none was left
 	}
 	var errs []error
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if entry.IsDir() && !keep(entry.Name()) {
 			errs = append(errs, (&group{of: g, path: filepath.Join(g.dir, entry.Name())}).remove())
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// named is the group that a machine of an earlier node has, if it has one.
+func (g *groups) named(id string) *group {
+	if g == nil {
+		return nil
+	}
+	return &group{of: g, path: filepath.Join(g.dir, id)}
+}
+
 func (m *group) fd() int { return int(m.dir.Fd()) }
+
+func (m *group) close() {
+	if m != nil && m.dir != nil {
+		m.dir.Close()
+	}
+}
 
 // remove ends whatever is left in the group, and the group.
 func (m *group) remove() error {
 	if m == nil {
 		return nil
 	}
-	if m.dir != nil {
-		m.dir.Close()
-	}
+	m.close()
 	_ = os.WriteFile(filepath.Join(m.path, "cgroup.kill"), []byte("1"), 0o600)
 	// Processes are gone a moment after they were killed.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

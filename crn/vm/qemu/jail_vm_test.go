@@ -192,6 +192,46 @@ func TestAMachineIsConfined(t *testing.T) {
 		}
 	}
 
+	checkConfined(t, d, pid, []string{disk}, []string{disk})
+
+	t.Run("another machine is another user's", func(t *testing.T) {
+		if d.jail.mode != jailFull {
+			t.Skip("the host allows no user of its own")
+		}
+		other, err := d.Start(t.Context(), vm.Spec{ID: "other", VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = other.Stop(t.Context()) }()
+		first, second := statusOf(t, fmt.Sprintf("/proc/%d/status", pid)), statusOf(t, fmt.Sprintf("/proc/%d/status", other.Inspect().PID))
+		if first["Uid"] == second["Uid"] {
+			t.Errorf("both run as %s", first["Uid"])
+		}
+	})
+
+	t.Run("a node that lost its folders finds it", func(t *testing.T) {
+		if err := os.RemoveAll(filepath.Join(d.cfg.Dir, "run", "watched")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Reap(t.Context()); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-m.Done():
+		case <-time.After(10 * time.Second):
+			t.Fatal("it runs on")
+		}
+		if d.groups != nil {
+			if _, err := os.Stat(d.groups.dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("control groups: %v", err)
+			}
+		}
+	})
+}
+
+// checkConfined looks at a machine's process from outside. It may hold useful files open, and change those in writable.
+func checkConfined(t *testing.T, d *Driver, pid int, useful, writable []string) {
+	t.Helper()
 	t.Run("every thread is without privileges and behind both filters", func(t *testing.T) {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 		if len(threads) < 2 {
@@ -240,13 +280,13 @@ func TestAMachineIsConfined(t *testing.T) {
 		for _, fd := range fds {
 			target, err := os.Readlink(fd)
 			known := func(prefix string) bool { return strings.HasPrefix(target, prefix) }
-			if err != nil || !slices.ContainsFunc([]string{"socket:", "pipe:", "anon_inode:", "/dev/null", "/run/aleph-machine-users/", disk}, known) {
+			if err != nil || !slices.ContainsFunc(append(useful, "socket:", "pipe:", "anon_inode:", "/dev/null", "/run/aleph-machine-users/"), known) {
 				t.Errorf("%s is %s %v", fd, target, err)
 			}
 		}
 	})
 
-	t.Run("what it sees is read-only but for its drive", func(t *testing.T) {
+	t.Run("what it sees is read-only but for its drives", func(t *testing.T) {
 		if d.jail.mode != jailFull {
 			t.Skip("the host allows no root of its own")
 		}
@@ -257,47 +297,13 @@ func TestAMachineIsConfined(t *testing.T) {
 		for line := range strings.Lines(string(raw)) {
 			fields := strings.Fields(line)
 			options := strings.Split(fields[5], ",")
-			if slices.Contains(options, "rw") != (fields[4] == disk) || !slices.Contains(options, "nosuid") {
+			if slices.Contains(options, "rw") != slices.Contains(writable, fields[4]) || !slices.Contains(options, "nosuid") {
 				t.Errorf("mount %s has %v", fields[4], options)
 			}
 		}
 		for _, path := range []string{"/etc/passwd", "/proc/self", "/bin", d.cfg.Dir + "/run"} {
 			if _, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", pid, path)); err == nil {
 				t.Errorf("it sees %s", path)
-			}
-		}
-	})
-
-	t.Run("another machine is another user's", func(t *testing.T) {
-		if d.jail.mode != jailFull {
-			t.Skip("the host allows no user of its own")
-		}
-		other, err := d.Start(t.Context(), vm.Spec{ID: "other", VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = other.Stop(t.Context()) }()
-		first, second := statusOf(t, fmt.Sprintf("/proc/%d/status", pid)), statusOf(t, fmt.Sprintf("/proc/%d/status", other.Inspect().PID))
-		if first["Uid"] == second["Uid"] {
-			t.Errorf("both run as %s", first["Uid"])
-		}
-	})
-
-	t.Run("a node that lost its folders finds it", func(t *testing.T) {
-		if err := os.RemoveAll(filepath.Join(d.cfg.Dir, "run", "watched")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := d.Reap(t.Context()); err != nil {
-			t.Error(err)
-		}
-		select {
-		case <-m.Done():
-		case <-time.After(10 * time.Second):
-			t.Fatal("it runs on")
-		}
-		if d.groups != nil {
-			if _, err := os.Stat(d.groups.dir); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("control groups: %v", err)
 			}
 		}
 	})

@@ -224,15 +224,20 @@ func overheadMiB(accelerator string) int {
 	return qemuMiB + translationMiB
 }
 
+// processor returns QEMU's options for the processor and for what runs it.
+func processor(accelerator string) (cpu, accel string) {
+	if accelerator == "kvm" {
+		return "host", "kvm"
+	}
+	return "max", fmt.Sprintf("tcg,tb-size=%d", translationMiB)
+}
+
 // arguments is QEMU's command line. The machine has nothing but what a program needs: no BIOS extras, no display, no network.
 func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
 	}
-	cpu, accel := "max", fmt.Sprintf("tcg,tb-size=%d", translationMiB)
-	if accelerator == "kvm" {
-		cpu, accel = "host", "kvm"
-	}
+	cpu, accel := processor(accelerator)
 	args := []string{
 		"-machine", "pc,usb=off,graphics=off,hpet=off", "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",

@@ -46,7 +46,7 @@ func (d *Driver) Reap(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	var errs []error
-	if err := endMarked(ctx, run); err != nil {
+	if err := endMarked(ctx, run, nil); err != nil {
 		errs = append(errs, fmt.Errorf("end machines left behind by an earlier process: %w", err))
 	}
 	for _, entry := range entries {
@@ -62,7 +62,7 @@ func (d *Driver) Reap(ctx context.Context) ([]string, error) {
 		ids = append(ids, entry.Name())
 	}
 	if d.groups != nil {
-		errs = append(errs, d.groups.clear())
+		errs = append(errs, d.groups.clear(func(string) bool { return false }))
 	}
 	return ids, errors.Join(errs...)
 }
@@ -83,9 +83,9 @@ func endRecorded(ctx context.Context, dir string) error {
 	return endProcess(ctx, r)
 }
 
-// endMarked kills the processes whose environment names a folder below dir. It finds those that a killed node had no time to
-// record, and those whose folder is gone.
-func endMarked(ctx context.Context, dir string) error {
+// endMarked kills the processes whose environment names a folder below dir, but for those to spare. It finds those that a killed
+// node had no time to record, and those whose folder is gone.
+func endMarked(ctx context.Context, dir string, spare map[int]bool) error {
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
 	var errs []error
 	for _, file := range files {
@@ -94,7 +94,7 @@ func endMarked(ctx context.Context, dir string) error {
 			continue // another user's, or gone
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() || spare[pid] {
 			continue
 		}
 		if p, err := readProc(pid); err == nil {
