@@ -268,9 +268,10 @@ func (s *Scheduler) look(ctx context.Context) {
 
 // deliveryResult is how a delivery ended.
 type deliveryResult struct {
-	node registry.ResourceNode
-	key  string
-	err  error
+	node    registry.ResourceNode
+	key     string
+	outcome outcome
+	err     error
 }
 
 // deliver sends each own compute node its part of the plan when that changed, failed, or is due again. One delivery per
@@ -300,9 +301,9 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 		}
 		*last = delivery{key: string(key), sent: time.Now(), pending: true}
 		wg.Go(func() {
-			err := part.post(ctx, s.http, s.cfg.Signer, node.Address)
+			outcome, err := part.post(ctx, s.http, s.cfg.Signer, node.Address)
 			select {
-			case done <- deliveryResult{node, string(key), err}:
+			case done <- deliveryResult{node, string(key), outcome, err}:
 			case <-ctx.Done():
 			}
 		})
@@ -312,6 +313,9 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 func (s *Scheduler) delivered(r deliveryResult) {
 	if r.err != nil {
 		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
+	}
+	for _, hash := range r.outcome.Refused {
+		s.cfg.Logger.Warn("compute node refuses what can never run", "crn", r.node.Hash, "workload", hash, "error", r.outcome.Errors[hash])
 	}
 	if last := s.sent[r.node.Hash]; last != nil && last.key == r.key {
 		last.pending, last.ok = false, r.err == nil

@@ -12,12 +12,12 @@ import (
 
 // allocate answers POST /control/allocations: the scheduler's whole plan for this node (spec/crn.md §2.6.1).
 func (s *Server) allocate(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxAllocation+1))
-	if err != nil || !s.allocated.allows(r, body) {
+	order, err := io.ReadAll(io.LimitReader(r.Body, maxAllocation+1))
+	if err != nil || !s.allocated.allows(r, order) {
 		fail(w, http.StatusUnauthorized, "Authentication token received is invalid")
 		return
 	}
-	plan, problems, err := parsePlan(body)
+	plan, problems, err := parsePlan(order)
 	if err != nil {
 		fail(w, http.StatusBadRequest, "Body is not valid JSON: "+err.Error())
 		return
@@ -26,7 +26,7 @@ func (s *Server) allocate(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, problems)
 		return
 	}
-	outcome := s.carryOut(r.Context(), plan)
+	outcome, refused := s.carryOut(r.Context(), plan)
 	texts := map[message.Hash]string{}
 	for hash, err := range outcome.Errors {
 		texts[hash] = err.Error()
@@ -38,10 +38,14 @@ func (s *Server) allocate(w http.ResponseWriter, r *http.Request) {
 			status = http.StatusServiceUnavailable
 		}
 	}
-	answer(w, status, map[string]any{
+	body := map[string]any{
 		"success": len(outcome.Failing) == 0, "successful": list(outcome.Successful), "failing": list(outcome.Failing),
 		"stopped": list(outcome.Stopped), "errors": texts,
-	})
+	}
+	if len(refused) > 0 {
+		body["refused"] = refused // ours: of those failing, what is not worth sending again
+	}
+	answer(w, status, body)
 }
 
 // list makes nil an empty array in JSON.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -12,16 +13,17 @@ import (
 // kindInstance is what lists call an instance.
 const kindInstance = "instance"
 
-// carryOut gives each part of the scheduler's plan to who runs it. Without instances, the error of each says so.
-func (s *Server) carryOut(ctx context.Context, plan execution.Plan) execution.Outcome {
+// carryOut gives each part of the scheduler's plan to who runs it. Without instances, the error of each says so. Those refused can
+// never run.
+func (s *Server) carryOut(ctx context.Context, plan execution.Plan) (outcome execution.Outcome, refused []message.Hash) {
 	if s.cfg.Instances == nil {
-		return s.cfg.Pool.Allocate(ctx, plan)
+		return s.cfg.Pool.Allocate(ctx, plan), nil
 	}
 	instances := plan.Instances
 	plan.Instances = nil
 	done := make(chan instance.Outcome, 1)
 	go func() { done <- s.cfg.Instances.Allocate(ctx, instances) }()
-	outcome := s.cfg.Pool.Allocate(ctx, plan)
+	outcome = s.cfg.Pool.Allocate(ctx, plan)
 	theirs := <-done
 	outcome.Stopped = append(outcome.Stopped, theirs.Stopped...)
 	seen := map[message.Hash]bool{}
@@ -33,11 +35,14 @@ func (s *Server) carryOut(ctx context.Context, plan execution.Plan) execution.Ou
 		if err := theirs.Errors[hash]; err != nil {
 			outcome.Errors[hash] = err
 			outcome.Failing = append(outcome.Failing, hash)
+			if errors.Is(err, instance.ErrRefused) {
+				refused = append(refused, hash)
+			}
 		} else {
 			outcome.Successful = append(outcome.Successful, hash)
 		}
 	}
-	return outcome
+	return outcome, refused
 }
 
 // listInstances adds instances to a list of executions, each as entry writes it.
@@ -70,7 +75,7 @@ func (s *Server) instanceV2(i instance.Info) any {
 		ports[strconv.Itoa(int(p.GuestPort))] = map[string]any{"host": p.HostPort, "tcp": p.TCP, "udp": p.UDP}
 	}
 	t := i.Times
-	return map[string]any{
+	entry := map[string]any{
 		"networking": map[string]any{
 			"ipv4_network": i.Addresses.Prefix4().String(), "ipv4_ip": i.Addresses.IPv4.String(), "host_ipv4": s.cfg.HostIPv4,
 			"ipv6_network": i.Addresses.Prefix6().String(), "ipv6_ip": i.Addresses.IPv6.String(), "mapped_ports": ports,
@@ -81,4 +86,8 @@ func (s *Server) instanceV2(i instance.Info) any {
 		},
 		"running": i.Running, "awaiting_confidential_init": false, "vm_type": kindInstance,
 	}
+	if i.Failure != nil {
+		entry["error"] = i.Failure.Error() // ours: why it does not run
+	}
+	return entry
 }

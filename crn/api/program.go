@@ -161,7 +161,7 @@ func refusal(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "Server is draining, try another node"
 	case errors.Is(err, execution.ErrNoRoom):
 		return http.StatusServiceUnavailable, "This CRN cannot host the requested workload at this time. " + err.Error()
-	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, network.ErrNotProgram):
+	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, instance.ErrRefused), errors.Is(err, network.ErrNotProgram):
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, execution.ErrResource) && !errors.Is(err, network.ErrUnavailable):
 		return http.StatusBadRequest, "400: Code, runtime or data not available. " + err.Error()

@@ -44,7 +44,7 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 		return nil, err
 	}
 	if err := offered(m); err != nil {
-		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
 	spec := qemu.InstanceSpec{
@@ -101,7 +101,7 @@ func (p *Pool) makeRoot(ctx context.Context, x *instance, m *message.Instance, p
 		return fmt.Errorf("%w: parent image %s: %w", ErrResource, m.Rootfs.Parent.Ref, err)
 	}
 	if want := m.Rootfs.SizeMiB << 20; size > want {
-		return fmt.Errorf("%w: the parent image has %d MiB, and the message allows %d", ErrResource, (size+1<<20-1)>>20, m.Rootfs.SizeMiB)
+		return fmt.Errorf("%w: the parent image has %d MiB, and the message allows %d", ErrRefused, (size+1<<20-1)>>20, m.Rootfs.SizeMiB)
 	}
 	parent, err := p.keepParent(x, file)
 	if err != nil {
@@ -177,7 +177,7 @@ func copyFile(to, from string) error {
 }
 
 // probeImage tells a qcow2 image from a raw disk, and its size in bytes as the guest sees it. Users make these images: one that
-// names other files of this host as its parts is refused, before any tool opens it.
+// names other files of this host as its parts is refused, before any tool opens it. The error is ErrRefused when the image is why.
 func probeImage(path string) (format string, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -190,11 +190,11 @@ func probeImage(path string) (format string, size int64, err error) {
 	}
 	var head [512]byte
 	if _, err := io.ReadFull(f, head[:]); err != nil {
-		return "", 0, errors.New("it is too short for a disk image")
+		return "", 0, fmt.Errorf("%w: it is too short for a disk image", ErrRefused)
 	}
 	if string(head[:4]) != "QFI\xfb" {
 		if head[510] != 0x55 || head[511] != 0xaa {
-			return "", 0, errors.New("it is neither a qcow2 image nor a raw disk with a boot sector")
+			return "", 0, fmt.Errorf("%w: it is neither a qcow2 image nor a raw disk with a boot sector", ErrRefused)
 		}
 		return "raw", info.Size(), nil
 	}
@@ -203,13 +203,13 @@ func probeImage(path string) (format string, size int64, err error) {
 	const externalData = 1 << 2
 	switch {
 	case version != 2 && version != 3:
-		return "", 0, fmt.Errorf("qcow2 version %d is not known", version)
+		return "", 0, fmt.Errorf("%w: qcow2 version %d is not known", ErrRefused, version)
 	case backing != 0:
-		return "", 0, errors.New("it is based on another image; images must be whole")
+		return "", 0, fmt.Errorf("%w: it is based on another image; images must be whole", ErrRefused)
 	case version == 3 && binary.BigEndian.Uint64(head[72:])&externalData != 0:
-		return "", 0, errors.New("its data is in another file; images must be whole")
+		return "", 0, fmt.Errorf("%w: its data is in another file; images must be whole", ErrRefused)
 	case virtual > 1<<50:
-		return "", 0, errors.New("it claims more than a pebibyte")
+		return "", 0, fmt.Errorf("%w: it claims more than a pebibyte", ErrRefused)
 	}
 	return "qcow2", int64(virtual), nil
 }

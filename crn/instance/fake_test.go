@@ -104,6 +104,13 @@ type fakeNetwork struct {
 
 	mu      sync.Mutex
 	fileErr error
+	files   int // asked for
+}
+
+func (n *fakeNetwork) asked() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.files
 }
 
 func (n *fakeNetwork) failFiles(err error) {
@@ -122,6 +129,7 @@ func (n *fakeNetwork) Instance(_ context.Context, hash message.Hash) (*message.I
 func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (network.File, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.files++
 	return network.File{Hash: message.HashBytes([]byte("image")), Path: n.image, Size: 4096}, n.fileErr
 }
 

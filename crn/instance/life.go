@@ -44,7 +44,11 @@ type waiter struct {
 }
 
 func newInstance(p *Pool, r record) *instance {
-	return &instance{pool: p, hash: r.Hash, rec: r, wake: make(chan struct{}, 1), times: Times{Defined: r.Defined}}
+	x := &instance{pool: p, hash: r.Hash, rec: r, wake: make(chan struct{}, 1), times: Times{Defined: r.Defined}}
+	if r.Refusal != "" {
+		x.failure = refusal(r.Refusal)
+	}
+	return x
 }
 
 // Of the methods of instance, those up to next need pool.mu to be held; the steps after that take it themselves.
@@ -52,9 +56,12 @@ func newInstance(p *Pool, r record) *instance {
 // here reports whether the instance is one of this node.
 func (x *instance) here() bool { return x.rec.Wanted == wantedRunning || x.rec.Wanted == wantedStopped }
 
+// runs reports whether it is to run and may.
+func (x *instance) runs() bool { return x.rec.Wanted == wantedRunning && x.rec.Refusal == "" }
+
 // memory is what it holds or will hold, QEMU's own need included, in MiB.
 func (x *instance) memory() int {
-	if x.rec.Wanted == wantedRunning || x.machine != nil {
+	if x.runs() || x.machine != nil {
 		return x.rec.MemoryMiB + x.pool.cfg.OverheadMiB
 	}
 	return 0
@@ -75,6 +82,8 @@ func (x *instance) info() Info {
 	if x.machine != nil {
 		i.Machine = x.machine.Inspect()
 		i.Running = i.Machine.Running && x.rec.Wanted == wantedRunning
+	} else if x.rec.Wanted == wantedRunning {
+		i.Failure = x.failure
 	}
 	return i
 }
@@ -82,7 +91,7 @@ func (x *instance) info() Info {
 // want sets what is to be and writes it down.
 func (x *instance) want(w wanted) error {
 	changed := x.rec
-	changed.Wanted, changed.Changed = w, time.Now()
+	changed.Wanted, changed.Changed, changed.Refusal = w, time.Now(), ""
 	// What is just being ended comes to its end first.
 	changed.Restart = w == wantedRunning && x.ending
 	if w == wantedReleased {
@@ -168,7 +177,7 @@ func (x *instance) next(now time.Time) step {
 		return stepErase
 	case x.reinstall:
 		return stepNewDisks
-	case x.rec.Wanted == wantedRunning && !now.Before(x.retry):
+	case x.runs() && !now.Before(x.retry):
 		return stepStart
 	}
 	return stepNone
@@ -184,7 +193,7 @@ func (x *instance) run() {
 		var pause <-chan time.Time
 		if do == stepNone {
 			x.settle(generation, failure)
-			if x.rec.Wanted == wantedRunning && machine == nil {
+			if x.runs() && machine == nil {
 				pause = time.After(time.Until(x.retry))
 			}
 		}
@@ -253,8 +262,23 @@ func (x *instance) start() {
 		return // not its fault
 	}
 	x.failure = err
+	if errors.Is(err, ErrRefused) && x.refuse(err) == nil {
+		p.cfg.Log.Warn("instance refused", "hash", r.Hash, "error", err)
+		return
+	}
 	x.patience()
 	p.cfg.Log.Warn("instance did not start", "hash", r.Hash, "error", err, "again", time.Until(x.retry).Round(time.Second))
+}
+
+// refuse writes down that it is not to be tried again. pool.mu is held.
+func (x *instance) refuse(why error) error {
+	changed := x.rec
+	changed.Refusal = why.Error()
+	if err := x.pool.records.save(changed); err != nil {
+		return err
+	}
+	x.rec = changed
+	return nil
 }
 
 // patience sets when the next try is due (pool.mu is held): after a second, and twice as long each time, up to a minute.

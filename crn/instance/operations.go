@@ -140,8 +140,9 @@ func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*in
 	if err != nil {
 		return nil, err
 	}
-	if err := offered(m); err != nil {
-		return nil, fmt.Errorf("instance %s: %w", hash, err)
+	no := offered(m)
+	if no != nil && !planned {
+		return nil, fmt.Errorf("instance %s: %w", hash, no) // who asks is who should know
 	}
 	now := time.Now()
 	r := record{
@@ -159,7 +160,9 @@ func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*in
 	if p.life.Err() != nil {
 		return nil, ErrStopped
 	}
-	if err := p.admit(r); err != nil {
+	if no != nil {
+		r.Refusal = no.Error()
+	} else if err := p.admit(r); err != nil {
 		return nil, err
 	}
 	if r.Slot, err = p.freeSlot(); err != nil {
@@ -218,7 +221,9 @@ func (p *Pool) admit(r record) error {
 			memory += n
 			vcpus += x.rec.VCPUs
 		}
-		promised += x.rec.DiskMiB << 20
+		if x.rec.Refusal == "" {
+			promised += x.rec.DiskMiB << 20
+		}
 	}
 	switch {
 	case memory > p.cfg.MemoryMiB:

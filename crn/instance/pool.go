@@ -78,11 +78,19 @@ type Config struct {
 var (
 	ErrUnknown = errors.New("no such instance on this node")
 	// ErrStopped: the pool ended, or something else was asked for meanwhile.
-	ErrStopped     = errors.New("given up: something else was asked for, or the node stops")
+	ErrStopped = errors.New("given up: something else was asked for, or the node stops")
+	// ErrRefused: the instance can never run as it is defined. It is not tried again before its owner says so.
+	ErrRefused     = errors.New("it can never run")
 	ErrNoRoom      = execution.ErrNoRoom
 	ErrResource    = execution.ErrResource
 	ErrUnsupported = execution.ErrUnsupported
 )
+
+// refusal is an ErrRefused that was written down.
+type refusal string
+
+func (r refusal) Error() string        { return string(r) }
+func (r refusal) Is(target error) bool { return target == ErrRefused }
 
 // Pool holds the instances of a node. Safe for concurrent use.
 type Pool struct {
@@ -253,7 +261,8 @@ type Info struct {
 	Payment   message.PaymentType
 	Chain     string // of payment by stream
 	Running   bool
-	Stopped   bool // its owner stopped it, or its guest turned itself off
+	Stopped   bool  // its owner stopped it, or its guest turned itself off
+	Failure   error // why it does not run although it should
 	Addresses tap.Addresses
 	Ports     []tap.Forward
 	MemoryMiB int

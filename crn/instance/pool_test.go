@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,6 +359,67 @@ func TestAFailedStartIsSaidAndTriedAgain(t *testing.T) {
 		synctest.Wait()
 		if !r.info(hash).Running {
 			t.Errorf("got %+v", r.info(hash))
+		}
+	})
+}
+
+func TestAnImageThatIsNoDiskIsRefusedOnceAndForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hash, other := r.publish("a", nil), r.publish("b", nil)
+		image := r.net.image
+		r.net.image = filepath.Join(t.TempDir(), "no disk")
+		if err := os.WriteFile(r.net.image, make([]byte, 4096), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.begin()
+		defer func() { r.stop() }()
+		refused := func() {
+			t.Helper()
+			o := r.Allocate(t.Context(), []message.Hash{hash})
+			if err := o.Errors[hash]; !errors.Is(err, instance.ErrRefused) || !strings.Contains(err.Error(), "boot sector") {
+				t.Errorf("the scheduler is told %v", err)
+			}
+			if i := r.info(hash); i.Running || i.MemoryMiB != 0 || i.Failure == nil || !strings.Contains(i.Failure.Error(), "boot sector") {
+				t.Errorf("lists show %+v", i)
+			}
+		}
+		refused()
+		asked := r.net.asked()
+		time.Sleep(time.Hour)
+		refused()
+		r.stop()
+		r.begin()
+		time.Sleep(time.Hour)
+		refused()
+		if n := r.net.asked() - asked; n > 0 || r.driver.count() > 0 {
+			t.Errorf("it was tried again %d times", n)
+		}
+		r.net.image = image // a newer version, say
+		if _, err := r.Reboot(t.Context(), hash); err != nil || !r.info(hash).Running || r.info(hash).Failure != nil {
+			t.Errorf("%v, %+v", err, r.info(hash))
+		}
+		if o := r.Allocate(t.Context(), []message.Hash{hash, other}); len(o.Errors) > 0 {
+			t.Error(o.Errors)
+		}
+	})
+}
+
+func TestWhatTheSchedulerSendsAndIsNotOfferedIsShownToItsOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hash := r.publish("a", func(m *message.Instance) { m.Environment.TrustedExecution = &message.TrustedExecution{} })
+		r.begin()
+		defer func() { r.stop() }()
+		if o := r.Allocate(t.Context(), []message.Hash{hash}); !errors.Is(o.Errors[hash], instance.ErrRefused) {
+			t.Errorf("the scheduler is told %v", o.Errors)
+		}
+		time.Sleep(time.Hour)
+		if i := r.info(hash); i.Failure == nil || !strings.Contains(i.Failure.Error(), "confidential") || r.net.asked() > 0 {
+			t.Errorf("got %+v", i)
+		}
+		if o := r.Allocate(t.Context(), nil); len(o.Stopped) != 1 || r.Has(hash) {
+			t.Errorf("stopped %v", o.Stopped)
 		}
 	})
 }

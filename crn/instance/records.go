@@ -35,7 +35,8 @@ type record struct {
 	Planned   bool         // the scheduler sent it here, and may send it away
 	Parent    message.Hash // bytes of the image under its root disk; empty before there is one
 	Wanted    wanted
-	Restart   bool // its machine is to end before it runs again
+	Restart   bool   // its machine is to end before it runs again
+	Refusal   string // why it can never run as it is; empty for all others. Its owner's next order is a new try
 	Defined   time.Time
 	Changed   time.Time // when Wanted was last set
 	Ports     []tap.Forward
@@ -68,6 +69,7 @@ var migrations = []string{
 		udp INTEGER NOT NULL,
 		PRIMARY KEY (hash, guest_port)
 	) STRICT;`,
+	`ALTER TABLE instance ADD COLUMN refusal TEXT NOT NULL DEFAULT '';`,
 }
 
 // records is the database of instances. What was saved is on disk.
@@ -130,11 +132,11 @@ func (r *records) transaction(do func(*sql.Tx) error) error {
 // save writes a record whole, with its ports.
 func (r *records) save(x record) error {
 	err := r.transaction(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, defined_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, defined_at, changed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (hash) DO UPDATE SET slot = excluded.slot, planned = excluded.planned, parent = excluded.parent,
-				wanted = excluded.wanted, restart = excluded.restart, changed_at = excluded.changed_at`,
-			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart,
+				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, changed_at = excluded.changed_at`,
+			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal,
 			x.Defined.UnixMicro(), x.Changed.UnixMicro())
 		if err != nil {
 			return err
@@ -187,7 +189,7 @@ func (r *records) load() (list []record, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, defined_at, changed_at FROM instance`)
+	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, defined_at, changed_at FROM instance`)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +197,7 @@ func (r *records) load() (list []record, err error) {
 	for rows.Next() {
 		var x record
 		var defined, changed int64
-		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &defined, &changed)
+		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &defined, &changed)
 		if err != nil {
 			return nil, err
 		}
