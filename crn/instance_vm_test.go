@@ -100,14 +100,26 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{node: &node{core: networktest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
+	h := &host{t: t, owner: owner, key: key, patience: 3 * time.Minute}
+	h.open(networktest.New(t))
+	return h
+}
+
+// beside is another node of the same network on the same host.
+func (h *host) beside() *host {
+	other := &host{t: h.t, owner: h.owner, key: h.key, patience: h.patience}
+	other.open(h.core)
+	return other
+}
+
+func (h *host) open(core *networktest.CoreNode) {
+	h.node = &node{core: core, dir: h.t.TempDir()}
 	// The owner signs the node's name; here that name leads nowhere else than to the node.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
 	}
 	h.client = client.New(client.Config{BaseURL: h.core.URL, HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
-	t.Cleanup(h.kill)
-	return h
+	h.t.Cleanup(h.kill)
 }
 
 // start starts the node, or the next one after a kill.
@@ -153,11 +165,20 @@ func (h *host) pids() (pids []int) {
 // allocate sends the scheduler's whole plan.
 func (h *host) allocate(instances ...message.Hash) (status int, answer map[string]any) {
 	h.t.Helper()
-	body, err := json.Marshal(map[string]any{"persistent_vms": []string{}, "instances": instances})
+	if instances == nil {
+		instances = []message.Hash{}
+	}
+	return h.order("POST", "/control/allocations", map[string]any{"persistent_vms": []string{}, "instances": instances})
+}
+
+// order sends what only the scheduler may.
+func (h *host) order(method, path string, order any) (status int, answer map[string]any) {
+	h.t.Helper()
+	body, err := json.Marshal(order)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(h.t.Context(), "POST", h.url+"/control/allocations", strings.NewReader(string(body)))
+	request, err := http.NewRequestWithContext(h.t.Context(), method, h.url+path, strings.NewReader(string(body)))
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type Instances interface {
 	// Allocate carries out the scheduler's whole plan of instances.
 	Allocate(ctx context.Context, plan []message.Hash) instance.Outcome
 	List() []instance.Info
+	mover
 	// Memory returns what instances have and may have together, in MiB.
 	Memory() (used, limit int)
 }

@@ -111,9 +111,7 @@ func (p *Pool) makeRoot(ctx context.Context, x *instance, m *message.Instance, p
 	if err := os.RemoveAll(temporary); err != nil {
 		return err
 	}
-	// The path is relative to the disk, so that the data folder may be moved.
-	backing := filepath.Join("..", "..", parentDir, filepath.Base(parent))
-	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backing, temporary,
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backingPath(filepath.Base(parent)), temporary,
 		strconv.FormatInt(m.Rootfs.SizeMiB<<20, 10)).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("qemu-img is missing: install the package qemu-utils")
@@ -123,6 +121,13 @@ func (p *Pool) makeRoot(ctx context.Context, x *instance, m *message.Instance, p
 	}
 	return os.Rename(temporary, path)
 }
+
+// backingPath is what a root disk says of the image that it is based on. It is relative to the disk, so that the data folder may be
+// moved, and the disk to another node.
+func backingPath(parent string) string { return filepath.Join("..", "..", parentDir, parent) }
+
+// qcow2ExternalData is the feature bit of an image whose data is in another file.
+const qcow2ExternalData = 1 << 2
 
 // keepParent holds on to a parent image for as long as a disk is based on it, whatever the cache forgets. Which it is, is
 // written down first: an image that no record names is removed.
@@ -200,13 +205,12 @@ func probeImage(path string) (format string, size int64, err error) {
 	}
 	version, backing := binary.BigEndian.Uint32(head[4:]), binary.BigEndian.Uint64(head[8:])
 	virtual := binary.BigEndian.Uint64(head[24:])
-	const externalData = 1 << 2
 	switch {
 	case version != 2 && version != 3:
 		return "", 0, fmt.Errorf("%w: qcow2 version %d is not known", ErrRefused, version)
 	case backing != 0:
 		return "", 0, fmt.Errorf("%w: it is based on another image; images must be whole", ErrRefused)
-	case version == 3 && binary.BigEndian.Uint64(head[72:])&externalData != 0:
+	case version == 3 && binary.BigEndian.Uint64(head[72:])&qcow2ExternalData != 0:
 		return "", 0, fmt.Errorf("%w: its data is in another file; images must be whole", ErrRefused)
 	case virtual > 1<<50:
 		return "", 0, fmt.Errorf("%w: it claims more than a pebibyte", ErrRefused)

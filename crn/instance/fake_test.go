@@ -130,7 +130,8 @@ func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (network.
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.files++
-	return network.File{Hash: message.HashBytes([]byte("image")), Path: n.image, Size: 4096}, n.fileErr
+	raw, err := os.ReadFile(n.image)
+	return network.File{Hash: message.HashBytes(raw), Path: n.image, Size: int64(len(raw))}, errors.Join(err, n.fileErr)
 }
 
 func (n *fakeNetwork) Aggregate(_ context.Context, _, _ string, _ time.Duration, v any) error {

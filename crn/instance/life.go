@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/tap"
@@ -35,6 +36,8 @@ type instance struct {
 	expiry     *time.Timer        // stops it, unless nil
 	generation int                // of what is asked for
 	waiting    []waiter
+
+	fetched atomic.Int64 // bytes of its disks, while it arrives
 }
 
 // waiter waits until what was asked for up to a generation is done, or has failed.
@@ -61,7 +64,7 @@ func (x *instance) runs() bool { return x.rec.Wanted == wantedRunning && x.rec.R
 
 // memory is what it holds or will hold, QEMU's own need included, in MiB.
 func (x *instance) memory() int {
-	if x.runs() || x.machine != nil {
+	if x.runs() || x.machine != nil || x.rec.Wanted == wantedArriving {
 		return x.rec.MemoryMiB + x.pool.cfg.OverheadMiB
 	}
 	return 0
@@ -89,12 +92,16 @@ func (x *instance) info() Info {
 }
 
 // want sets what is to be and writes it down.
-func (x *instance) want(w wanted) error {
+func (x *instance) want(w wanted) error { return x.wantMove(w, nil) }
+
+// wantMove is want for what moves.
+func (x *instance) wantMove(w wanted, m *move) error {
 	changed := x.rec
+	changed.Move = m
 	changed.Wanted, changed.Changed, changed.Refusal = w, time.Now(), ""
 	// What is just being ended comes to its end first.
 	changed.Restart = w == wantedRunning && x.ending
-	if w == wantedReleased {
+	if w == wantedReleased || w == wantedLeaving {
 		changed.Ports = nil
 	}
 	if err := x.pool.records.save(changed); err != nil {
@@ -157,6 +164,8 @@ const (
 	stepErase
 	stepNewDisks
 	stepStart
+	stepList
+	stepFetch
 )
 
 // next decides it. It is a pure function of what is and what is to be.
@@ -177,10 +186,19 @@ func (x *instance) next(now time.Time) step {
 		return stepErase
 	case x.reinstall:
 		return stepNewDisks
-	case x.runs() && !now.Before(x.retry):
-		return stepStart
+	case !x.due() || now.Before(x.retry):
+		return stepNone
+	case x.rec.Wanted == wantedLeaving:
+		return stepList
+	case x.rec.Wanted == wantedArriving:
+		return stepFetch
 	}
-	return stepNone
+	return stepStart
+}
+
+// due reports whether there is something to do, once it is time to try again. There is no machine.
+func (x *instance) due() bool {
+	return x.runs() || x.rec.Wanted == wantedLeaving && !x.rec.Move.Ready || x.rec.Wanted == wantedArriving
 }
 
 // run owns the instance until the pool ends or it is erased.
@@ -193,7 +211,7 @@ func (x *instance) run() {
 		var pause <-chan time.Time
 		if do == stepNone {
 			x.settle(generation, failure)
-			if x.runs() && machine == nil {
+			if machine == nil && x.due() {
 				pause = time.After(time.Until(x.retry))
 			}
 		}
@@ -218,6 +236,10 @@ func (x *instance) run() {
 			x.newDisks()
 		case stepStart:
 			x.start()
+		case stepList:
+			x.list()
+		case stepFetch:
+			x.fetch()
 		case stepErase:
 			x.erase()
 			return

@@ -91,7 +91,7 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 	p.mu.Unlock()
 	if x == nil {
 		var err error
-		if x, err = p.define(ctx, hash, planned); err != nil {
+		if x, err = p.begin(ctx, hash, planned); err != nil {
 			return err
 		}
 	}
@@ -101,6 +101,18 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 		return fmt.Errorf("instance %s is being erased: %w", hash, ErrStopped)
 	}
 	settled, err := func() (<-chan error, error) {
+		switch {
+		case x.rec.Wanted == wantedArriving, x.rec.Wanted == wantedLeaving && !planned:
+			return nil, fmt.Errorf("instance %s: %w", hash, ErrMoving)
+		case x.rec.Wanted == wantedLeaving:
+			if err := p.admit(x.rec); err != nil {
+				return nil, err
+			}
+			if err := x.stay(); err != nil {
+				return nil, err
+			}
+			x.asked()
+		}
 		if planned && !x.rec.Planned {
 			x.rec.Planned = true
 			if err := p.records.save(x.rec); err != nil {
@@ -134,8 +146,8 @@ func wait(ctx context.Context, settled <-chan error) error {
 	}
 }
 
-// define records an instance that was not here before, and has it run.
-func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*instance, error) {
+// begin records an instance that was not here before, and has it run.
+func (p *Pool) begin(ctx context.Context, hash message.Hash, planned bool) (*instance, error) {
 	m, err := p.cfg.Network.Instance(ctx, hash)
 	if err != nil {
 		return nil, err
@@ -144,26 +156,41 @@ func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*in
 	if no != nil && !planned {
 		return nil, fmt.Errorf("instance %s: %w", hash, no) // who asks is who should know
 	}
-	now := time.Now()
-	r := record{
-		Hash: hash, Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m),
-		Internet: m.Environment.Internet, Payment: m.PaymentType(), Planned: planned, Wanted: wantedRunning, Defined: now, Changed: now,
-	}
-	if m.Payment != nil && m.Payment.Chain != nil {
-		r.Chain = *m.Payment.Chain
+	r := define(hash, m)
+	r.Planned, r.Wanted = planned, wantedRunning
+	if no != nil {
+		r.Refusal = no.Error()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x := p.instances[hash]; x != nil {
 		return x, nil // by another caller meanwhile
 	}
+	return p.add(r)
+}
+
+// define is the record of an instance of this node, but for what it is to be.
+func define(hash message.Hash, m *message.Instance) record {
+	now := time.Now()
+	r := record{
+		Hash: hash, Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m),
+		Internet: m.Environment.Internet, Payment: m.PaymentType(), Defined: now, Changed: now,
+	}
+	if m.Payment != nil && m.Payment.Chain != nil {
+		r.Chain = *m.Payment.Chain
+	}
+	return r
+}
+
+// add writes a new record down and has it tended to. p.mu is held.
+func (p *Pool) add(r record) (_ *instance, err error) {
 	if p.life.Err() != nil {
 		return nil, ErrStopped
 	}
-	if no != nil {
-		r.Refusal = no.Error()
-	} else if err := p.admit(r); err != nil {
-		return nil, err
+	if r.Refusal == "" {
+		if err := p.admit(r); err != nil {
+			return nil, err
+		}
 	}
 	if r.Slot, err = p.freeSlot(); err != nil {
 		return nil, err
@@ -172,7 +199,7 @@ func (p *Pool) define(ctx context.Context, hash message.Hash, planned bool) (*in
 		return nil, err
 	}
 	x := newInstance(p, r)
-	p.instances[hash] = x
+	p.instances[r.Hash] = x
 	if p.ran {
 		p.running.Go(x.run)
 	}

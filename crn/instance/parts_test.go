@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +76,83 @@ func FuzzProbeImage(f *testing.F) {
 		}
 		if _, size, err := probeImage(path); err == nil && size < 0 {
 			t.Errorf("size %d", size)
+		}
+	})
+}
+
+func TestAnOverlayIsBasedOnItsImageAlone(t *testing.T) {
+	parent := message.HashBytes([]byte("image"))
+	overlay := func(backing string, change func([]byte)) []byte {
+		image := qcow2(3, 256, 1<<30, 0)
+		binary.BigEndian.PutUint32(image[16:], uint32(len(backing)))
+		copy(image[256:], backing)
+		if change != nil {
+			change(image)
+		}
+		return image
+	}
+	own := "../../parents/" + string(parent)
+	for name, test := range map[string]struct {
+		image []byte
+		good  bool
+	}{
+		"its image":           {overlay(own, nil), true},
+		"a file of the host":  {overlay("/etc/shadow", nil), false},
+		"another image":       {overlay("../../parents/"+strings.Repeat("0", 64), nil), false},
+		"options for QEMU":    {overlay("json:{}", nil), false},
+		"no image":            {overlay("", nil), false},
+		"data in a file":      {overlay(own, func(b []byte) { binary.BigEndian.PutUint64(b[72:], qcow2ExternalData) }), false},
+		"a name past the end": {overlay(own, func(b []byte) { binary.BigEndian.PutUint64(b[8:], 1<<63) }), false},
+		"an endless name":     {overlay(own, func(b []byte) { binary.BigEndian.PutUint32(b[16:], 1<<31) }), false},
+		"a raw disk":          {bootable(4096), false},
+		"nothing":             {nil, false},
+	} {
+		path := filepath.Join(t.TempDir(), "disk")
+		if err := os.WriteFile(path, test.image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkOverlay(path, parent); (err == nil) != test.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestExtentsHoldAllThatIsNotZero(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f, err := os.CreateTemp("", "sparse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		size := rapid.Int64Range(0, 64<<20).Draw(t, "size")
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		written := rapid.SliceOfN(rapid.Int64Range(0, max(0, size-1)), 0, 6).Draw(t, "written")
+		if size == 0 {
+			written = nil
+		}
+		for _, at := range written {
+			if _, err := f.WriteAt([]byte{1}, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := extents(f, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := int64(0)
+		for _, e := range list {
+			if e[0] < end || e[1] <= 0 || e[0]+e[1] > size {
+				t.Fatalf("extents %v of %d bytes", list, size)
+			}
+			end = e[0] + e[1]
+		}
+		for _, at := range written {
+			if !slices.ContainsFunc(list, func(e [2]int64) bool { return e[0] <= at && at < e[0]+e[1] }) {
+				t.Errorf("byte %d is in none of %v", at, list)
+			}
 		}
 	})
 }

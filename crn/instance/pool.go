@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -71,6 +73,7 @@ type Config struct {
 	VCPUs       int          // what instances may have together of virtual processors
 	// StopTimeout is how long a guest may take to turn itself off; 50 s when 0.
 	StopTimeout time.Duration
+	HTTP        http.RoundTripper // to other nodes; one of the pool's own when nil
 	Log         *slog.Logger
 }
 
@@ -96,6 +99,7 @@ func (r refusal) Is(target error) bool { return target == ErrRefused }
 type Pool struct {
 	cfg     Config
 	records *records
+	http    *http.Client // of other nodes
 
 	life    context.Context // ends when the pool stops
 	end     context.CancelFunc
@@ -133,12 +137,18 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: askLimit}).DialContext,
+			ResponseHeaderTimeout: askLimit, IdleConnTimeout: time.Minute, DisableCompression: true,
+		}
+	}
 	for _, dir := range []string{diskDir, parentDir, logDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 		}
 	}
-	p := &Pool{cfg: cfg, instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
+	p := &Pool{cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,6 +20,8 @@ const (
 	wantedStopped  wanted = "stopped"  // by its owner, or because its guest turned itself off; it stays here
 	wantedReleased wanted = "released" // the scheduler sent it elsewhere; its disks are kept for a while
 	wantedErased   wanted = "erased"   // nothing of it stays
+	wantedLeaving  wanted = "leaving"  // another node fetches its disks, or has; it does not run here
+	wantedArriving wanted = "arriving" // its disks are fetched from another node; it does not run before they are here
 )
 
 // record is what is known of an instance across restarts of the node.
@@ -40,6 +43,7 @@ type record struct {
 	Defined   time.Time
 	Changed   time.Time // when Wanted was last set
 	Ports     []tap.Forward
+	Move      *move // of one that leaves or arrives
 }
 
 // migrations bring a database to the form that this node reads; PRAGMA user_version counts those applied.
@@ -70,6 +74,7 @@ var migrations = []string{
 		PRIMARY KEY (hash, guest_port)
 	) STRICT;`,
 	`ALTER TABLE instance ADD COLUMN refusal TEXT NOT NULL DEFAULT '';`,
+	`ALTER TABLE instance ADD COLUMN move TEXT; -- JSON`,
 }
 
 // records is the database of instances. What was saved is on disk.
@@ -131,12 +136,21 @@ func (r *records) transaction(do func(*sql.Tx) error) error {
 
 // save writes a record whole, with its ports.
 func (r *records) save(x record) error {
+	var moved *string
+	if x.Move != nil {
+		raw, err := json.Marshal(x.Move)
+		if err != nil {
+			return fmt.Errorf("record instance %s: %w", x.Hash, err)
+		}
+		text := string(raw)
+		moved = &text
+	}
 	err := r.transaction(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, defined_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, defined_at, changed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (hash) DO UPDATE SET slot = excluded.slot, planned = excluded.planned, parent = excluded.parent,
-				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, changed_at = excluded.changed_at`,
-			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal,
+				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, changed_at = excluded.changed_at`,
+			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved,
 			x.Defined.UnixMicro(), x.Changed.UnixMicro())
 		if err != nil {
 			return err
@@ -189,7 +203,7 @@ func (r *records) load() (list []record, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, defined_at, changed_at FROM instance`)
+	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, defined_at, changed_at FROM instance`)
 	if err != nil {
 		return nil, err
 	}
@@ -197,9 +211,15 @@ func (r *records) load() (list []record, err error) {
 	for rows.Next() {
 		var x record
 		var defined, changed int64
-		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &defined, &changed)
+		var moved []byte
+		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &defined, &changed)
 		if err != nil {
 			return nil, err
+		}
+		if moved != nil {
+			if err := json.Unmarshal(moved, &x.Move); err != nil {
+				return nil, err
+			}
 		}
 		x.Defined, x.Changed, x.Ports = time.UnixMicro(defined), time.UnixMicro(changed), ports[x.Hash]
 		list = append(list, x)

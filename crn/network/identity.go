@@ -1,11 +1,14 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -110,6 +113,30 @@ func (i *Identity) discover(ctx context.Context) error {
 	i.cfg.Log.Info("found this node's registration", "hash", found[0])
 	return nil
 }
+
+// Registered returns the base URL of the registered compute node that answers at a host and port. The error is ErrNotFound when
+// there is none.
+func (i *Identity) Registered(ctx context.Context, host, port string) (string, error) {
+	var registry struct {
+		Nodes []registered `json:"resource_nodes"`
+	}
+	if err := i.client.Aggregate(ctx, i.cfg.Registry, "corechannel", registryAge, &registry); err != nil {
+		return "", err
+	}
+	for _, n := range registry.Nodes {
+		u, err := url.Parse(n.Address)
+		if err != nil || !strings.EqualFold(u.Hostname(), host) {
+			continue
+		}
+		if at := cmp.Or(u.Port(), map[string]string{"https": "443", "http": "80"}[u.Scheme]); at == port {
+			return strings.TrimRight(n.Address, "/"), nil
+		}
+	}
+	return "", fmt.Errorf("compute node at %s: %w", net.JoinHostPort(host, port), ErrNotFound)
+}
+
+// registryAge is how old the registry may be.
+const registryAge = time.Minute
 
 // registered is a compute node in the registry. Entries of other shapes are passed over.
 type registered struct{ Hash, Owner, Address string }

@@ -1,0 +1,265 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// mover takes instances to other nodes and from them (decision 0025).
+type mover interface {
+	// Leave stops an instance for another node to fetch, and reports whether that is news.
+	Leave(hash message.Hash) (l instance.Leaving, begun bool, err error)
+	Left(hash message.Hash) (instance.Leaving, error)
+	// Disk opens a file of one that leaves.
+	Disk(hash message.Hash, name, token string) (*os.File, error)
+	// HandOver gives it away for good.
+	HandOver(hash message.Hash, token, claim string) error
+	// Forget removes what is left of it.
+	Forget(ctx context.Context, hash message.Hash) error
+	// Arrive has an instance come with its disks, and reports whether that is news.
+	Arrive(ctx context.Context, hash message.Hash, a instance.Arrival) (begun bool, err error)
+	Arrived(hash message.Hash) (instance.Arriving, error)
+}
+
+// ordered makes the handler of an order that only the scheduler may give. It gets the body.
+func (s *Server) ordered(act func(w http.ResponseWriter, r *http.Request, body []byte)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxAllocation+1))
+		if err != nil || !s.allocated.allows(r, body) {
+			fail(w, http.StatusUnauthorized, "Authentication token received is invalid")
+			return
+		}
+		act(w, r, body)
+	}
+}
+
+// moving reads the hash in the path, and answers when it is no instance's.
+func (s *Server) moving(w http.ResponseWriter, r *http.Request) (hash message.Hash, ok bool) {
+	if hash, ok = refOf(w, r); !ok {
+		return "", false
+	}
+	if _, program := s.cfg.Pool.Find(hash); program {
+		fail(w, http.StatusBadRequest, "Migration only supported for QEMU instances")
+		return "", false
+	}
+	if s.cfg.Instances == nil {
+		fail(w, http.StatusNotFound, "No virtual machine with ref "+string(hash))
+		return "", false
+	}
+	return hash, true
+}
+
+// leave answers POST …/migration/export (spec/crn.md §2.10). Unlike on the reference, what is stopped can leave as well.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	l, _, err := s.cfg.Instances.Leave(hash)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	status := http.StatusAccepted
+	if l.Ready {
+		status = http.StatusConflict
+	}
+	descriptor := map[string]any{
+		"state": exportState(l), "vm_hash": hash, "started_at": l.Begun.UTC().Format(time.RFC3339),
+		"status_url": "/control/machine/" + string(hash) + "/migration/export/status",
+	}
+	if l.Failure != nil {
+		descriptor["error"] = l.Failure.Error()
+	}
+	answer(w, status, descriptor)
+}
+
+func exportState(l instance.Leaving) string {
+	switch {
+	case l.Ready:
+		return "exported"
+	case l.Failure != nil:
+		return "export_failed" // and tried again
+	}
+	return "exporting"
+}
+
+// movedDisk is a file of an instance that moves, as both nodes and the scheduler write it.
+type movedDisk struct {
+	instance.MovedFile
+	Path string `json:"download_path"`
+}
+
+// left answers GET …/migration/export/status. Members beside the reference's: parent, stopped, and extents of files.
+func (s *Server) left(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	l, err := s.cfg.Instances.Left(hash)
+	if err != nil {
+		fail(w, http.StatusNotFound, "No export job")
+		return
+	}
+	body := map[string]any{
+		"vm_hash": hash, "state": exportState(l), "started_at": l.Begun.UTC().Format(time.RFC3339), "finished_at": nil, "error": nil,
+		"disk_files": nil, "export_token": nil, "parent": l.Parent, "stopped": l.Stopped,
+	}
+	if l.Failure != nil {
+		body["error"] = l.Failure.Error()
+	}
+	if l.Ready {
+		files := []movedDisk{}
+		for _, f := range l.Files {
+			files = append(files, movedDisk{f, "/control/machine/" + string(hash) + "/migration/disk/" + f.Name})
+		}
+		body["disk_files"], body["export_token"] = files, l.Token
+	}
+	answer(w, http.StatusOK, body)
+}
+
+// disk answers GET …/migration/disk/{name}?token=: the bytes of a file, or the part that is asked for.
+func (s *Server) disk(w http.ResponseWriter, r *http.Request) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	name := r.PathValue("name")
+	f, err := s.cfg.Instances.Disk(hash, name, r.URL.Query().Get("token"))
+	switch {
+	case errors.Is(err, instance.ErrUnknown):
+		fail(w, http.StatusUnauthorized, "Invalid or missing export token")
+		return
+	case errors.Is(err, os.ErrNotExist):
+		fail(w, http.StatusNotFound, "Disk file not found: "+name)
+		return
+	case err != nil:
+		s.failed(w, err)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// handOver answers POST …/migration/handover, which is ours: the node that has all disks asks for the instance. The token in the
+// body says that it may.
+func (s *Server) handOver(w http.ResponseWriter, r *http.Request) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	var order struct{ Token, Claim string }
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil || json.Unmarshal(body, &order) != nil {
+		fail(w, http.StatusBadRequest, "Body is not valid JSON")
+		return
+	}
+	if err := s.cfg.Instances.HandOver(hash, order.Token, order.Claim); err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"status": "handed over", "vm_hash": hash})
+}
+
+// forget answers POST …/migration/cleanup.
+func (s *Server) forget(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	err := s.cfg.Instances.Forget(r.Context(), hash)
+	switch {
+	case errors.Is(err, instance.ErrUnknown):
+		fail(w, http.StatusConflict, "No exported job: "+err.Error())
+	case err != nil:
+		s.failed(w, err)
+	default:
+		answer(w, http.StatusOK, map[string]any{"status": "completed", "vm_hash": hash})
+	}
+}
+
+// arrive answers POST /control/migrate: an instance is to come here from another node. The reference refuses some addresses of that;
+// here it must be a registered node's.
+func (s *Server) arrive(w http.ResponseWriter, r *http.Request, body []byte) {
+	order := struct {
+		Hash    string       `json:"vm_hash"`
+		Host    string       `json:"source_host"`
+		Port    int          `json:"source_port"`
+		Token   string       `json:"export_token"`
+		Files   []movedDisk  `json:"disk_files"`
+		Parent  message.Hash `json:"parent"`
+		Stopped bool         `json:"stopped"`
+	}{Port: 443}
+	if err := json.Unmarshal(body, &order); err != nil {
+		fail(w, http.StatusBadRequest, "Body is not valid JSON: "+err.Error())
+		return
+	}
+	hash, err := message.ParseHash(order.Hash)
+	if err != nil || order.Token == "" || order.Host == "" {
+		fail(w, http.StatusBadRequest, "vm_hash, source_host and export_token are needed")
+		return
+	}
+	if s.cfg.Instances == nil {
+		fail(w, http.StatusServiceUnavailable, "This CRN cannot host the requested instance at this time.")
+		return
+	}
+	source, err := s.cfg.Identity.Registered(r.Context(), order.Host, strconv.Itoa(order.Port))
+	if errors.Is(err, network.ErrNotFound) {
+		fail(w, http.StatusBadRequest, "source_host is no registered node: "+err.Error())
+		return
+	}
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	a := instance.Arrival{Source: source, Token: order.Token, Parent: order.Parent, Stopped: order.Stopped}
+	for _, f := range order.Files {
+		a.Files = append(a.Files, f.MovedFile)
+	}
+	_, err = s.cfg.Instances.Arrive(r.Context(), hash, a)
+	switch {
+	case errors.Is(err, os.ErrExist):
+		fail(w, http.StatusConflict, "VM already running on this host")
+	case err != nil:
+		s.failed(w, err)
+	default:
+		answer(w, http.StatusAccepted, map[string]any{
+			"state": "importing", "vm_hash": hash, "status_url": "/control/migrate/" + string(hash) + "/status",
+		})
+	}
+}
+
+// arrived answers GET /control/migrate/{ref}/status. What is here counts as imported, however it came.
+func (s *Server) arrived(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	a, err := s.cfg.Instances.Arrived(hash)
+	if err != nil {
+		fail(w, http.StatusNotFound, "No import job")
+		return
+	}
+	body := map[string]any{
+		"vm_hash": hash, "state": "importing", "started_at": a.Begun.UTC().Format(time.RFC3339), "finished_at": nil, "error": nil,
+		"bytes_downloaded": a.Fetched, "total_bytes_expected": a.Total, "current_step": "downloading_disks", "transfer_time_ms": nil,
+	}
+	switch {
+	case a.Here:
+		body["state"], body["current_step"] = "imported", nil
+	case a.Failure != nil:
+		body["state"], body["error"] = "import_failed", a.Failure.Error() // and tried again
+	}
+	answer(w, http.StatusOK, body)
+}
