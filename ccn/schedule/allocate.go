@@ -33,8 +33,9 @@ const allocationPath = "/control/allocations"
 
 // outcome is a compute node's answer to an allocation.
 type outcome struct {
-	Failing []message.Hash          `json:"failing"`
-	Errors  map[message.Hash]string `json:"errors"`
+	Successful []message.Hash          `json:"successful"`
+	Failing    []message.Hash          `json:"failing"`
+	Errors     map[message.Hash]string `json:"errors"`
 	// Refused are those of Failing that can never run; nodes of other makers do not say so.
 	Refused []message.Hash `json:"refused"`
 }
@@ -42,51 +43,85 @@ type outcome struct {
 // post sends an allocation to the compute node at address, signed as spec/crn.md §2.1.3 says. The error is nil when there is nothing
 // to gain by sending it again.
 func (a allocation) post(ctx context.Context, client *http.Client, signer Signer, address string) (o outcome, err error) {
-	body, err := json.Marshal(a)
+	status, answer, err := send(ctx, client, signer, http.MethodPost, address, allocationPath, a)
 	if err != nil {
-		return o, fmt.Errorf("encode allocation: %w", err)
+		return o, fmt.Errorf("send allocation: %w", err)
+	}
+	if json.Unmarshal(answer, &o) == nil && len(o.Refused) > 0 && len(o.Refused) == len(o.Failing) {
+		return o, nil
+	}
+	if status != http.StatusOK {
+		return o, fmt.Errorf("compute node %s answered an allocation with %d: %.1000s", address, status, bytes.TrimSpace(answer))
+	}
+	return o, nil
+}
+
+// order sends a compute node one of the other orders that only a scheduler may give, and decodes its answer. The error is nil for
+// answers 200 and 202.
+func (s *Scheduler) order(ctx context.Context, method, address, path string, body, into any) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	status, answer, err := send(ctx, s.http, s.cfg.Signer, method, address, path, body)
+	if err != nil {
+		return 0, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if status != http.StatusOK && status != http.StatusAccepted {
+		return status, fmt.Errorf("compute node %s answered %s %s with %d: %.1000s", address, method, path, status, bytes.TrimSpace(answer))
+	}
+	if into != nil {
+		if err := json.Unmarshal(answer, into); err != nil {
+			return 0, fmt.Errorf("answer of %s to %s %s: %w", address, method, path, err)
+		}
+	}
+	return status, nil
+}
+
+// maxAnswer bounds what a compute node may answer, in bytes.
+const maxAnswer = 4 << 20
+
+// send sends a request to the compute node at address, signed as spec/crn.md §2.1.3 says. A body of nil is none.
+func send(ctx context.Context, client *http.Client, signer Signer, method, address, path string, order any) (status int, answer []byte, err error) {
+	var body []byte
+	if order != nil {
+		if body, err = json.Marshal(order); err != nil {
+			return 0, nil, fmt.Errorf("encode the order: %w", err)
+		}
 	}
 	sum := sha256.Sum256(body)
 	payload, err := json.Marshal(map[string]any{
-		"method":      http.MethodPost,
-		"path":        allocationPath,
+		"method":      method,
+		"path":        path,
 		"body_sha256": hex.EncodeToString(sum[:]),
 		"iat":         time.Now().Unix(),
 		"nonce":       rand64(),
 	})
 	if err != nil {
-		return o, fmt.Errorf("encode allocation payload: %w", err)
+		return 0, nil, fmt.Errorf("encode what is signed: %w", err)
 	}
 	signature, err := signer.Sign(ctx, payload)
 	if err != nil {
-		return o, fmt.Errorf("sign allocation: %w", err)
+		return 0, nil, fmt.Errorf("sign the order: %w", err)
 	}
-	target, err := url.JoinPath(address, allocationPath)
+	target, err := url.JoinPath(address, path)
 	if err != nil {
-		return o, fmt.Errorf("address of compute node %q: %w", address, err)
+		return 0, nil, fmt.Errorf("address of compute node %q: %w", address, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return o, fmt.Errorf("address of compute node %q: %w", address, err)
+		return 0, nil, fmt.Errorf("address of compute node %q: %w", address, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", fmt.Sprintf("Aleph-EIP191-V1 sig=%s,payload=%s", strings.TrimPrefix(signature, "0x"), hex.EncodeToString(payload)))
 	resp, err := client.Do(req)
 	if err != nil {
-		return o, fmt.Errorf("send allocation: %w", err)
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return o, fmt.Errorf("read answer to allocation from %s: %w", address, err)
+		return 0, nil, fmt.Errorf("read the answer of %s: %w", address, err)
 	}
-	if json.Unmarshal(answer, &o) == nil && len(o.Refused) > 0 && len(o.Refused) == len(o.Failing) {
-		return o, nil
-	}
-	if resp.StatusCode != http.StatusOK {
-		return o, fmt.Errorf("compute node %s answered an allocation with %s: %s", address, resp.Status, bytes.TrimSpace(answer))
-	}
-	return o, nil
+	return resp.StatusCode, answer, nil
 }
 
 // probe asks whether the compute node at address is alive.

@@ -29,8 +29,10 @@ type Placement struct {
 
 // Inputs is all that the plan depends on. Every node that holds the same messages has the same inputs.
 type Inputs struct {
-	Nodes     registry.Aggregate
-	Down      map[string]bool // hashes of compute nodes that their core node reports as gone
+	Nodes registry.Aggregate
+	Down  map[string]bool // hashes of compute nodes that their core node reports as gone
+	// Homes are the compute nodes that have the disks of instances.
+	Homes     map[message.Hash]string
 	Workloads []Workload
 	// RequireActive leaves out core nodes that are not active, i.e. have too little stake.
 	RequireActive bool
@@ -38,7 +40,8 @@ type Inputs struct {
 
 // Plan assigns each workload to one core node and to one of the compute nodes that it linked, by rendezvous hashing
 // weighted by score: a node that leaves moves only its own workloads, and no node needs to ask another. Workloads that no
-// node can take are absent from the answer.
+// node can take are absent from the answer. An instance stays with its disks for as long as their node is linked, also while that
+// does not answer, unless its owner asked for another node.
 func Plan(in Inputs) map[message.Hash]Placement {
 	type candidate struct {
 		core    *registry.CoreNode
@@ -51,6 +54,19 @@ func Plan(in Inputs) map[message.Hash]Placement {
 			byParent[*node.Parent] = append(byParent[*node.Parent], node)
 		}
 	}
+	cores := make(map[string]*registry.CoreNode)
+	for i := range in.Nodes.Nodes {
+		if core := &in.Nodes.Nodes[i]; !in.RequireActive || core.Status == "active" {
+			cores[core.Hash] = core
+		}
+	}
+	linked := make(map[string]Placement) // also what does not answer
+	for i := range in.Nodes.ResourceNodes {
+		node := &in.Nodes.ResourceNodes[i]
+		if node.Parent != nil && node.Address != "" && cores[*node.Parent] != nil {
+			linked[node.Hash] = Placement{Core: cores[*node.Parent], Compute: node}
+		}
+	}
 	var candidates []candidate
 	for i := range in.Nodes.Nodes {
 		core := &in.Nodes.Nodes[i]
@@ -60,6 +76,11 @@ func Plan(in Inputs) map[message.Hash]Placement {
 	}
 	plan := make(map[message.Hash]Placement, len(in.Workloads))
 	for _, w := range in.Workloads {
+		if home, ok := linked[in.Homes[w.Hash]]; ok && w.Type == message.TypeInstance && (w.NodeHash == "" || string(w.NodeHash) == home.Compute.Hash) {
+			home.Workload = w
+			plan[w.Hash] = home
+			continue
+		}
 		var cores []*registry.CoreNode
 		fitting := make(map[string][]*registry.ResourceNode)
 		for _, c := range candidates {

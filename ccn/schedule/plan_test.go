@@ -109,6 +109,42 @@ func TestRequestedComputeNodeIsHonoured(t *testing.T) {
 	}
 }
 
+func TestAnInstanceStaysWithItsDisks(t *testing.T) {
+	in := Inputs{Nodes: nodes(2, 3), Workloads: workloads(60), Homes: make(map[message.Hash]string)}
+	for i := range in.Workloads {
+		in.Workloads[i].Type = message.TypeInstance
+		in.Homes[in.Workloads[i].Hash] = "compute1-2"
+	}
+	all := func(what string, want func(w Workload, at string) bool) {
+		t.Helper()
+		plan := places(Plan(in))
+		for _, w := range in.Workloads {
+			if !want(w, plan[w.Hash]) {
+				t.Errorf("%s: %s is on %q", what, w.Hash, plan[w.Hash])
+			}
+		}
+	}
+	all("its node is linked", func(_ Workload, at string) bool { return at == "compute1-2" })
+	in.Down = map[string]bool{"compute1-2": true}
+	all("its node does not answer", func(_ Workload, at string) bool { return at == "compute1-2" })
+	in.Down = nil
+	in.Workloads[0].NodeHash = "compute0-0"
+	all("its owner asks for another", func(w Workload, at string) bool { return at == "compute0-0" == (w.NodeHash != "") })
+	in.Workloads[0].NodeHash = ""
+	for i := range in.Workloads {
+		in.Workloads[i].Type = message.TypeProgram
+	}
+	all("programs keep no disks", func(w Workload, at string) bool {
+		return at == places(Plan(Inputs{Nodes: in.Nodes, Workloads: []Workload{w}}))[w.Hash]
+	})
+	for i := range in.Workloads {
+		in.Workloads[i].Type = message.TypeInstance
+	}
+	last := &in.Nodes.ResourceNodes[len(in.Nodes.ResourceNodes)-1]
+	last.Parent = nil
+	all("its node is unlinked", func(_ Workload, at string) bool { return at != "compute1-2" && at != "" })
+}
+
 func TestSharesFollowScores(t *testing.T) {
 	in := Inputs{Nodes: nodes(2), Workloads: workloads(4000)}
 	in.Nodes.ResourceNodes[0].Score = 0.8

@@ -55,12 +55,16 @@ type Scheduler struct {
 	view   *view          // guarded by mu; replaced, never changed
 	health map[string]int // of own compute nodes: failed looks in a row; owned by the goroutine of Run
 	sent   map[string]*delivery
+	// Instances under way, and when those may be tried again that could not be moved. Owned by the goroutine of Run.
+	journeys map[message.Hash]bool
+	resting  map[message.Hash]time.Time
 }
 
 // view is one consistent plan with what it was computed from.
 type view struct {
 	nodes  registry.Aggregate
 	down   map[string]bool
+	homes  map[message.Hash]string // of instances: the compute node that has their disks
 	plan   map[message.Hash]Placement
 	newest float64 // Unix seconds: content time of the newest message that it depends on
 }
@@ -88,12 +92,15 @@ func New(cfg Config) (*Scheduler, error) {
 		view:   &view{},
 		health: make(map[string]int),
 		sent:   make(map[string]*delivery),
+
+		journeys: make(map[message.Hash]bool), resting: make(map[message.Hash]time.Time),
 	}, nil
 }
 
 const (
 	allocationTimeout = 5 * time.Minute // a compute node may boot several machines before it answers
 	probeTimeout      = 2 * time.Second
+	orderTimeout      = 30 * time.Second // of orders that are answered at once
 )
 
 // Notify says that messages may have changed the plan. It never blocks.
@@ -109,6 +116,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	var deliveries sync.WaitGroup
 	defer deliveries.Wait()
 	done := make(chan deliveryResult)
+	arrived := make(chan journeyResult)
 	ticker := time.NewTicker(time.Duration(s.cfg.Params.Schedule.ProbeInterval) * time.Second)
 	defer ticker.Stop()
 	for {
@@ -119,6 +127,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			s.cfg.Logger.Error("plan not computed, the last one stays in force", "error", err)
 		}
 		s.deliver(ctx, &deliveries, done)
+		s.move(ctx, &deliveries, arrived)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -126,7 +135,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-ticker.C:
 			s.look(ctx)
 		case r := <-done:
-			s.delivered(r)
+			s.delivered(ctx, r)
+		case r := <-arrived:
+			s.moved(r)
 		}
 	}
 }
@@ -143,7 +154,7 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 		v.newest = max(v.newest, found)
 		for _, core := range v.nodes.Nodes {
 			var status map[string]NodeStatus
-			updated, err := aggregate(r, core.Owner, StatusKey, &status)
+			updated, err := word(r, core.Owner, StatusKey, &status)
 			if err != nil {
 				return err
 			}
@@ -154,6 +165,11 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 				}
 			}
 		}
+		var updated float64
+		if v.homes, updated, err = homes(r, v.nodes); err != nil {
+			return err
+		}
+		v.newest = max(v.newest, updated)
 		rows, err := r.Workloads()
 		if err != nil {
 			return err
@@ -170,7 +186,7 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 		return fmt.Errorf("read what the plan depends on: %w", err)
 	}
 	v.plan = Plan(Inputs{
-		Nodes: v.nodes, Down: v.down, Workloads: workloads, RequireActive: s.cfg.Params.Schedule.RequireActive,
+		Nodes: v.nodes, Down: v.down, Homes: v.homes, Workloads: workloads, RequireActive: s.cfg.Params.Schedule.RequireActive,
 	})
 	s.mu.Lock()
 	s.view = v
@@ -191,6 +207,19 @@ func aggregate(r *store.Reader, owner, key string, dst any) (float64, error) {
 	}
 	if err := json.Unmarshal(row.Content, dst); err != nil {
 		return 0, fmt.Errorf("aggregate %s of %s: %w", key, owner, err)
+	}
+	return row.LastUpdated, nil
+}
+
+// word is aggregate for what anyone may publish: what makes no sense counts as nothing.
+func word[T any](r *store.Reader, owner, key string, dst *T) (float64, error) {
+	row, err := r.Aggregate(owner, key)
+	if err != nil || row == nil {
+		return 0, err
+	}
+	var said T
+	if json.Unmarshal(row.Content, &said) == nil {
+		*dst = said
 	}
 	return row.LastUpdated, nil
 }
@@ -238,7 +267,7 @@ func (s *Scheduler) look(ctx context.Context) {
 		return
 	}
 	changed := make(map[string]NodeStatus)
-	now := float64(time.Now().UnixMilli()) / 1000
+	now := now()
 	for i, node := range own {
 		if failed[i] == nil {
 			s.health[node.Hash] = 0
@@ -283,6 +312,7 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 			continue
 		}
 		part := v.part(node.Hash)
+		part.Instances = slices.DeleteFunc(part.Instances, func(hash message.Hash) bool { return v.elsewhere(v.plan[hash]) })
 		key, err := json.Marshal(part)
 		if err != nil {
 			s.cfg.Logger.Error("allocation not encoded", "crn", node.Hash, "error", err)
@@ -310,7 +340,10 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 	}
 }
 
-func (s *Scheduler) delivered(r deliveryResult) {
+func (s *Scheduler) delivered(ctx context.Context, r deliveryResult) {
+	if err := s.settled(ctx, r); err != nil && r.err == nil {
+		r.err = err
+	}
 	if r.err != nil {
 		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
 	}

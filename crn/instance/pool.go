@@ -123,7 +123,7 @@ const (
 	logDir      = "logs"
 )
 
-// keepReleased is how long disks stay of what the scheduler sent away, should it come back.
+// keepReleased is how long disks stay of what the scheduler sent away, should it come back, and at most of what was handed over.
 const keepReleased = 7 * 24 * time.Hour
 
 // firstSlot keeps instances apart from programs, which are numbered from 4.
@@ -163,7 +163,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		return nil, err
 	}
 	for _, r := range list {
-		if r.Wanted == wantedReleased && time.Since(r.Changed) > keepReleased {
+		if (r.Wanted == wantedReleased || r.Wanted == wantedLeaving && r.Move.Claim != "") && time.Since(r.Changed) > keepReleased {
 			r.Wanted = wantedErased
 		}
 		p.instances[r.Hash] = newInstance(p, r)
