@@ -1,0 +1,180 @@
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
+import type { Payment } from "./content.ts";
+import type { Signed } from "./envelope.ts";
+import { AlephError, HttpError, VerificationError } from "./errors.ts";
+import { type Hash, type HashKind, hashKind } from "./hash.ts";
+import type { CallOptions, Nodes } from "./nodes.ts";
+import type { Publisher, SendOptions, Submission } from "./publish.ts";
+import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
+import { FileCID } from "./unixfs.ts";
+import { post } from "./upload.ts";
+
+/** How a file is stored. */
+export interface UploadOptions extends SendOptions {
+  /** `storage`, named by its sha256, or `ipfs`, named by its CID. The first by default. */
+  engine?: HashKind;
+  /** An earlier STORE message that this one replaces, or a name of the owner's own. */
+  ref?: string;
+  metadata?: Record<string, unknown>;
+  payment?: Payment;
+  progress?: Progress;
+}
+
+/** A file that a node took. `hash` is that of the STORE message which keeps it. */
+export interface Uploaded extends Submission {
+  fileHash: Hash;
+  /** Bytes. */
+  size: number;
+}
+
+export interface DownloadOptions extends CallOptions {
+  progress?: Progress;
+  /** Checks the bytes against the hash; on by default. Folders and unusual layouts of IPFS cannot be checked. */
+  verify?: boolean;
+}
+
+/** A file on its way. The stream fails at its end when the bytes were not those of the hash. */
+export interface Download {
+  /** Bytes, when the node says it. */
+  size: number | undefined;
+  stream: ReadableStream<Uint8Array>;
+}
+
+/** What a node knows of a file. */
+export interface FileVersion {
+  ref: string;
+  owner: string;
+  file_hash: Hash;
+  download_url: string;
+  size: number;
+}
+
+/** Stores and reads files. */
+export class Files {
+  readonly #nodes: Nodes;
+  readonly #publisher: Publisher;
+  readonly #verify: boolean;
+
+  constructor(nodes: Nodes, publisher: Publisher, verify: boolean) {
+    this.#nodes = nodes;
+    this.#publisher = publisher;
+    this.#verify = verify;
+  }
+
+  /**
+   * Sends a file together with the signed STORE message that pays for it, in constant memory. What can be read twice is
+   * read first to hash it; a stream is hashed while it is sent, and signed after its last byte.
+   */
+  async upload(file: FileSource, o: UploadOptions = {}): Promise<Uploaded> {
+    const engine = o.engine ?? "storage";
+    const source = openSource(file);
+    let sent: { signed: Signed; fileHash: Hash } | undefined;
+    const sign = async (fileHash: Hash) => (sent = { signed: await this.#publisher.build("STORE", store(fileHash, engine, o), o).sign(this.#publisher.signer), fileHash });
+    if (source.again) await sign(await digest(source, hasherOf(engine), o.signal));
+
+    const path = engine === "ipfs" ? "/api/v0/ipfs/add_file" : "/api/v0/storage/add_file";
+    const hasher = hasherOf(engine);
+    let size = 0;
+    const metadata = (s: Signed) => utf8ToBytes(JSON.stringify({ message: s.message, sync: o.sync ?? true }));
+    const answer = await post(this.#nodes, path, {
+      source,
+      first: sent && metadata(sent.signed),
+      last: async () => metadata((await sign(hasher.digest())).signed),
+      passed: (chunk) => {
+        size += chunk.length;
+        if (!source.again) hasher.update(chunk);
+      },
+      progress: o.progress,
+      signal: o.signal,
+    });
+    const { signed, fileHash } = sent!;
+    if (answer.status === 402) throw new AlephError(`${this.#publisher.owner(o)} cannot pay for this file of ${size} bytes`, { code: 402, details: answer.text });
+    if (answer.status !== 200 && answer.status !== 202) {
+      // Also the status of a message that was refused after the file was taken.
+      if (answer.status === 422 && answer.text.startsWith("{")) await this.#publisher.outcome(signed.message, { status: 422, text: '{"message_status":"rejected"}' }, o);
+      throw new HttpError("POST", path, answer.status, answer.text);
+    }
+    return { hash: signed.message.item_hash, status: answer.status === 200 ? "processed" : "pending", failed: [], message: signed.message, fileHash, size: source.size ?? size };
+  }
+
+  /** Keeps a file that is on the network already, such as one of IPFS. */
+  pin(fileHash: Hash, o: Omit<UploadOptions, "engine" | "progress"> = {}): Promise<Submission> {
+    const kind = hashKind(fileHash);
+    if (!kind) throw new AlephError(`${fileHash} is not the hash of a file`, { code: "argument" });
+    return this.#publisher.send("STORE", store(fileHash, kind, o), o);
+  }
+
+  /** Reads a file as it comes. */
+  async download(fileHash: Hash, o: DownloadOptions = {}): Promise<Download> {
+    const response = await this.#nodes.open(`/api/v0/storage/raw/${encodeURIComponent(fileHash)}`, o);
+    const length = response.headers.get("content-length");
+    const size = length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+    if (!response.body) throw new AlephError(`file ${fileHash}: the answer has no body`, { code: "answer" });
+    const verify = o.verify ?? this.#verify;
+    const hasher = fileHash.startsWith("bafy") ? new FileCID(1) : hasherOf(hashKind(fileHash) ?? "storage");
+    let got = 0;
+    const check = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, out) {
+        got += chunk.length;
+        if (verify) hasher.update(chunk);
+        o.progress?.(got, size);
+        out.enqueue(chunk);
+      },
+      flush() {
+        const hash = verify ? hasher.digest() : fileHash;
+        if (hash !== fileHash) {
+          throw new VerificationError(`file ${fileHash}: the node sent other bytes, whose hash is ${hash}` + (hashKind(fileHash) === "ipfs" ? ", or it is a folder, or laid out in an unusual way" : ""));
+        }
+      },
+    });
+    return { size, stream: response.body.pipeThrough(check) };
+  }
+
+  /** Reads a whole file into memory. */
+  async bytes(fileHash: Hash, o: DownloadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const { stream } = await this.download(fileHash, o);
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+
+  /** The file that a STORE message keeps. */
+  of(storeHash: Hash, o: CallOptions = {}): Promise<FileVersion> {
+    return this.#nodes.get(`/api/v0/storage/by-message-hash/${encodeURIComponent(storeHash)}`, undefined, o);
+  }
+
+  /** The newest file under a name of the owner's own. */
+  named(owner: string, ref: string, o: CallOptions = {}): Promise<FileVersion> {
+    return this.#nodes.get(`/api/v0/storage/by-ref/${encodeURIComponent(owner)}/${encodeURIComponent(ref)}`, undefined, o);
+  }
+
+  /** The hash that a file will have, without sending it. */
+  hash(file: FileSource, engine: HashKind = "storage", o: CallOptions = {}): Promise<Hash> {
+    return digest(openSource(file), hasherOf(engine), o.signal);
+  }
+}
+
+interface Hasher {
+  update(chunk: Uint8Array): unknown;
+  digest(): Hash;
+}
+
+function hasherOf(engine: HashKind): Hasher {
+  if (engine === "ipfs") return new FileCID(0);
+  const sum = sha256.create();
+  return { update: (chunk) => sum.update(chunk), digest: () => bytesToHex(sum.digest()) };
+}
+
+async function digest(source: Source, hasher: Hasher, signal: AbortSignal | undefined): Promise<Hash> {
+  for await (const chunk of metered(source.open(), () => signal?.throwIfAborted())) hasher.update(chunk);
+  return hasher.digest();
+}
+
+function store(fileHash: Hash, engine: HashKind, o: UploadOptions): object {
+  return {
+    item_type: engine,
+    item_hash: fileHash,
+    ...(o.ref !== undefined && { ref: o.ref }),
+    ...(o.metadata && { metadata: o.metadata }),
+    ...(o.payment && { payment: o.payment }),
+  };
+}

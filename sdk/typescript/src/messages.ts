@@ -1,0 +1,163 @@
+import type { AnyContent } from "./content.ts";
+import type { Envelope, MessageType } from "./envelope.ts";
+import { AlephError, NotFoundError, TimeoutError, VerificationError, rejection } from "./errors.ts";
+import { type MessageFilter, query } from "./filter.ts";
+import { type Hash, hashKind, hashOf } from "./hash.ts";
+import { type Page, defaultPage, page, walk } from "./lists.ts";
+import { type CallOptions, type Nodes, parse, sleep } from "./nodes.ts";
+import type { Verifier } from "./signer.ts";
+import { type WatchOptions, watch } from "./watch.ts";
+
+/** A transaction that anchors a message on a chain. */
+export interface Confirmation {
+  chain: string;
+  hash: string;
+  height: number;
+}
+
+/** Any message that is processed, with its content, told apart by `type`. */
+export type Message = { [T in MessageType]: MessageOf<T> }[MessageType];
+
+/** A message of one type. */
+export interface MessageOf<T extends MessageType> extends Envelope {
+  type: T;
+  content: AnyContent[T];
+  confirmed: boolean;
+  confirmations: Confirmation[];
+  /** Bytes of the content; in lists only. */
+  size?: number;
+}
+
+/** What is left of a message that was forgotten or removed. */
+export interface Remains {
+  item_hash: Hash;
+  sender: string | null;
+  chain: string | null;
+  signature: string | null;
+  type: MessageType | null;
+  item_type: string | null;
+  time: number | null;
+  channel: string | null;
+  owner: string | null;
+  payment_type: string | null;
+  size: number | null;
+}
+
+/** What a node knows of a message, told apart by `status` (ccn-api §3.3). */
+export type MessageInfo = { item_hash: Hash; reception_time: string } & (
+  | { status: "pending"; messages: (Omit<Envelope, "time"> & { time: string; reception_time: string; content: unknown })[] }
+  | { status: "processed"; message: Message }
+  | { status: "removing"; message: Message; reason: RemovalReason }
+  | { status: "removed"; message: Remains; reason: RemovalReason; removed_at: number | null; size: number | null }
+  | { status: "forgotten"; message: Remains; forgotten_by: Hash[] }
+  | { status: "rejected"; message: Record<string, unknown>; error_code: number; details: unknown }
+);
+
+/** Why a node takes a message away that its owner does not pay for any more. */
+export type RemovalReason = "balance_insufficient" | "credit_insufficient";
+
+/** Reads messages. Every one is checked: its hash against its text, its signature where the chain's verifier is at hand. */
+export class Messages {
+  readonly #nodes: Nodes;
+  readonly #verifiers: Map<string, Verifier>;
+  readonly #verify: boolean;
+  readonly #webSocket: typeof WebSocket | undefined;
+
+  constructor(nodes: Nodes, verifiers: Map<string, Verifier>, verify: boolean, webSocket: typeof WebSocket | undefined) {
+    this.#nodes = nodes;
+    this.#verifiers = verifiers;
+    this.#verify = verify;
+    this.#webSocket = webSocket;
+  }
+
+  /** What the node knows of a message, whatever became of it. One that it never heard of is a {@link NotFoundError}. */
+  async get(hash: Hash, o: CallOptions = {}): Promise<MessageInfo> {
+    const info = await this.#nodes.get<MessageInfo>(`/api/v0/messages/${encodeURIComponent(hash)}`, undefined, o);
+    if (info.status !== "processed" && info.status !== "removing") return info;
+    if (this.#verify && info.message.item_hash !== hash) {
+      throw new VerificationError(`the node was asked for message ${hash} and sent ${info.message.item_hash}`);
+    }
+    this.check(info.message);
+    await this.#fetchContent(info.message, o);
+    return info;
+  }
+
+  /** Only how the message fares. */
+  status(hash: Hash, o: CallOptions = {}): Promise<Pick<MessageInfo, "status" | "item_hash" | "reception_time">> {
+    return this.#nodes.get(`/api/v0/messages/${encodeURIComponent(hash)}/status`, undefined, o);
+  }
+
+  /** The content of a processed message. */
+  async content(hash: Hash, o: CallOptions = {}): Promise<Message["content"]> {
+    const info = await this.get(hash, o);
+    if (info.status !== "processed") throw new AlephError(`message ${hash} is ${info.status}`, { code: info.status });
+    return info.message.content;
+  }
+
+  /** One page of the messages that match. */
+  async page(filter: MessageFilter = {}, at = 1, o: CallOptions = {}): Promise<Page<Message>> {
+    const got = await page<Message>(this.#nodes, "/api/v0/messages.json", "messages", query(filter), at, filter.pageSize ?? 20, o);
+    got.items.forEach((m) => this.check(m));
+    return got;
+  }
+
+  /** Walks through the messages that match, the newest first unless the filter says otherwise. */
+  async *iterate(filter: MessageFilter = {}, o: CallOptions = {}): AsyncGenerator<Message, void, undefined> {
+    for await (const m of walk<Message>(this.#nodes, "/api/v0/messages.json", "messages", query(filter), filter.pageSize ?? defaultPage, o)) {
+      this.check(m);
+      yield m;
+    }
+  }
+
+  /** Returns once the node has processed the message. A refusal is an error; the deadline, one minute by default, too. */
+  async wait(hash: Hash, o: CallOptions = {}): Promise<MessageInfo> {
+    const end = Date.now() + (o.deadline ?? 60_000);
+    for (let pause = 50; ; pause = Math.min(pause * 1.5, 2_000)) {
+      let info: MessageInfo | undefined;
+      try {
+        info = await this.get(hash, o);
+      } catch (error) {
+        // It may be on its way from another node.
+        if (!(error instanceof NotFoundError)) throw error;
+      }
+      if (info?.status === "rejected") throw rejection(hash, info.error_code, info.details);
+      if (info && info.status !== "pending") return info;
+      if (Date.now() + pause >= end) throw new TimeoutError(`message ${hash} is not processed yet`);
+      await sleep(pause, o.signal);
+    }
+  }
+
+  /**
+   * Yields messages that match as the node processes them, after the newest `history` that it has. The connection is made
+   * again when it breaks, and what was missed is asked for; each message comes once. Ends with the signal or the loop.
+   */
+  watch(filter: MessageFilter = {}, o: WatchOptions = {}): AsyncGenerator<Message, void, undefined> {
+    const past = (since: number) => this.iterate({ ...filter, since, oldestFirst: true }, { signal: o.signal });
+    return watch(this.#nodes, this.#webSocket, filter, o, (m) => this.check(m), past);
+  }
+
+  /** Refuses a message that is not what its hash and its signature say. */
+  check(m: Message): void {
+    // What was forgotten or removed is listed without its text.
+    if (!this.#verify || (m as { status?: string }).status !== undefined) return;
+    if (m.item_type === "inline") {
+      if (typeof m.item_content !== "string" || hashOf(m.item_content) !== m.item_hash) {
+        throw new VerificationError(`message ${m.item_hash}: the node sent a text that has another hash`);
+      }
+      // What the node says the content is does not count: the text does.
+      if (m.content !== undefined) m.content = JSON.parse(m.item_content);
+    }
+    const verifier = this.#verifiers.get(m.chain);
+    if (verifier && m.signature !== null && !verifier.verify(m)) {
+      throw new VerificationError(`message ${m.item_hash}: its signature is not one of ${m.sender}`);
+    }
+  }
+
+  /** Reads a content that is stored apart, by its hash. */
+  async #fetchContent(m: Message, o: CallOptions): Promise<void> {
+    if (!this.#verify || hashKind(m.item_hash) !== "storage" || m.item_type !== "storage") return;
+    const answer = await this.#nodes.call(`/api/v0/storage/raw/${m.item_hash}`, o);
+    if (hashOf(answer.text) !== m.item_hash) throw new VerificationError(`content ${m.item_hash}: the node sent other bytes`);
+    m.content = parse(answer, m.item_hash) as Message["content"];
+  }
+}

@@ -1,0 +1,102 @@
+import type { Aggregates } from "./aggregates.ts";
+import type { Hash } from "./hash.ts";
+import type { CallOptions } from "./nodes.ts";
+import type { Publisher, SendOptions, Submission } from "./publish.ts";
+
+/** What a domain leads to. */
+export interface DomainTarget {
+  /** STORE message of a site, or the message of a workload. */
+  message_id: Hash;
+  type: "ipfs" | "program" | "instance";
+  programType?: string;
+  /** Unix seconds. */
+  updated_at?: number;
+  options?: { catch_all_path?: string } | null;
+}
+
+/** Leads domains to sites and workloads (the aggregate `domains`). Their DNS records are the owner's to make. */
+export class Domains {
+  readonly #aggregates: Aggregates;
+
+  constructor(aggregates: Aggregates) {
+    this.#aggregates = aggregates;
+  }
+
+  attach(domain: string, type: DomainTarget["type"], hash: Hash, o: SendOptions & { catchAllPath?: string } = {}): Promise<Submission> {
+    const { catchAllPath, ...rest } = o;
+    const target: DomainTarget = {
+      message_id: hash,
+      type,
+      programType: type,
+      updated_at: Math.floor(Date.now() / 1000),
+      options: catchAllPath === undefined ? null : { catch_all_path: catchAllPath },
+    };
+    return this.#aggregates.merge("domains", { [domain]: target }, rest);
+  }
+
+  detach(domain: string, o: SendOptions = {}): Promise<Submission> {
+    return this.#aggregates.deleteMembers("domains", [domain], o);
+  }
+
+  async list(owner: string, o: CallOptions = {}): Promise<Record<string, DomainTarget>> {
+    return members(await this.#aggregates.find<Record<string, DomainTarget | null>>(owner, "domains", o));
+  }
+
+  /** The DNS records that a domain needs (sdk-cli §4.8). */
+  records(domain: string, type: DomainTarget["type"], owner: string): { type: "CNAME" | "TXT"; name: string; value: string }[] {
+    const target = type === "ipfs" ? "ipfs.public.aleph.sh" : `${domain}.${type}.public.aleph.sh`;
+    const records: { type: "CNAME" | "TXT"; name: string; value: string }[] = [
+      { type: "CNAME", name: domain, value: target },
+      { type: "TXT", name: `_control.${domain}`, value: owner },
+    ];
+    if (type === "ipfs") records.push({ type: "CNAME", name: `_dnslink.${domain}`, value: `_dnslink.${domain}.static.public.aleph.sh` });
+    return records;
+  }
+}
+
+/** How a port of a machine is reached from outside. */
+export interface PortUse {
+  tcp: boolean;
+  udp: boolean;
+}
+
+/** Says which ports of machines are forwarded (the aggregate `port-forwarding`). */
+export class Ports {
+  readonly #aggregates: Aggregates;
+  readonly #publisher: Publisher;
+
+  constructor(aggregates: Aggregates, publisher: Publisher) {
+    this.#aggregates = aggregates;
+    this.#publisher = publisher;
+  }
+
+  /** Ports of a machine, by number. */
+  async list(owner: string, machine: Hash, o: CallOptions = {}): Promise<Record<string, PortUse>> {
+    const all = await this.#aggregates.find<Record<string, { ports: Record<string, PortUse> } | null>>(owner, "port-forwarding", o);
+    return all?.[machine]?.ports ?? {};
+  }
+
+  async open(machine: Hash, port: number, use: Partial<PortUse> = { tcp: true }, o: SendOptions = {}): Promise<Submission> {
+    const ports = await this.list(this.#publisher.owner(o), machine, o);
+    return this.#write(machine, { ...ports, [port]: { tcp: use.tcp ?? false, udp: use.udp ?? false } }, o);
+  }
+
+  async close(machine: Hash, port: number, o: SendOptions = {}): Promise<Submission> {
+    const { [String(port)]: _, ...ports } = await this.list(this.#publisher.owner(o), machine, o);
+    return this.#write(machine, ports, o);
+  }
+
+  /** Closes all ports of a machine. */
+  closeAll(machine: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#aggregates.deleteMembers("port-forwarding", [machine], o);
+  }
+
+  #write(machine: Hash, ports: Record<string, PortUse>, o: SendOptions): Promise<Submission> {
+    return this.#aggregates.merge("port-forwarding", { [machine]: { ports } }, o);
+  }
+}
+
+/** Members that were not deleted. */
+function members<T>(aggregate: Record<string, T | null> | undefined): Record<string, T> {
+  return Object.fromEntries(Object.entries(aggregate ?? {}).filter(([, value]) => value !== null)) as Record<string, T>;
+}

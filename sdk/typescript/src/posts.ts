@@ -1,0 +1,96 @@
+import type { Confirmation } from "./messages.ts";
+import { NotFoundError } from "./errors.ts";
+import { type PostFilter, postNames, query } from "./filter.ts";
+import type { Hash } from "./hash.ts";
+import { type Page, defaultPage, page, walk } from "./lists.ts";
+import type { CallOptions, Nodes } from "./nodes.ts";
+import type { Publisher, SendOptions, Submission } from "./publish.ts";
+
+/** A post merged with its latest amend. */
+export interface Post<T = unknown> {
+  /** Of the version that counts. */
+  item_hash: Hash;
+  original_item_hash: Hash;
+  original_type: string;
+  /** The owner. */
+  address: string;
+  content: T;
+  ref: string | null;
+  channel: string | null;
+  created: string;
+  last_updated: string;
+}
+
+/** The same in the longer form of the first version of the API. */
+export interface PostV0<T = unknown> {
+  chain: string;
+  item_hash: Hash;
+  sender: string;
+  type: string;
+  channel: string | null;
+  confirmed: boolean;
+  content: T;
+  item_content: string | null;
+  item_type: string;
+  signature: string | null;
+  size: number;
+  time: number;
+  confirmations: Confirmation[];
+  original_item_hash: Hash;
+  original_signature: string | null;
+  original_type: string;
+  hash: Hash;
+  address: string;
+  ref: string | null;
+}
+
+/** What a post is made from. */
+export interface NewPost extends SendOptions {
+  type: string;
+  content: unknown;
+  /** What the post is about; free text. */
+  ref?: string;
+}
+
+/** Writes and reads posts. */
+export class Posts {
+  readonly #nodes: Nodes;
+  readonly #publisher: Publisher;
+
+  constructor(nodes: Nodes, publisher: Publisher) {
+    this.#nodes = nodes;
+    this.#publisher = publisher;
+  }
+
+  create({ type, content, ref, ...o }: NewPost): Promise<Submission> {
+    return this.#publisher.send("POST", { type, content, ...(ref !== undefined && { ref }) }, o);
+  }
+
+  /** Replaces the content of a post, which is named by the hash of its original. */
+  amend(original: Hash, content: unknown, o: SendOptions = {}): Promise<Submission> {
+    return this.create({ ...o, type: "amend", ref: original, content });
+  }
+
+  /** The post with this original. */
+  async get<T = unknown>(original: Hash, o: CallOptions = {}): Promise<Post<T>> {
+    const found = await this.page<T>({ hashes: [original] }, 1, o);
+    const post = found.items[0];
+    if (!post) throw new NotFoundError("GET", `post ${original}`, 404, "the node has no such post");
+    return post;
+  }
+
+  /** One page of the posts that match. */
+  page<T = unknown>(filter: PostFilter = {}, at = 1, o: CallOptions = {}): Promise<Page<Post<T>>> {
+    return page(this.#nodes, "/api/v1/posts.json", "posts", query(filter, postNames), at, filter.pageSize ?? 20, o);
+  }
+
+  /** The same in the form of the first version of the API. */
+  pageV0<T = unknown>(filter: PostFilter = {}, at = 1, o: CallOptions = {}): Promise<Page<PostV0<T>>> {
+    return page(this.#nodes, "/api/v0/posts.json", "posts", query(filter, postNames), at, filter.pageSize ?? 20, o);
+  }
+
+  /** Walks through the posts that match, the last changed first unless the filter says otherwise. */
+  iterate<T = unknown>(filter: PostFilter = {}, o: CallOptions = {}): AsyncGenerator<Post<T>, void, undefined> {
+    return walk(this.#nodes, "/api/v1/posts.json", "posts", query(filter, postNames), filter.pageSize ?? defaultPage, o);
+  }
+}

@@ -1,0 +1,57 @@
+import { utf8ToBytes } from "@noble/hashes/utils.js";
+
+/** What a file may be given as. A blob of a file on disk is read as it is sent. */
+export type FileSource = Uint8Array | ArrayBuffer | string | Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/** Tells how many bytes have passed, of how many when that is known. */
+export type Progress = (bytes: number, total: number | undefined) => void;
+
+/** A file that can be read. */
+export interface Source {
+  size: number | undefined;
+  /** Whether open may be called more than once. */
+  again: boolean;
+  /** The same as a blob, for runtimes that send only those. */
+  blob: Blob | undefined;
+  open(): AsyncIterable<Uint8Array>;
+}
+
+/** Bytes that are handed on at a time. */
+const piece = 64 << 10;
+
+export function openSource(file: FileSource): Source {
+  if (typeof file === "string") file = utf8ToBytes(file);
+  if (file instanceof ArrayBuffer) file = new Uint8Array(file);
+  if (file instanceof Uint8Array) {
+    const bytes = file as Uint8Array<ArrayBuffer>;
+    return { size: bytes.length, again: true, blob: new Blob([bytes]), open: () => pieces(bytes) };
+  }
+  if (file instanceof Blob) {
+    const blob = file;
+    return { size: blob.size, again: true, blob, open: () => chunks(blob.stream()) };
+  }
+  const stream = file;
+  return { size: undefined, again: false, blob: undefined, open: () => (stream instanceof ReadableStream ? chunks(stream) : stream) };
+}
+
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += piece) yield bytes.subarray(at, at + piece);
+}
+
+/** Not every runtime can iterate over its streams. */
+async function* chunks(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = stream.getReader();
+  try {
+    for (let r = await reader.read(); !r.done; r = await reader.read()) yield r.value;
+  } finally {
+    await reader.cancel();
+  }
+}
+
+/** Tells of each chunk before it is handed on. */
+export async function* metered(file: AsyncIterable<Uint8Array>, passed: (chunk: Uint8Array) => void): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of file) {
+    passed(chunk);
+    yield chunk;
+  }
+}

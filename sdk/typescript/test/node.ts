@@ -1,0 +1,81 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { after, before } from "node:test";
+import { openSync } from "node:fs";
+import { Client } from "@aleph-im/sdk";
+import { EthereumAccount } from "@aleph-im/sdk/eth";
+
+/** The folder of the repository. */
+export const repository = join(dirname(fileURLToPath(import.meta.url)), "../../../..");
+
+/** The account that a devnet believes about balances and credits. Everybody knows its key. */
+const authority = EthereumAccount.fromPrivateKey("0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6");
+
+/** A core node of a devnet, of its own for the tests of one file. */
+export class TestNode {
+  url = "";
+  #end: () => Promise<void> = async () => {};
+
+  /** Starts the node before the tests of the file and stops it after them. */
+  static forFile(): TestNode {
+    const node = new TestNode();
+    before(() => node.start());
+    after(() => node.stop());
+    return node;
+  }
+
+  async start(): Promise<void> {
+    const dir = await mkdtemp(join(tmpdir(), "aleph-sdk-"));
+    const port = await freePort();
+    this.url = `http://127.0.0.1:${port}`;
+    const log = openSync(join(dir, "log"), "w");
+    const args = ["ccn", "--network", "devnet", "--data-dir", join(dir, "data"), "--http-listen", `127.0.0.1:${port}`, "--p2p-listen", "/ip4/127.0.0.1/tcp/0", "--log-level", "warn"];
+    const child = spawn(join(repository, "build/alephd"), args, { stdio: ["ignore", log, log] });
+    const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()).once("error", () => resolve()));
+    this.#end = async () => {
+      child.kill("SIGTERM");
+      await ended;
+      await rm(dir, { recursive: true });
+    };
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      const up = await fetch(this.url + "/api/v0/messages.json?pagination=1").then((r) => r.ok, () => false);
+      if (up) return;
+      if (Date.now() > deadline || child.exitCode !== null || child.pid === undefined) {
+        throw new Error(`the node did not start; run \`make build\` first. It said: ${await readFile(join(dir, "log"), "utf8")}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.#end();
+  }
+
+  /** A client of the node that writes as a new account, which has credits and tokens when it is funded. */
+  async client({ funded = false } = {}): Promise<Client & { signer: EthereumAccount }> {
+    const signer = EthereumAccount.generate();
+    if (funded) await this.fund(signer.address);
+    return new Client({ nodes: this.url, signer, channel: "TEST" }) as Client & { signer: EthereumAccount };
+  }
+
+  /** Gives an address a billion credits and a million tokens. */
+  async fund(address: string): Promise<void> {
+    const bank = new Client({ nodes: this.url, signer: authority });
+    const credits = [{ address, amount: 1_000_000_000, price: "0.1", tx_hash: "0x" + "5e".repeat(32), provider: "test" }];
+    await bank.posts.create({ type: "aleph_credit_distribution", channel: "ALEPH_CREDIT", content: { distribution: { token: "ALEPH", chain: "ETH", credits } } });
+    await bank.posts.create({ type: "balances-update", content: { tags: ["mainnet"], chain: "ETH", height: 1, main_height: 1, balances: { [address]: 1_000_000 } } });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
