@@ -1,9 +1,10 @@
 /** Accounts and signatures of Ethereum and the chains that sign as it does (messages §4.1). @module */
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
-import { bytesToHex, concatBytes, hexToBytes, randomBytes, utf8ToBytes } from "@noble/hashes/utils.js";
-import { type Envelope, verificationText } from "./envelope.ts";
-import { AlephError } from "./errors.ts";
+import { bytesToHex, concatBytes, hexToBytes, utf8ToBytes } from "@noble/hashes/utils.js";
+import { verificationText } from "./envelope.ts";
+import { privateKey } from "./key.ts";
+import { recoverKey, signDigest } from "./recover.ts";
 import type { Signer, Verifier } from "./signer.ts";
 
 /** Codes of the chains whose signatures are Ethereum's. */
@@ -34,26 +35,17 @@ export class EthereumAccount implements Signer {
 
   /** Takes 32 bytes, or their hex. Users of every chain of this family sign as `ETH`, unless they have a reason not to. */
   static fromPrivateKey(key: string | Uint8Array, chain = "ETH"): EthereumAccount {
-    const bytes = typeof key === "string" ? hexKey(key) : key.slice();
-    if (!secp256k1.utils.isValidSecretKey(bytes)) {
-      throw new AlephError("this is not an Ethereum private key: give 32 bytes, or 64 hex digits", { code: "argument" });
-    }
-    return new EthereumAccount(bytes, chain);
+    return new EthereumAccount(privateKey(key, secp256k1.utils.isValidSecretKey), chain);
   }
 
   static generate(): EthereumAccount {
-    return new EthereumAccount(secp256k1.utils.randomSecretKey(randomBytes(48)), "ETH");
+    return new EthereumAccount(secp256k1.utils.randomSecretKey(), "ETH");
   }
 
   async sign(payload: Uint8Array): Promise<string> {
-    const sig = secp256k1.sign(digest(payload), this.#key, { prehash: false, format: "recovered" });
-    return "0x" + bytesToHex(concatBytes(sig.subarray(1), Uint8Array.of(27 + (sig[0] as number))));
+    const { rs, recovery } = signDigest(digest(payload), this.#key);
+    return "0x" + bytesToHex(rs) + (27 + recovery).toString(16);
   }
-}
-
-function hexKey(text: string): Uint8Array {
-  const hex = text.trim().replace(/^0x/i, "");
-  return /^[0-9a-fA-F]{64}$/.test(hex) ? hexToBytes(hex) : new Uint8Array();
 }
 
 /** What personal_sign of EIP-191 hashes. */
@@ -69,8 +61,7 @@ export function recover(payload: Uint8Array, signature: string): string | undefi
   const parity = parityOf(raw[64] as number);
   if (parity === undefined) return undefined;
   try {
-    const recovered = concatBytes(Uint8Array.of(parity), raw.subarray(0, 64));
-    const key = secp256k1.recoverPublicKey(recovered, digest(payload), { prehash: false });
+    const key = recoverKey(digest(payload), raw.subarray(0, 64), parity);
     return addressOf(secp256k1.Point.fromBytes(key).toBytes(false));
   } catch {
     return undefined;
@@ -93,5 +84,3 @@ export function checksum(hex: string): string {
   const sum = bytesToHex(keccak_256(utf8ToBytes(hex)));
   return "0x" + hex.replace(/[a-f]/g, (digit, at: number) => (parseInt(sum[at] as string, 16) > 7 ? digit.toUpperCase() : digit));
 }
-
-export type { Envelope, Signer, Verifier };

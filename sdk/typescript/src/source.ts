@@ -42,7 +42,7 @@ async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, unde
 async function* chunks(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = stream.getReader();
   try {
-    for (let r = await reader.read(); !r.done; r = await reader.read()) yield r.value;
+    for (let r = await reader.read(); !r.done; r = await reader.read()) yield* pieces(r.value);
   } finally {
     await reader.cancel();
   }

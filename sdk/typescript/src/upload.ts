@@ -114,6 +114,7 @@ class Patience {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
 
   constructor(signal: AbortSignal | undefined) {
     this.signal = signal ? AbortSignal.any([signal, this.#controller.signal]) : this.#controller.signal;
@@ -122,10 +123,11 @@ class Patience {
 
   renew(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#controller.abort(new TimeoutError("no byte has moved for a minute")), stall);
+    if (!this.#over) this.#timer = setTimeout(() => this.#controller.abort(new TimeoutError("no byte has moved for a minute")), stall);
   }
 
   end(): void {
+    this.#over = true;
     clearTimeout(this.#timer);
   }
 }

@@ -92,6 +92,7 @@ class Connection implements AsyncIterable<string> {
   readonly #socket: WebSocket;
   readonly #waiting: string[] = [];
   #stopped = false;
+  #hungUp = false;
   #failure: NetworkError | undefined;
   #wake: () => void = () => {};
 
@@ -116,13 +117,20 @@ class Connection implements AsyncIterable<string> {
 
   close(): void {
     this.#stopped = true;
-    this.#socket.close();
-    this.#wake();
+    this.#hangUp();
   }
 
   #fail(text: string): void {
     if (!this.#stopped) this.#failure ??= new NetworkError(`watch messages at ${new URL(this.#socket.url).origin}: ${text}`, undefined);
-    this.#socket.close();
+    this.#hangUp();
+  }
+
+  /** Closes the socket once: some tell of that as of an error, at once. */
+  #hangUp(): void {
+    if (!this.#hungUp) {
+      this.#hungUp = true;
+      this.#socket.close();
+    }
     this.#wake();
   }
 

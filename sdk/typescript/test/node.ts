@@ -12,6 +12,12 @@ import { EthereumAccount } from "@aleph-im/sdk/eth";
 /** The folder of the repository. */
 export const repository = join(dirname(fileURLToPath(import.meta.url)), "../../../..");
 
+/** Reads shared protocol vectors, which lie beside the checkout or where ALEPH_VECTORS says. */
+export async function vectors<T>(name: string): Promise<T> {
+  const dir = process.env["ALEPH_VECTORS"] ?? join(repository, "../shared/vectors");
+  return JSON.parse(await readFile(join(dir, name), "utf8")) as T;
+}
+
 /** The account that a devnet believes about balances and credits. Everybody knows its key. */
 const authority = EthereumAccount.fromPrivateKey("0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6");
 
