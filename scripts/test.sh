@@ -24,6 +24,9 @@ scripts/lint.sh
 part "contracts: artifacts are what the sources compile to"
 (cd contracts && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check)
 
+part "TypeScript SDK: against vectors, fakes and a core node"
+(cd sdk/typescript && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent test)
+
 log=build/machines.log
 set -m # a process group of its own, to end it as a whole
 machines >"$log" 2>&1 &

@@ -75,7 +75,7 @@ export class Client {
       backoff: config.backoff ?? 100,
       onAnswer: config.onAnswer,
     });
-    this.messages = new Messages(this.nodes, verifiers, verify, config.webSocket ?? globalThis.WebSocket);
+    this.messages = new Messages(this.nodes, verifiers, verify, config.webSocket);
     this.#publisher = new Publisher(this.nodes, this.messages, config.signer, config.channel);
     this.posts = new Posts(this.nodes, this.#publisher);
     this.aggregates = new Aggregates(this.nodes, this.#publisher);

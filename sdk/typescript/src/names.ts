@@ -76,9 +76,10 @@ export class Ports {
     return all?.[machine]?.ports ?? {};
   }
 
-  async open(machine: Hash, port: number, use: Partial<PortUse> = { tcp: true }, o: SendOptions = {}): Promise<Submission> {
-    const ports = await this.list(this.#publisher.owner(o), machine, o);
-    return this.#write(machine, { ...ports, [port]: { tcp: use.tcp ?? false, udp: use.udp ?? false } }, o);
+  /** Opens ports, by number, besides those that are open. */
+  async open(machine: Hash, ports: Record<string, Partial<PortUse>>, o: SendOptions = {}): Promise<Submission> {
+    const added = Object.entries(ports).map(([port, use]) => [port, { tcp: use.tcp ?? false, udp: use.udp ?? false }]);
+    return this.#write(machine, { ...(await this.list(this.#publisher.owner(o), machine, o)), ...Object.fromEntries(added) }, o);
   }
 
   async close(machine: Hash, port: number, o: SendOptions = {}): Promise<Submission> {

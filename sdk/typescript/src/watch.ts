@@ -1,7 +1,8 @@
-import { AlephError, NetworkError } from "./errors.ts";
+import { AlephError } from "./errors.ts";
 import { type MessageFilter, query } from "./filter.ts";
 import type { Message } from "./messages.ts";
 import { type Nodes, sleep } from "./nodes.ts";
+import { Connection, socketOf } from "./socket.ts";
 
 export interface WatchOptions {
   signal?: AbortSignal;
@@ -15,8 +16,6 @@ export interface WatchOptions {
 const overlap = 120;
 /** Hashes remembered to tell what was yielded before. */
 const remembered = 4096;
-/** Messages that wait for the reader. One that is slower than that loses the connection, and then catches up. */
-const maxWaiting = 1000;
 /** Milliseconds between two attempts to connect. */
 const maxPause = 10_000;
 
@@ -29,9 +28,7 @@ export async function* watch(
   check: (m: Message) => void,
   past: (since: number) => AsyncIterable<Message>,
 ): AsyncGenerator<Message, void, undefined> {
-  if (!webSocket) {
-    throw new AlephError("this runtime has no WebSocket: give the client one, or start Node 20 with --experimental-websocket", { code: "argument" });
-  }
+  const Socket = socketOf(webSocket);
   const q = query(filter);
   if (filter.types?.length === 1) q["msgType"] = filter.types[0]!; // the only form that reference nodes apply to new messages
   const seen = new Set<string>();
@@ -48,7 +45,7 @@ export async function* watch(
     const base = nodes.current;
     const history = alive === undefined ? String(o.history ?? 0) : "0";
     const target = `ws${base.slice(4)}/api/ws0/messages?${new URLSearchParams({ ...q, history })}`;
-    const connection = new Connection(new webSocket(target), o.signal);
+    const connection = new Connection(new Socket(target), o.signal);
     try {
       await connection.ready;
       pause = nodes.config.backoff;
@@ -81,65 +78,5 @@ export async function* watch(
       return;
     }
     pause = Math.min(2 * pause, maxPause);
-  }
-}
-
-/** One connection, read as a sequence of frames. */
-class Connection implements AsyncIterable<string> {
-  opened = false;
-  /** Resolves once the connection stands or is closed, and fails when it cannot be made. */
-  readonly ready: Promise<void>;
-  readonly #socket: WebSocket;
-  readonly #waiting: string[] = [];
-  #stopped = false;
-  #hungUp = false;
-  #failure: NetworkError | undefined;
-  #wake: () => void = () => {};
-
-  constructor(socket: WebSocket, signal: AbortSignal | undefined) {
-    this.#socket = socket;
-    this.ready = new Promise((resolve, reject) => {
-      this.#wake = () => (this.#failure ? reject(this.#failure) : resolve());
-    });
-    socket.addEventListener("open", () => {
-      this.opened = true;
-      this.#wake();
-    });
-    socket.addEventListener("message", (event) => {
-      if (this.#waiting.push(String(event.data)) > maxWaiting) this.#fail("the reader is slower than the network");
-      this.#wake();
-    });
-    socket.addEventListener("error", () => this.#fail("the connection failed"));
-    socket.addEventListener("close", (event) => this.#fail(`the connection was closed (${event.code}${event.reason && " " + event.reason})`));
-    signal?.addEventListener("abort", () => this.close(), { once: true });
-    if (signal?.aborted) this.close();
-  }
-
-  close(): void {
-    this.#stopped = true;
-    this.#hangUp();
-  }
-
-  #fail(text: string): void {
-    if (!this.#stopped) this.#failure ??= new NetworkError(`watch messages at ${new URL(this.#socket.url).origin}: ${text}`, undefined);
-    this.#hangUp();
-  }
-
-  /** Closes the socket once: some tell of that as of an error, at once. */
-  #hangUp(): void {
-    if (!this.#hungUp) {
-      this.#hungUp = true;
-      this.#socket.close();
-    }
-    this.#wake();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
-    while (!this.#stopped) {
-      const frame = this.#waiting.shift();
-      if (frame !== undefined) yield frame;
-      else if (this.#failure) throw this.#failure;
-      else await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
   }
 }
