@@ -2,6 +2,7 @@
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { bytesToHex, concatBytes, hexToBytes, utf8ToBytes } from "@noble/hashes/utils.js";
+import { checksum } from "./checksum.ts";
 import { verificationText } from "./envelope.ts";
 import { privateKey } from "./key.ts";
 import { recoverKey, signDigest } from "./recover.ts";
@@ -77,10 +78,4 @@ function parityOf(v: number): number | undefined {
 /** The address of an uncompressed public key. */
 function addressOf(key: Uint8Array): string {
   return checksum(bytesToHex(keccak_256(key.subarray(1)).subarray(12)));
-}
-
-/** Writes 40 lower-case hex digits as an address, in the mixed case of EIP-55. */
-export function checksum(hex: string): string {
-  const sum = bytesToHex(keccak_256(utf8ToBytes(hex)));
-  return "0x" + hex.replace(/[a-f]/g, (digit, at: number) => (parseInt(sum[at] as string, 16) > 7 ? digit.toUpperCase() : digit));
 }

@@ -33,7 +33,7 @@ const curves = {
     sign: (d: Uint8Array, k: Uint8Array) => secp256k1.sign(d, k, { prehash: false }),
     verify: (s: Uint8Array, d: Uint8Array, p: Uint8Array) => secp256k1.verify(s, d, p, { prehash: false, lowS: true }),
     secret: () => secp256k1.utils.randomSecretKey(),
-    valid: secp256k1.utils.isValidSecretKey,
+    valid: (k: Uint8Array) => secp256k1.utils.isValidSecretKey(k),
   },
   p256: {
     key: "03b28b7f",
@@ -43,12 +43,12 @@ const curves = {
     sign: (d: Uint8Array, k: Uint8Array) => p256.sign(d, k, { prehash: false }),
     verify: (s: Uint8Array, d: Uint8Array, p: Uint8Array) => p256.verify(s, d, p, { prehash: false, lowS: false }),
     secret: () => p256.utils.randomSecretKey(),
-    valid: p256.utils.isValidSecretKey,
+    valid: (k: Uint8Array) => p256.utils.isValidSecretKey(k),
   },
 } as const;
 
 const anySignature = "04822b";
-const base58check = createBase58check(sha256);
+const base58check = /* @__PURE__ */ createBase58check(sha256);
 
 export const verifier: Verifier = {
   chains: ["TEZOS"],

@@ -7,8 +7,9 @@ import { build } from "esbuild";
 const limit = 30_000;
 
 const { exports } = JSON.parse(await readFile(new URL("../package.json", import.meta.url), "utf8"));
-for (const name of Object.keys(exports)) {
-  if (name === "./node") continue;
+const wallets = ["ethereum", "solana", "substrate", "tezos"].map((name) => `./wallets/${name}`);
+for (const name of [...Object.keys(exports), ...wallets]) {
+  if (name === "./node" || name.includes("*")) continue;
   const specifier = "@aleph-im/sdk" + name.slice(1);
   const { outputFiles } = await build({
     stdin: { contents: `import * as all from "${specifier}"; console.log(all);`, resolveDir: new URL("..", import.meta.url).pathname },
