@@ -1,0 +1,150 @@
+"""Where the bytes of an upload come from: paths, bytes, open files and iterators."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from .cid import CIDHasher
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
+"""A path, the bytes themselves, a file that is open for reading in binary, or chunks."""
+
+Progress = Callable[[int, int], None]
+"""Called with bytes that were moved and bytes in total; 0 in total when that is not known."""
+
+PIECE = 256 << 10
+"""Bytes that are moved at a time."""
+
+_IN_MEMORY = 8 << 20  # bytes of what cannot be read twice; more of it is put on disk
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes that can be read more than once."""
+
+    open: Callable[[], BinaryIO]
+    """Opens them from the beginning; the caller closes it."""
+    size: int
+    name: str = "file"
+    close: Callable[[], None] = lambda: None
+    """Gives back what was kept to read it again. Files of the caller stay open."""
+
+    def hash(self, engine: str) -> str:
+        """Return the hash under which an engine, "storage" or "ipfs", keeps them."""
+        digest = CIDHasher() if engine == "ipfs" else _SHA256()
+        with self.open() as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+        return digest.text()
+
+
+class _SHA256:
+    exact = True
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        self._sum.update(data)
+
+    def text(self) -> str:
+        return self._sum.hexdigest()
+
+
+def hasher(item_hash: str) -> CIDHasher | _SHA256:
+    """Return what computes a hash of the kind of item_hash, for the comparison with it."""
+    if item_hash.startswith("Qm"):
+        return CIDHasher()
+    if item_hash.startswith("bafy"):
+        return CIDHasher(version=1)
+    return _SHA256()
+
+
+def content_of(source: Source) -> Content:
+    """Make a source readable twice: once for its hash, once to send it. What is an iterator is kept on disk meanwhile."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return Content(lambda: open(path, "rb"), path.stat().st_size, path.name)
+    if isinstance(source, bytes):
+        return Content(lambda: io.BytesIO(source), len(source))
+    read = getattr(source, "read", None)
+    if read is None:
+        return _spooled(source)
+    if getattr(source, "seekable", lambda: False)():
+        return _open_file(cast("BinaryIO", source))
+    return _spooled(iter(lambda: read(PIECE), b""))
+
+
+def _open_file(file: BinaryIO) -> Content:
+    start = file.tell()
+    size = file.seek(0, io.SEEK_END) - start
+    name = getattr(file, "name", None)
+
+    def open_again() -> BinaryIO:
+        file.seek(start)
+        return cast("BinaryIO", _Kept(file))
+
+    return Content(open_again, size, os.path.basename(name) if isinstance(name, str) else "file")
+
+
+def _spooled(chunks: Iterable[bytes]) -> Content:
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with the content
+    try:
+        for chunk in chunks:
+            spool.write(chunk)
+    except BaseException:
+        spool.close()
+        raise
+    size = spool.tell()
+
+    def open_again() -> BinaryIO:
+        spool.seek(0)
+        return cast("BinaryIO", _Kept(spool))
+
+    return Content(open_again, size, close=spool.close)
+
+
+class _Kept:
+    """Reads a file that stays open when this is closed."""
+
+    def __init__(self, file: BinaryIO | tempfile.SpooledTemporaryFile[bytes]) -> None:
+        self.read = file.read
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, *failure: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """A multipart form with a file, whose length is known before it is sent (RFC 7578)."""
+
+    content: Content
+    head: bytes
+    tail: bytes
+    progress: Progress | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole form."""
+        return len(self.head) + self.content.size + len(self.tail)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Return the form from its beginning."""
+        yield self.head
+        sent = 0
+        with self.content.open() as file:
+            while sent < self.content.size and (piece := file.read(min(PIECE, self.content.size - sent))):
+                yield piece
+                sent += len(piece)
+                if self.progress:
+                    self.progress(sent, self.content.size)
+        yield self.tail

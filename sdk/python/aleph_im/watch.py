@@ -1,0 +1,92 @@
+"""Messages as they come, over connections that may break."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import urlencode
+
+from .answers import Message
+from .core import Core, decoded
+from .errors import StatusError, TransportError
+from .listing import Filter, When, part_of
+from .operation import Close, Dial, Item, Pause, Receive, Walk
+
+OVERLAP = timedelta(minutes=2)
+"""How far before a break the question for missed messages reaches back: a message carries its signer's time, and takes a
+while until the node has it."""
+
+_SEEN = 16 << 10  # hashes that are remembered, to yield each message once
+_LONGEST_PAUSE = 10.0
+
+
+class _Seen:
+    def __init__(self) -> None:
+        self._hashes: OrderedDict[str, None] = OrderedDict()
+
+    def new(self, item_hash: str) -> bool:
+        if item_hash in self._hashes:
+            return False
+        self._hashes[item_hash] = None
+        if len(self._hashes) > _SEEN:
+            self._hashes.popitem(last=False)
+        return True
+
+
+def watch(
+    core: Core,
+    filter: Filter,
+    history: int,
+    since: When | None,
+    read: Callable[[Any], Message],
+) -> Walk[Message]:
+    """Yield what matches as it comes. Only a node that refuses the first connection ends it."""
+    seen = _Seen()
+    pause = core.options.backoff
+    connected = False
+    while True:
+        node = core.endpoints.order()[0]
+        socket = None
+        try:
+            socket = yield Dial(_address(node, filter, 0 if connected or since is not None else history), core.options.timeout)
+            # The connection is there first, so that nothing falls between what is asked for and what is heard.
+            opened = datetime.now(timezone.utc)
+            connected = True
+            core.endpoints.worked(node)
+            if since is not None:
+                query = replace(filter, since=since, oldest_first=True).query()
+                cursor: str | None = ""
+                while cursor is not None:
+                    items, cursor = yield from part_of(core, "/api/v0/messages.json", "messages", query, 200, cursor)
+                    for message in map(read, items):
+                        if seen.new(message.item_hash):
+                            yield Item(message)
+            since = opened - OVERLAP
+            while True:
+                text: str = yield Receive(socket)
+                data = decoded(text)
+                since, pause = datetime.now(timezone.utc) - OVERLAP, core.options.backoff
+                if isinstance(data, dict) and "item_type" in data:  # and not the confirmation of a message that is known
+                    message = read(data)
+                    if seen.new(message.item_hash):
+                        yield Item(message)
+        except StatusError:
+            if not connected:
+                raise
+        except TransportError:
+            core.endpoints.failed(node)
+        finally:
+            if socket is not None:
+                yield Close(socket)
+        yield Pause(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _address(node: str, filter: Filter, history: int) -> str:
+    query = {**filter.query(), "history": str(history)}
+    if isinstance(filter.types, str) and "," not in filter.types:
+        query["msgType"] = filter.types  # the only form of this filter that reference nodes apply to new messages
+    return f"ws{node.removeprefix('http')}/api/ws0/messages?{urlencode(query)}"
