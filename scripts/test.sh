@@ -44,6 +44,9 @@ go test -timeout 20m ./test/convergence/
 part "the acceptance list of the core node's API: on SQLite, on PostgreSQL, on processes behind a proxy"
 go test -race -count 1 -timeout 10m -v ./test/conformance/ccn/ | grep -vE '^ *(=== |--- PASS|--- SKIP)'
 
+part "Python SDK: against a core node"
+(cd sdk/python && .venv/bin/pytest -q)
+
 part "pure Go builds of what also uses C"
 CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...
 

@@ -1,0 +1,123 @@
+"""Records are written by hand, for their comments and their names; the schemas of the API say whether they are right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from aleph_im import answers, build
+from aleph_im.errors import AnswerError
+from aleph_im.instances import InstanceSettings
+from aleph_im.programs import ProgramSettings
+from aleph_im.record import Record, moment, seconds
+
+from .node import ROOT
+
+SCHEMAS: dict[str, Any] = json.loads((ROOT / "ccn" / "api" / "schemas.json").read_text())
+
+RECORDS = [
+    (answers.Confirmation, "Confirmation"),
+    (answers.Message, "ListedMessage"),
+    (answers.Message, "Message"),
+    (answers.MessageStatus, "MessageStatus"),
+    (answers.Post, "PostV1"),
+    (answers.PostV0, "PostV0"),
+    (answers.Aggregate, "AggregateList/aggregates"),
+    (answers.OwnedFile, "OwnedFiles/files"),
+    (answers.FileVersion, "FileVersion"),
+    (answers.Balance, "Balance"),
+    (answers.CreditLot, "Balance/credit_balance_details"),
+    (answers.CreditEntry, "CreditHistory/credit_history"),
+    (answers.CreditSummary, "CreditSummary"),
+    (answers.Price, "Price"),
+    (answers.PriceLine, "CostLine"),
+    (answers.Allocation, "Allocation"),
+    (answers.AllocatedNode, "PlanNode"),
+    (answers.Period, "Period"),
+]
+
+
+def schema_of(path: str) -> dict[str, Any]:
+    name, *members = path.split("/")
+    schema: dict[str, Any] = SCHEMAS[name]
+    for member in members:
+        schema = schema["properties"][member]
+        schema = schema.get("items", schema)
+    return schema
+
+
+@pytest.mark.parametrize(("record", "path"), RECORDS, ids=lambda value: getattr(value, "__name__", value))
+def test_records_have_the_members_of_their_schema(record: type[Record], path: str) -> None:
+    schema = schema_of(path)
+    fields = {f.metadata.get("name", f.name): f for f in dataclasses.fields(record)}
+    own = {"extra", "content_verified", "signature_verified"}
+    if path == "Message":
+        own.add("size")  # of lists only
+    assert set(schema["properties"]) == set(fields) - own
+    for name in set(fields) - own:
+        f = fields[name]
+        needed = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        assert not needed or name in schema["required"], f"{name} need not be there"
+        nullable = _nullable(schema["properties"][name])
+        assert "None" in str(f.type) or f.type == "Any" or not nullable, f"{name} may be null"
+
+
+def _nullable(schema: Any) -> bool:
+    if schema is True:
+        return True
+    if "anyOf" in schema:
+        return any(map(_nullable, schema["anyOf"]))
+    kinds = schema.get("type", [])
+    return "null" in ([kinds] if isinstance(kinds, str) else kinds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(Record):
+    when: datetime
+    much: Decimal
+    many: list[Decimal] = dataclasses.field(default_factory=list)
+    maybe: int | None = None
+
+
+def test_times_and_decimals_come_in_two_forms() -> None:
+    for when in ("2023-11-14T22:13:20Z", "2023-11-14T22:13:20+00:00", 1700000000, 1700000000.0, "2023-11-14 22:13:20+00:00"):
+        for much in ("0.1", Decimal("0.1")):
+            sample = Sample.read({"when": when, "much": much, "many": ["1", 2], "new": [1]})
+            assert sample.when == datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
+            assert sample.much == Decimal("0.1")
+            assert sample.many == [1, 2]
+            assert sample.extra == {"new": [1]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, [], {"when": 1}, {"when": "soon", "much": 1}, {"when": 1e30, "much": 1}, {"when": 1, "much": "x"},
+     {"when": 1, "much": 1, "maybe": "1"}, {"when": None, "much": 1}],
+)  # fmt: skip
+def test_what_is_no_record_is_an_answer_error(data: Any) -> None:
+    with pytest.raises(AnswerError):
+        Sample.read(data)
+
+
+def test_times_of_questions() -> None:
+    assert seconds(None) is None
+    assert seconds(5) == "5"
+    assert seconds(moment("2023-11-14T22:13:20.5Z")) == "1700000000.5"
+
+
+CONTENTS = {
+    "POST": {"type": "t", "content": None},
+    "PROGRAM": ProgramSettings(name="p", subscriptions=[{"type": "POST"}]).content("0" * 64, "main:app", interface="asgi"),
+    "INSTANCE": InstanceSettings(image="0" * 64, ssh_keys=["ssh-ed25519 AAAA"]).content(),
+}
+
+
+@pytest.mark.parametrize("type", CONTENTS)
+def test_contents_are_of_the_form_that_nodes_take(type: str) -> None:
+    text = json.loads(build(type, CONTENTS[type], chain="ETH", sender="0x").item_content)
+    assert None not in [value for name, value in text.items() if name != "content"]
