@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from .endpoints import Endpoints
-from .errors import AnswerError, NotFoundError, SigningError, StatusError, TransportError
+from .errors import AnswerError, NotAllowedError, NotFoundError, SigningError, StatusError, TransportError
 from .operation import Call, Invoke, Pause, Request, Response
 from .signer import Signer
 
@@ -143,7 +143,8 @@ def parsed(method: str, path: str, answer: Response, *, exact: bool = False) -> 
     if answer.status in (404, 410):
         raise NotFoundError(f"{method} {path}: {_beginning(answer)}")
     if not 200 <= answer.status < 300:
-        raise StatusError(method, path, answer.status, _beginning(answer))
+        kind = NotAllowedError if answer.status in (401, 403) else StatusError
+        raise kind(method, path, answer.status, _beginning(answer))
     try:
         return decoded(answer.body, exact=exact)
     except ValueError as wrong:

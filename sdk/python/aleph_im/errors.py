@@ -60,6 +60,10 @@ class StatusError(AlephError):
         self.retryable = status in (429, 502, 503, 504)
 
 
+class NotAllowedError(StatusError):
+    """A node refused to do something for this account: statuses 401 and 403."""
+
+
 class NotFoundError(AlephError):
     """A node does not know what was asked for."""
 

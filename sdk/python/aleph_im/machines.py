@@ -69,8 +69,7 @@ class Machines(Service[M]):
     @operation
     def update(self, item_hash: str, *, node: str | None = None) -> Call[None]:
         """Ask the compute node to read again which ports of a machine are to be reachable."""
-        base = yield from node_of(self._core, item_hash, node)
-        yield from self._core.post(f"/control/machine/{segment(item_hash)}/update", {}, base=base)
+        yield from update(self._core, item_hash, node)
 
     @operation
     def logs(self, item_hash: str, *, node: str | None = None) -> Call[list[LogLine]]:
@@ -110,6 +109,12 @@ def node_of(core: Core, item_hash: str, node: str | None) -> Call[str]:
     if not allocation.node.url:
         raise NotFoundError(f"{item_hash} runs on {allocation.node.node_id}, whose address is not known: pass node=")
     return allocation.node.url.rstrip("/")
+
+
+def update(core: Core, item_hash: str, node: str | None) -> Call[None]:
+    """Ask a compute node to read again which ports of a machine are to be reachable."""
+    base = yield from node_of(core, item_hash, node)
+    yield from core.post(f"/control/machine/{segment(item_hash)}/update", {}, base=base)
 
 
 def logs_of(core: Core, item_hash: str, node: str | None) -> Call[list[LogLine]]:

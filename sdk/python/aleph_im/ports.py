@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from .aggregates import aggregate_of, merge
 from .core import Core
 from .errors import NotFoundError
+from .machines import update
 from .operation import Call, M, Service, operation
 from .publish import Submission
 
 _KEY = "port-forwarding"
 
-Ports_ = dict[int, dict[str, bool]]
+Forwarded = dict[int, dict[str, bool]]
 
 
 class Ports(Service[M]):
     """Forwarded ports of the machines of the client's account.
 
-    They take effect when the compute node reads them again: machines.update asks it to. machines.executions tells which ports
-    of the compute node lead to them.
+    The compute node of the machine is asked to read them again at once, when there is one. machines.executions tells which of
+    its ports lead to them.
     """
 
     @operation
-    def list(self, vm: str, *, address: str | None = None) -> Call[Ports_]:
+    def list(self, vm: str, *, address: str | None = None) -> Call[Forwarded]:
         """Return which ports of a machine are to be reachable, each with whether for tcp and udp."""
         return (yield from _ports_of(self._core, self._core.owner(address), vm))
 
@@ -54,7 +56,7 @@ class Ports(Service[M]):
         return (yield from _write(self._core, vm, ports, address, sync))
 
 
-def _ports_of(core: Core, owner: str, vm: str) -> Call[Ports_]:
+def _ports_of(core: Core, owner: str, vm: str) -> Call[Forwarded]:
     try:
         content = yield from aggregate_of(core, owner, _KEY)
     except NotFoundError:
@@ -70,6 +72,9 @@ def _ports_of(core: Core, owner: str, vm: str) -> Call[Ports_]:
     }
 
 
-def _write(core: Core, vm: str, ports: Ports_, address: str | None, sync: bool) -> Call[Submission]:
+def _write(core: Core, vm: str, ports: Forwarded, address: str | None, sync: bool) -> Call[Submission]:
     entry: Any = {"ports": {str(port): how for port, how in sorted(ports.items())}} if ports else None
-    return (yield from merge(core, _KEY, {vm: entry}, address=address, sync=sync))
+    submission = yield from merge(core, _KEY, {vm: entry}, address=address, sync=sync)
+    with contextlib.suppress(NotFoundError):  # a machine that runs nowhere yet will be started with them
+        yield from update(core, vm, None)
+    return submission

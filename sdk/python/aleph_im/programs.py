@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from .answers import LogLine, Message
+from .answers import LogLine, Message, Status
 from .core import given, segment
 from .files import upload
 from .listing import Filter, along
@@ -29,6 +29,8 @@ class DeployedProgram:
     code: str
     """The STORE message of its code."""
     entrypoint: str
+    status: Status
+    """Of the program's message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,8 @@ class Programs(Service[M]):
             settings = replace(settings, name=os.path.basename(os.path.abspath(folder)))
         content = settings.content(stored.item_hash, code.entrypoint, interface=code.interface)
         submission = yield from send(self._core, "PROGRAM", content, channel=channel)
-        yield from wait_for(self._core, submission.item_hash, 60)
-        return DeployedProgram(submission.item_hash, stored.item_hash, code.entrypoint)
+        info = yield from wait_for(self._core, submission.item_hash, 60)
+        return DeployedProgram(submission.item_hash, stored.item_hash, code.entrypoint, info.status)
 
     @operation
     def create(
