@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from .endpoints import Endpoints
-from .errors import AnswerError, NotAllowedError, NotFoundError, SigningError, StatusError, TransportError
+from .errors import AnswerError, SigningError, TransportError, of_status
 from .operation import Call, Invoke, Pause, Request, Response
 from .signer import Signer
 
@@ -140,11 +140,8 @@ class Core:
 
 def parsed(method: str, path: str, answer: Response, *, exact: bool = False) -> Any:
     """Return the JSON of an answer; statuses other than 2xx are errors."""
-    if answer.status in (404, 410):
-        raise NotFoundError(f"{method} {path}: {_beginning(answer)}")
     if not 200 <= answer.status < 300:
-        kind = NotAllowedError if answer.status in (401, 403) else StatusError
-        raise kind(method, path, answer.status, _beginning(answer))
+        raise of_status(method, path, answer.status, _beginning(answer))
     try:
         return decoded(answer.body, exact=exact)
     except ValueError as wrong:

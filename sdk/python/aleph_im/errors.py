@@ -68,6 +68,14 @@ class NotFoundError(AlephError):
     """A node does not know what was asked for."""
 
 
+def of_status(method: str, url: str, status: int, body: str) -> AlephError:
+    """Return the error of an HTTP status."""
+    if status in (404, 410):
+        return NotFoundError(f"{method} {url}: {body}")
+    kind = NotAllowedError if status in (401, 403) else StatusError
+    return kind(method, url, status, body)
+
+
 class AnswerError(AlephError):
     """A node answered something that is not what was asked for."""
 

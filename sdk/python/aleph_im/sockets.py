@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import StatusError, TransportError
+from .errors import AlephError, TransportError, of_status
 from .operation import Close, Dial, Effect, Receive, Transmit
 
 _OPTIONS: dict[str, Any] = {
@@ -60,10 +60,10 @@ async def async_socket(effect: Effect) -> Any:
     raise TypeError(f"unknown effect {effect!r}")
 
 
-def _refused(effect: Effect, refusal: Any) -> StatusError:
+def _refused(effect: Effect, refusal: Any) -> AlephError:
     url = effect.url if isinstance(effect, Dial) else ""
     body = (refusal.response.body or b"").decode(errors="replace")
-    return StatusError("GET", url, refusal.response.status_code, body)
+    return of_status("GET", url, refusal.response.status_code, body)
 
 
 def _text(frame: str | bytes) -> str:

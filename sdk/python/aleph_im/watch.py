@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from .answers import Message
 from .core import Core, decoded
-from .errors import StatusError, TransportError
+from .errors import NotFoundError, StatusError, TransportError
 from .listing import Filter, When, part_of
 from .operation import Close, Dial, Item, Pause, Receive, Walk
 
@@ -73,7 +73,7 @@ def watch(
                     message = read(data)
                     if seen.new(message.item_hash):
                         yield Item(message)
-        except StatusError:
+        except (StatusError, NotFoundError):
             if not connected:
                 raise
         except TransportError:

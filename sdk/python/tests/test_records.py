@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
+import jsonschema
 import pytest
 
 from aleph_im import answers, build
@@ -18,7 +19,11 @@ from aleph_im.record import Record, moment, seconds
 
 from .node import ROOT
 
-SCHEMAS: dict[str, Any] = json.loads((ROOT / "ccn" / "api" / "schemas.json").read_text())
+SCHEMAS: dict[str, Any] = {
+    name: schema
+    for file in ("messages.json", "answers.json")
+    for name, schema in json.loads((ROOT / "schema" / file).read_text()).items()
+}
 
 RECORDS = [
     (answers.Confirmation, "Confirmation"),
@@ -110,14 +115,18 @@ def test_times_of_questions() -> None:
     assert seconds(moment("2023-11-14T22:13:20.5Z")) == "1700000000.5"
 
 
-CONTENTS = {
-    "POST": {"type": "t", "content": None},
+CONTENTS: dict[str, dict[str, Any]] = {
+    "POST": {"type": "t", "content": None, "ref": "r"},
+    "AGGREGATE": {"key": "k", "content": {"a": None}},
+    "STORE": {"item_type": "storage", "item_hash": "0" * 64, "ref": "r", "payment": {"chain": "ETH", "type": "credit"}},
+    "FORGET": {"hashes": ["0" * 64], "aggregates": [], "reason": "r"},
     "PROGRAM": ProgramSettings(name="p", subscriptions=[{"type": "POST"}]).content("0" * 64, "main:app", interface="asgi"),
     "INSTANCE": InstanceSettings(image="0" * 64, ssh_keys=["ssh-ed25519 AAAA"]).content(),
 }
 
 
 @pytest.mark.parametrize("type", CONTENTS)
-def test_contents_are_of_the_form_that_nodes_take(type: str) -> None:
-    text = json.loads(build(type, CONTENTS[type], chain="ETH", sender="0x").item_content)
-    assert None not in [value for name, value in text.items() if name != "content"]
+def test_messages_are_of_the_form_that_nodes_take(type: str) -> None:
+    unsigned = build(type, CONTENTS[type], chain="ETH", sender="0x")
+    for name, value in (("Envelope", unsigned.attach("0x").envelope()), (type.capitalize(), json.loads(unsigned.item_content))):
+        jsonschema.validate(value, {"$ref": f"#/$defs/{name}", "$defs": SCHEMAS}, jsonschema.Draft202012Validator)
