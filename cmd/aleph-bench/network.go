@@ -27,7 +27,7 @@ const (
 )
 
 // network starts a network and measures how long that took, what a core node weighs when nothing happens, and what a
-// warm call costs beyond the program's own time.
+// warm call costs beyond the program's own time, of Python and of a static binary.
 func network(ctx context.Context, o options) ([]Result, error) {
 	net, stop, err := startNetwork(ctx, o)
 	if err != nil {
@@ -48,11 +48,23 @@ func network(ctx context.Context, o options) ([]Result, error) {
 	}
 	results = append(results, Result{Name: "ccn-idle-mib", Value: idle, Unit: "MiB"})
 
-	overhead, err := warmOverhead(ctx, o.root, info)
+	asgi, err := warmOverhead(ctx, o.root, info, filepath.Join(o.root, "examples", "hello-fastapi"))
 	if err != nil {
 		return nil, err
 	}
-	return append(results, Result{Name: "crn-warm-overhead-asgi-ms", Value: overhead, Unit: "ms"}), nil
+	folder := filepath.Join(o.root, "build", "hello-go")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(folder, "hello"), "./examples/hello-go")
+	build.Dir, build.Env = o.root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the binary: %w: %s", err, out)
+	}
+	binary, err := warmOverhead(ctx, o.root, info, folder, "--entrypoint", "hello")
+	if err != nil {
+		return nil, err
+	}
+	return append(results,
+		Result{Name: "crn-warm-overhead-asgi-ms", Value: asgi, Unit: "ms"},
+		Result{Name: "crn-warm-overhead-binary-ms", Value: binary, Unit: "ms"}), nil
 }
 
 // startNetwork starts a network with empty data and waits until it is up. stop ends it and waits.
@@ -87,10 +99,10 @@ func startNetwork(ctx context.Context, o options) (net *devnet.Net, stop func(),
 	}
 }
 
-// warmOverhead deploys the Python example and returns the median of what the way to the program and back takes: the time
-// of a call less what the guest measured of the program itself.
-func warmOverhead(ctx context.Context, root string, info devnet.Info) (float64, error) {
-	p, err := deploy(ctx, root, info, filepath.Join(root, "examples", "hello-fastapi"))
+// warmOverhead deploys a program and returns the median of what the way to it and back takes: the time of a call less what the
+// guest measured of the program itself.
+func warmOverhead(ctx context.Context, root string, info devnet.Info, path string, flags ...string) (float64, error) {
+	p, err := deploy(ctx, root, info, path, flags...)
 	if err != nil {
 		return 0, err
 	}
