@@ -1,154 +1,289 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/mr-tron/base58"
 	"github.com/spf13/cobra"
 
-	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
-	"github.com/aleph-im/aleph-go/signature/ethereum"
-	"github.com/aleph-im/aleph-go/signature/solana"
+	"github.com/aleph-im/aleph-go/wallet"
 )
 
 func (a *app) accountCommand() *cobra.Command {
 	return group("account", "Keys and what they hold", "  aleph account create",
-		a.accountCreate(), a.accountImport(), a.accountShow(), a.accountBalance(), a.accountList())
+		a.accountCreate(), a.accountImport(), a.accountExport(), a.accountRemove(), a.accountList(), a.accountShow(), a.accountUse(),
+		a.accountBalance(), a.accountSign(), a.accountMigrate(), a.accountAlias())
 }
 
 type accountView struct {
 	Name    string        `json:"name,omitempty"`
 	Address string        `json:"address"`
 	Chain   message.Chain `json:"chain"`
-	KeyFile string        `json:"key_file,omitempty"`
+	Kind    wallet.Kind   `json:"kind,omitempty"`
+	Default bool          `json:"default,omitempty"`
+	Path    string        `json:"derivation_path,omitempty"`
+	Command []string      `json:"command,omitempty"`
+}
+
+func viewOf(w *wallet.Wallet, e wallet.Entry) accountView {
+	return accountView{e.Name, e.Address, e.Chain, e.Kind, e.Name == w.Default(), e.Path, e.Command}
 }
 
 func (a *app) showAccount(v accountView) error {
 	return print(a, v, func(w io.Writer, v accountView) {
+		if v.Name != "" {
+			fmt.Fprintf(w, "name\t%s\n", v.Name)
+		}
 		fmt.Fprintf(w, "address\t%s\nchain\t%s\n", v.Address, v.Chain)
-		if v.KeyFile != "" {
-			fmt.Fprintf(w, "key file\t%s\n", v.KeyFile)
+		if v.Kind != "" {
+			fmt.Fprintf(w, "key\t%s\n", v.Kind)
 		}
 	})
 }
 
-func (a *app) nameOr(other string) string {
-	if a.account != "" {
-		return a.account
+// name is what an account is to be called: the argument, or --account.
+func (a *app) name(args []string) string {
+	if len(args) > 0 {
+		return args[0]
 	}
-	return other
+	return a.nameOr(defaultAccount)
+}
+
+// onWallet is a command on the accounts of the user; what goes wrong is about a key.
+func (a *app) onWallet(do func(ctx context.Context, w *wallet.Wallet, args []string) error) func(*cobra.Command, []string) error {
+	return a.within(func(ctx context.Context, args []string) error {
+		w, err := a.wallet()
+		if err != nil {
+			return err
+		}
+		err = do(ctx, w, args)
+		var bad *wallet.NameError
+		var no declined
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &no):
+			return no.error
+		case errors.As(err, &bad):
+			return usageError{err}
+		case errors.Is(err, wallet.ErrExists):
+			return keyError{fmt.Errorf("%w; choose another name", err)}
+		case errors.Is(err, wallet.ErrNotFound):
+			return keyError{fmt.Errorf("%w; see aleph account list, or make one with: aleph account create", err)}
+		}
+		if code, _ := exitCode(err); code != exitFailed {
+			return err
+		}
+		return keyError{err}
+	})
+}
+
+// declined is the answer no, which is no failure of a key.
+type declined struct{ error }
+
+func (a *app) ask(question string) error {
+	if err := a.confirm(question); err != nil {
+		return declined{err}
+	}
+	return nil
+}
+
+// keeping are the flags that say where a key is kept.
+type keeping struct{ encrypted, keychain bool }
+
+func (k *keeping) add(c *cobra.Command) {
+	c.Flags().BoolVar(&k.encrypted, "encrypted", false, "keep the key in a file that a password protects (env ALEPH_PASSWORD)")
+	c.Flags().BoolVar(&k.keychain, "keychain", false, "keep the key in the keychain of the operating system")
+}
+
+func (k *keeping) kind() (wallet.Kind, error) {
+	switch {
+	case k.encrypted && k.keychain:
+		return "", usageError{errors.New("a key is kept in one place: --encrypted or --keychain")}
+	case k.encrypted:
+		return wallet.KindKeystore, nil
+	case k.keychain:
+		return wallet.KindKeychain, nil
+	}
+	return wallet.KindFile, nil
+}
+
+// parseChain reads a chain that keys can be made for.
+func parseChain(text string) (message.Chain, error) {
+	chain := message.Chain(strings.ToUpper(text))
+	for _, known := range wallet.Chains() {
+		if chain == known {
+			return chain, nil
+		}
+	}
+	return "", usageError{fmt.Errorf("--chain %s: want one of %v", text, wallet.Chains())}
 }
 
 func (a *app) accountCreate() *cobra.Command {
 	var chain string
+	var keep keeping
 	c := &cobra.Command{
-		Use: "create", Short: "Make a key and store it", Args: cobra.NoArgs,
-		Example: "  aleph account create\n  aleph account create --account work --chain SOL",
-		RunE: a.within(func(context.Context, []string) error {
-			account, secret, err := generate(message.Chain(strings.ToUpper(chain)))
+		Use: "create [NAME]", Short: "Make a key and keep it", Args: cobra.MaximumNArgs(1),
+		Long:    "Make a key and keep it, in a file that only you can read unless a flag says where. Without a name it is the default account.",
+		Example: "  aleph account create\n  aleph account create work --chain SOL --encrypted",
+		RunE: a.onWallet(func(ctx context.Context, w *wallet.Wallet, args []string) error {
+			chain, err := parseChain(chain)
 			if err != nil {
 				return err
 			}
-			return a.keep(account, secret)
+			kind, err := keep.kind()
+			if err != nil {
+				return err
+			}
+			key, err := wallet.Generate(chain)
+			if err != nil {
+				return err
+			}
+			e, err := w.Add(ctx, a.name(args), key, kind)
+			if err != nil {
+				return err
+			}
+			return a.showAccount(viewOf(w, e))
 		}),
 	}
-	c.Flags().StringVar(&chain, "chain", "ETH", "ETH or SOL")
+	c.Flags().StringVar(&chain, "chain", "ETH", "`chain` whose messages the key signs")
+	keep.add(c)
 	return c
 }
 
-func generate(chain message.Chain) (client.Account, string, error) {
-	switch chain {
-	case message.ChainETH:
-		account, err := ethereum.Generate()
-		if err != nil {
-			return nil, "", keyError{err}
-		}
-		return account, secretText(account), nil
-	case message.ChainSOL:
-		account, err := solana.Generate()
-		if err != nil {
-			return nil, "", keyError{err}
-		}
-		return account, secretText(account), nil
+// nameOf is which account is meant: the argument, --account, or "" for the default.
+func (a *app) nameOf(args []string) string {
+	if len(args) > 0 {
+		return args[0]
 	}
-	return nil, "", usageError{fmt.Errorf("--chain %s: want ETH or SOL", chain)}
+	return a.account
 }
 
-// secretText is how a key is stored: as the wallets of its chain export it.
-func secretText(account client.Account) string {
-	switch account := account.(type) {
-	case *ethereum.Account:
-		return hex.EncodeToString(account.Secret())
-	case *solana.Account:
-		return base58.Encode(account.Secret())
-	}
-	panic(fmt.Sprintf("no stored form for keys of %T", account))
-}
-
-func (a *app) keep(account client.Account, secret string) error {
-	name := a.nameOr(defaultAccount)
-	path, err := a.store(name, secret)
-	if err != nil {
-		return err
-	}
-	return a.showAccount(accountView{name, account.Address(), account.Chain(), path})
-}
-
-func (a *app) accountImport() *cobra.Command {
+func (a *app) accountRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "import", Short: "Store a key that exists", Args: cobra.NoArgs,
-		Long:    "Store the key of --key-file, of ALEPH_PRIVATE_KEY, or else of standard input.",
-		Example: "  aleph account import --key-file wallet.key\n  aleph account import --account work < wallet.key",
-		RunE: a.within(func(context.Context, []string) error {
-			from := *a
-			from.account = ""
-			if from.keyFile == "" && a.getenv("ALEPH_PRIVATE_KEY") == "" {
-				from.keyFile = "-"
-			}
-			account, err := from.signer()
+		Use: "remove NAME", Short: "Forget an account and destroy its key", Args: cobra.ExactArgs(1),
+		Long:    "Forget an account and destroy its key, unless a Ledger or a program has it. A key that is nowhere else is lost.",
+		Example: "  aleph account remove work",
+		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
+			e, err := w.Entry(args[0])
 			if err != nil {
 				return err
 			}
-			return a.keep(account, secretText(account))
+			if err := a.ask(fmt.Sprintf("Remove account %q, %s, and its key?", e.Name, e.Address)); err != nil {
+				return err
+			}
+			if err := w.Remove(e.Name); err != nil {
+				return err
+			}
+			return a.showAccount(viewOf(w, e))
 		}),
 	}
 }
 
 func (a *app) accountShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show", Short: "Show the address of the account in use", Args: cobra.NoArgs,
+		Use: "show [NAME]", Short: "Show the address of an account, or of the one in use", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph account show -o json",
-		RunE: a.within(func(context.Context, []string) error {
-			account, err := a.signer()
+		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
+			if len(args) == 0 {
+				key, given, err := a.givenKey()
+				if err != nil {
+					return err
+				}
+				if given {
+					return a.showAccount(accountView{Address: key.Address(), Chain: key.Chain()})
+				}
+			}
+			e, err := w.Entry(a.nameOf(args))
 			if err != nil {
 				return err
 			}
-			return a.showAccount(accountView{Address: account.Address(), Chain: account.Chain()})
+			return a.showAccount(viewOf(w, e))
 		}),
 	}
+}
+
+func (a *app) accountUse() *cobra.Command {
+	return &cobra.Command{
+		Use: "use NAME", Short: "Make an account the default", Args: cobra.ExactArgs(1),
+		Example: "  aleph account use work",
+		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
+			if err := w.Use(args[0]); err != nil {
+				return err
+			}
+			e, err := w.Entry(args[0])
+			if err != nil {
+				return err
+			}
+			return a.showAccount(viewOf(w, e))
+		}),
+	}
+}
+
+func (a *app) accountList() *cobra.Command {
+	var ledger int
+	c := &cobra.Command{
+		Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
+		Long:    "List the accounts; * marks the default. With --ledger, list the first accounts that are on the Ledger instead.",
+		Example: "  aleph account list\n  aleph account list --ledger 5",
+		RunE: a.onWallet(func(ctx context.Context, w *wallet.Wallet, _ []string) error {
+			accounts := []accountView{}
+			if ledger > 0 {
+				paths, addresses, err := w.LedgerAddresses(ctx, ledger)
+				if err != nil {
+					return err
+				}
+				for i, path := range paths {
+					accounts = append(accounts, accountView{Address: addresses[i], Chain: message.ChainETH, Kind: wallet.KindLedger, Path: path})
+				}
+			} else {
+				for _, e := range w.List() {
+					accounts = append(accounts, viewOf(w, e))
+				}
+			}
+			return print(a, accounts, func(w io.Writer, accounts []accountView) {
+				for _, v := range accounts {
+					mark := " "
+					if v.Default {
+						mark = "*"
+					}
+					fmt.Fprintf(w, "%s %s\t%s\t%s\t%s\n", mark, cmp.Or(v.Name, v.Path), v.Chain, v.Kind, v.Address)
+				}
+			})
+		}),
+	}
+	c.Flags().IntVar(&ledger, "ledger", 0, "how `many` accounts of the Ledger to list")
+	return c
 }
 
 func (a *app) accountBalance() *cobra.Command {
 	return &cobra.Command{
 		Use: "balance [ADDRESS]", Short: "Show what an address holds", Args: cobra.MaximumNArgs(1),
+		Long:    "Show what an address holds, or an account or alias of that name, or the account in use.",
 		Example: "  aleph account balance\n  aleph account balance 0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
-		RunE: a.within(func(ctx context.Context, args []string) error {
+		RunE: a.onWallet(func(ctx context.Context, w *wallet.Wallet, args []string) error {
 			var address string
 			if len(args) == 1 {
-				address = args[0]
+				address = w.Resolve(args[0])
 			} else {
-				account, err := a.signer()
+				key, given, err := a.givenKey()
 				if err != nil {
 					return err
 				}
-				address = account.Address()
+				if address = ""; given {
+					address = key.Address()
+				} else {
+					e, err := w.Entry(a.account)
+					if err != nil {
+						return err
+					}
+					address = e.Address
+				}
 			}
 			balance, err := a.client().Balance(ctx, address)
 			if err != nil {
@@ -169,37 +304,36 @@ func (a *app) accountBalance() *cobra.Command {
 	}
 }
 
-func (a *app) accountList() *cobra.Command {
+func (a *app) accountSign() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the stored accounts", Args: cobra.NoArgs,
-		Example: "  aleph account list",
-		RunE: a.within(func(context.Context, []string) error {
-			folder, err := a.keyFolder()
+		Use: "sign TEXT", Short: "Sign a text", Args: cobra.ExactArgs(1),
+		Long:    "Sign a text as the wallets of the account's chain sign messages. - is standard input, byte by byte.",
+		Example: "  aleph account sign 'it is me'",
+		RunE: a.within(func(ctx context.Context, args []string) error {
+			text := []byte(args[0])
+			if args[0] == "-" {
+				if a.keyFile == "-" {
+					return usageError{errors.New("standard input cannot be both the key and the text")}
+				}
+				var err error
+				if text, err = io.ReadAll(io.LimitReader(a.in, 1<<20)); err != nil {
+					return fmt.Errorf("read the text: %w", err)
+				}
+			}
+			account, err := a.signer()
 			if err != nil {
 				return err
 			}
-			entries, err := os.ReadDir(folder)
-			if err != nil && !os.IsNotExist(err) {
-				return keyError{fmt.Errorf("list accounts: %w", err)}
+			signature, err := account.Sign(ctx, text)
+			if err != nil {
+				return keyError{err}
 			}
-			accounts := []accountView{}
-			for _, e := range entries {
-				name, isKey := strings.CutSuffix(e.Name(), ".key")
-				if !isKey {
-					continue
-				}
-				path := filepath.Join(folder, e.Name())
-				account, err := readKey(path)
-				if err != nil {
-					return err
-				}
-				accounts = append(accounts, accountView{name, account.Address(), account.Chain(), path})
+			type view struct {
+				Address   string        `json:"address"`
+				Chain     message.Chain `json:"chain"`
+				Signature string        `json:"signature"`
 			}
-			return print(a, accounts, func(w io.Writer, accounts []accountView) {
-				for _, v := range accounts {
-					fmt.Fprintf(w, "%s\t%s\t%s\n", v.Name, v.Chain, v.Address)
-				}
-			})
+			return print(a, view{account.Address(), account.Chain(), signature}, func(w io.Writer, v view) { fmt.Fprintln(w, v.Signature) })
 		}),
 	}
 }

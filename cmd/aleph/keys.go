@@ -1,145 +1,138 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 
+	"golang.org/x/term"
+
 	"github.com/aleph-im/aleph-go/client"
-	"github.com/aleph-im/aleph-go/signature/ethereum"
-	"github.com/aleph-im/aleph-go/signature/solana"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/wallet"
 )
 
-const (
-	defaultAccount = "default"
-	maxKeyFile     = 4096 // bytes
-)
+const defaultAccount = "default"
 
-// keyFolder is where accounts are stored: one file each, named for the account.
-func (a *app) keyFolder() (string, error) {
+// walletFolder is where accounts are kept.
+func (a *app) walletFolder() (string, error) {
 	if home := a.getenv("ALEPH_CONFIG_HOME"); home != "" {
-		return filepath.Join(home, "keys"), nil
+		return home, nil
 	}
 	if home := a.getenv("XDG_CONFIG_HOME"); home != "" {
-		return filepath.Join(home, "aleph", "keys"), nil
+		return filepath.Join(home, "aleph"), nil
 	}
 	home, err := os.UserConfigDir()
 	if err != nil {
 		return "", fmt.Errorf("no folder for keys, set ALEPH_CONFIG_HOME: %w", err)
 	}
-	return filepath.Join(home, "aleph", "keys"), nil
+	return filepath.Join(home, "aleph"), nil
 }
 
-func (a *app) keyPath(name string) (string, error) {
-	if name == "" || strings.ContainsAny(name, `/\`) || strings.HasPrefix(name, ".") {
-		return "", usageError{fmt.Errorf("%q is no name for an account: it becomes a file name", name)}
+// keyFolder is where plain key files are: one file each, named for the account.
+func (a *app) keyFolder() (string, error) {
+	folder, err := a.walletFolder()
+	return filepath.Join(folder, "keys"), err
+}
+
+// wallet opens the accounts of the user.
+func (a *app) wallet() (*wallet.Wallet, error) {
+	folder, err := a.walletFolder()
+	if err != nil {
+		return nil, err
 	}
-	folder, err := a.keyFolder()
-	return filepath.Join(folder, name+".key"), err
+	w, err := wallet.Open(wallet.Config{Dir: folder, Password: a.password})
+	if err != nil {
+		return nil, keyError{err}
+	}
+	return w, nil
 }
 
 // signer returns the account that the user speaks as: --key-file, --account, ALEPH_PRIVATE_KEY or the stored default, in
 // this order.
 func (a *app) signer() (client.Account, error) {
-	switch {
-	case a.keyFile == "-":
-		raw, err := io.ReadAll(io.LimitReader(a.in, maxKeyFile))
-		if err != nil {
-			return nil, keyError{fmt.Errorf("read the private key from standard input: %w", err)}
-		}
-		return parseKey(raw)
-	case a.keyFile != "":
-		return readKey(a.keyFile)
-	case a.account == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
-		return parseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")))
+	key, given, err := a.givenKey()
+	if err != nil {
+		return nil, keyError{err}
 	}
-	name := a.account
-	if name == "" {
-		name = defaultAccount
+	if given {
+		return key, nil
 	}
-	path, err := a.keyPath(name)
+	w, err := a.wallet()
 	if err != nil {
 		return nil, err
 	}
-	account, err := readKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, keyError{fmt.Errorf("there is no account %q; make one with: aleph account create --account %s", name, name)}
+	account, err := w.Account(context.Background(), a.account) // whoever is asked for a password ends the wait
+	if errors.Is(err, wallet.ErrNotFound) {
+		name := a.nameOr(defaultAccount)
+		err = fmt.Errorf("there is no account %q; make one with: aleph account create %s", name, name)
 	}
-	return account, err
-}
-
-func readKey(path string) (client.Account, error) {
-	info, err := os.Stat(path)
 	if err != nil {
-		return nil, keyError{fmt.Errorf("key file: %w", err)}
-	}
-	if runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, keyError{fmt.Errorf("key file %s can be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path)}
-	}
-	if info.Size() > maxKeyFile {
-		return nil, keyError{fmt.Errorf("%s is too large for a key file", path)}
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, keyError{fmt.Errorf("key file: %w", err)}
-	}
-	account, err := parseKey(raw)
-	if err != nil {
-		return nil, fmt.Errorf("key file %s: %w", path, err)
+		return nil, keyError{err}
 	}
 	return account, nil
 }
 
-// parseKey reads the forms in which wallets give keys away: hex or 32 raw bytes (Ethereum), base58 or a list of numbers
-// (Solana). The error never holds the key.
-func parseKey(raw []byte) (client.Account, error) {
-	text := strings.TrimSpace(string(raw))
-	digits := strings.TrimPrefix(text, "0x")
+// givenKey reads the key that the command line or the environment names, if one does. ALEPH_CHAIN says of which chain it is where
+// the key does not.
+func (a *app) givenKey() (key wallet.Key, given bool, err error) {
+	chain := message.Chain(strings.ToUpper(a.getenv("ALEPH_CHAIN")))
 	switch {
-	case len(digits) == 64 && strings.Trim(digits, "0123456789abcdefABCDEF") == "":
-		account, err := ethereum.FromHex(digits)
+	case a.keyFile == "-":
+		key, err = wallet.ReadKey(a.in, chain)
 		if err != nil {
-			return nil, keyError{err}
+			err = fmt.Errorf("private key on standard input: %w", err)
 		}
-		return account, nil
-	case len(raw) == 32 && slices.ContainsFunc(raw, func(b byte) bool { return b < ' ' || b > '~' }):
-		account, err := ethereum.NewAccount(raw)
+		return key, true, err
+	case a.keyFile != "":
+		key, err = wallet.ReadKeyFile(a.keyFile, chain)
+		return key, true, err
+	case a.account == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
+		key, err = wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
 		if err != nil {
-			return nil, keyError{err}
+			err = fmt.Errorf("ALEPH_PRIVATE_KEY: %w", err)
 		}
-		return account, nil
+		return key, true, err
 	}
-	account, err := solana.FromText(text)
-	if err != nil {
-		return nil, keyError{errors.New("no private key: want 64 hex digits (Ethereum), base58 or a list of 64 numbers (Solana)")}
-	}
-	return account, nil
+	return key, false, nil
 }
 
-// store keeps a key under a name, readable by its owner only, and never replaces one.
-func (a *app) store(name, secret string) (path string, err error) {
-	if path, err = a.keyPath(name); err != nil {
-		return "", err
+func (a *app) nameOr(other string) string {
+	if a.account != "" {
+		return a.account
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", keyError{fmt.Errorf("store account %q: %w", name, err)}
+	return other
+}
+
+// password asks for the password of a keystore: ALEPH_PASSWORD, or the terminal, which does not show it. It is never an argument,
+// which others could see.
+func (a *app) password(_ context.Context, account string, repeat bool) (string, error) {
+	if p := a.getenv("ALEPH_PASSWORD"); p != "" {
+		return p, nil
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return "", keyError{fmt.Errorf("account %q exists already (%s); name another with --account", name, path)}
+	in, ok := a.in.(*os.File)
+	if a.noInput || !ok || !term.IsTerminal(int(in.Fd())) {
+		return "", errors.New("its password is not known: set ALEPH_PASSWORD, or use a terminal")
 	}
-	if err != nil {
-		return "", keyError{fmt.Errorf("store account %q: %w", name, err)}
+	ask := func(question string) (string, error) {
+		fmt.Fprint(a.err, question)
+		p, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(a.err)
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		return string(p), nil
 	}
-	_, err = file.WriteString(secret + "\n")
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return "", keyError{errors.Join(fmt.Errorf("store account %q: %w", name, err), os.Remove(path))}
+	first, err := ask(fmt.Sprintf("Password of account %q: ", account))
+	if err != nil || !repeat {
+		return first, err
 	}
-	return path, nil
+	second, err := ask("The same password again: ")
+	if err == nil && first != second {
+		err = errors.New("the two passwords differ")
+	}
+	return first, err
 }
