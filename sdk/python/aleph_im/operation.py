@@ -102,7 +102,7 @@ class Dial:
 
 @dataclass(frozen=True)
 class Receive:
-    """Waits for the next text of a socket, as long as the connection lives."""
+    """Waits for the next text of a socket; None when the other side has ended the connection in good order."""
 
     socket: Socket
 

@@ -17,7 +17,7 @@ _OPTIONS: dict[str, Any] = {
 
 def blocking_socket(effect: Effect) -> Any:
     """Perform an effect on a blocking socket."""
-    from websockets.exceptions import InvalidStatus, WebSocketException
+    from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
     from websockets.sync.client import ClientConnection, connect
 
     try:
@@ -31,6 +31,8 @@ def blocking_socket(effect: Effect) -> Any:
                 return socket.send(text)
             case Close(ClientConnection() as socket):
                 return socket.close()
+    except ConnectionClosedOK:
+        return None
     except InvalidStatus as refusal:
         raise _refused(effect, refusal) from refusal
     except (WebSocketException, OSError) as failure:
@@ -41,7 +43,7 @@ def blocking_socket(effect: Effect) -> Any:
 async def async_socket(effect: Effect) -> Any:
     """Perform an effect on a socket of the running loop."""
     from websockets.asyncio.client import ClientConnection, connect
-    from websockets.exceptions import InvalidStatus, WebSocketException
+    from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 
     try:
         match effect:
@@ -53,6 +55,8 @@ async def async_socket(effect: Effect) -> Any:
                 return await socket.send(text)
             case Close(ClientConnection() as socket):
                 return await socket.close()
+    except ConnectionClosedOK:
+        return None
     except InvalidStatus as refusal:
         raise _refused(effect, refusal) from refusal
     except (WebSocketException, OSError) as failure:
