@@ -13,6 +13,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -29,12 +32,13 @@ type fakeNode struct {
 	messages map[message.Hash]*message.Message
 	files    map[message.Hash][]byte
 	uploads  int
-	operated []string // operations and their queries
+	operated []string              // operations and their queries
+	machines map[message.Hash]bool // that somebody asked for, and that so run here
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
-	n := &fakeNode{balance: "1000", messages: map[message.Hash]*message.Message{}, files: map[message.Hash][]byte{}}
+	n := &fakeNode{balance: "1000", messages: map[message.Hash]*message.Message{}, files: map[message.Hash][]byte{}, machines: map[message.Hash]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v0/messages", n.publish)
 	mux.HandleFunc("POST /api/v0/storage/add_file", n.addFile)
@@ -58,11 +62,29 @@ func newFakeNode(t *testing.T) *fakeNode {
 		}
 	})
 	mux.HandleFunc("GET /api/v0/allocation/{hash}", func(w http.ResponseWriter, r *http.Request) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.machines[message.Hash(r.PathValue("hash"))] = true
 		fmt.Fprintf(w, `{"vm_hash":%q,"vm_type":"micro_vm","vm_ipv6":null,"period":{"start_timestamp":"2023-11-14T22:13:20Z","duration_seconds":60},"node":{"node_id":"r1","url":%q,"name":"crn-1","ipv6":null,"supports_ipv6":false},"ccn":{"node_id":"c1","name":"core-1"}}`, r.PathValue("hash"), n.URL)
+	})
+	mux.HandleFunc("GET /api/v0/storage/metadata/{hash}", func(w http.ResponseWriter, r *http.Request) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		b, ok := n.files[message.Hash(r.PathValue("hash"))]
+		if !ok {
+			http.Error(w, "No file found", http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, `{"file_hash":%q,"type":"file","size":%d}`, r.PathValue("hash"), len(b))
 	})
 	mux.HandleFunc("/vm/{hash}/{path...}", n.program)
 	mux.HandleFunc("GET /v2/about/executions/list", n.executions)
 	mux.HandleFunc("POST /control/machine/{hash}/{operation}", n.operate)
+	mux.HandleFunc("POST /control/machine/{hash}/update", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) })
+	mux.HandleFunc("GET /control/machine/{hash}/logs", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `[{"SYSLOG_IDENTIFIER":"vm","MESSAGE":"listening","file":"stdout","__REALTIME_TIMESTAMP":"2023-11-14 22:13:20"}]`)
+	})
+	mux.HandleFunc("GET /control/machine/{hash}/stream_logs", streamLines)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -83,11 +105,38 @@ func (n *fakeNode) executions(w http.ResponseWriter, _ *http.Request) {
 	defer n.mu.Unlock()
 	list := map[message.Hash]json.RawMessage{}
 	for hash, m := range n.messages {
-		if m.Type == message.TypeInstance {
+		n.machines[hash] = m.Type == message.TypeInstance
+	}
+	for hash, here := range n.machines {
+		if here {
 			list[hash] = json.RawMessage(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":true,"awaiting_confidential_init":false,"vm_type":"instance"}`)
 		}
 	}
 	_ = json.NewEncoder(w).Encode(list)
+}
+
+// streamLines says two lines to whoever brings both proofs.
+func streamLines(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.CloseNow()
+	var first struct {
+		Auth map[string]struct{ Payload, Signature string } `json:"auth"`
+	}
+	err = wsjson.Read(r.Context(), conn, &first)
+	frames := []any{map[string]string{"status": "connected"}, map[string]string{"type": "stdout", "message": "listening"},
+		map[string]string{"type": "stderr", "message": "a warning\x1b[2J"}, map[string]string{"type": "system", "message": "VM has stopped"}}
+	if err != nil || first.Auth["X-SignedPubKey"].Signature == "" || first.Auth["X-SignedOperation"].Signature == "" {
+		frames = []any{map[string]string{"status": "failed", "reason": "unauthorized sender"}}
+	}
+	for _, f := range frames {
+		if wsjson.Write(r.Context(), conn, f) != nil {
+			return
+		}
+	}
+	_ = conn.Close(websocket.StatusNormalClosure, "")
 }
 
 func (n *fakeNode) operate(w http.ResponseWriter, r *http.Request) {
@@ -190,21 +239,21 @@ func (n *fakeNode) program(w http.ResponseWriter, r *http.Request) {
 
 // user runs command lines as one user of one node.
 type user struct {
-	t   *testing.T
-	api string
-	env map[string]string
-	in  string
+	t            *testing.T
+	api, network string
+	env          map[string]string
+	in           string
 }
 
 func newUser(t *testing.T, api string) *user {
-	return &user{t: t, api: api, env: map[string]string{"ALEPH_CONFIG_HOME": t.TempDir(), "ALEPH_PRIVATE_KEY": strings.Repeat("5a", 32)}}
+	return &user{t: t, api: api, network: "devnet", env: map[string]string{"ALEPH_CONFIG_HOME": t.TempDir(), "ALEPH_PRIVATE_KEY": strings.Repeat("5a", 32)}}
 }
 
 func (u *user) run(args ...string) (code int, stdout, stderr string) {
 	u.t.Helper()
 	var out, errOut bytes.Buffer
-	term := terminal{strings.NewReader(u.in), &out, &errOut, func(name string) string { return u.env[name] }}
-	code = run(u.t.Context(), append([]string{"--network", "devnet", "--api", u.api, "--timeout", "10s"}, args...), term)
+	term := terminal{in: strings.NewReader(u.in), out: &out, err: &errOut, getenv: func(name string) string { return u.env[name] }}
+	code = run(u.t.Context(), append([]string{"--network", u.network, "--api", u.api, "--timeout", "10s"}, args...), term)
 	return code, out.String(), errOut.String()
 }
 

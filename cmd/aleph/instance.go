@@ -1,18 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,35 +17,74 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-const exampleInstance = "c5b1a9a9d5a1a7b9f2a3b0bbd8a6ec8dc23c2c0f3a4d1fd23b86b2d8f3a1c0de"
-
 func (a *app) instanceCommand() *cobra.Command {
-	return group("instance", "Run virtual machines on the network", "  aleph instance create --image debian.qcow2",
-		a.instanceCreate(), a.instanceList(), a.instanceShow(), a.instanceSSH(), a.instanceLogs(), a.instanceUpdate(),
+	return group("instance", "Run virtual machines on the network", "  aleph instance list",
+		a.instanceCreate(), a.instanceList(), a.instanceShow(), a.instanceSSH(),
+		a.logsCommand("Print the serial console of an instance", "  aleph instance logs "+exampleInstance), a.portForward(),
 		a.instanceOperation(client.MachineStop, "Turn an instance off; it keeps its disks and its place"),
 		a.instanceOperation(client.MachineStart, "Turn an instance on that was stopped"),
 		a.instanceOperation(client.MachineReboot, "Turn an instance off and on again"),
-		a.instanceReinstall(), a.instanceErase())
+		a.instanceReinstall(), a.instanceErase(), a.instanceDelete())
 }
 
 // createFlags is what a user may say about an instance.
 type createFlags struct {
-	image, name         string
-	keys, volumes       []string
-	memory, vcpus, disk int
-	internet            bool
+	image, name, payment string
+	keys, volumes        []string
+	memory, vcpus, disk  int
+	internet             bool
+}
+
+// addShape adds the flags that a price depends on.
+func (f *createFlags) addShape(c *cobra.Command) {
+	flags := c.Flags()
+	flags.IntVar(&f.memory, "memory", 2048, "memory in `MiB`")
+	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
+	flags.IntVar(&f.disk, "disk", 20480, "size of the root disk in `MiB`")
+	flags.StringArrayVar(&f.volumes, "volume", nil, "a further disk, `NAME:MIB`; may be repeated")
+}
+
+func (f *createFlags) shape() string {
+	return fmt.Sprintf("An instance with %d vCPU, %d MiB of memory and %d MiB of disk", f.vcpus, f.memory, f.disk)
+}
+
+// content makes the content of the INSTANCE message, but for the image.
+func (f *createFlags) content(keys []string) (*message.Instance, error) {
+	volumes, err := parseVolumes(f.volumes)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	paid, err := payment(f.payment)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := json.Marshal(map[string]string{"name": f.name})
+	if err != nil {
+		return nil, err
+	}
+	return &message.Instance{
+		Executable: message.Executable{
+			Metadata: metadata, AuthorizedKeys: keys, Variables: map[string]string{},
+			Environment: message.Environment{Internet: f.internet, AlephAPI: true, Hypervisor: new("qemu")},
+			Resources:   message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: 30},
+			Payment:     paid,
+			Volumes:     volumes,
+		},
+		Rootfs: message.Rootfs{Persistence: "host", SizeMiB: int64(f.disk)},
+	}, nil
 }
 
 func (a *app) instanceCreate() *cobra.Command {
 	var f createFlags
 	c := &cobra.Command{
 		Use: "create", Short: "Put a virtual machine on the network", Args: cobra.NoArgs,
-		Long: `Publish an instance and say where it runs.
+		Long: `Check that the account can pay for an instance, show what it costs, ask, publish it and say where it runs.
 
 The image is a disk with a boot loader and cloud-init, qcow2 or raw: a file, which is stored first, or the hash of the STORE
-message of one that is stored already.`,
-		Example: "  aleph instance create --image debian-12-generic-amd64.qcow2 --disk 20480 --ssh-key ~/.ssh/id_ed25519.pub\n" +
-			"  aleph instance create --image " + exampleInstance + " --volume data:10240",
+message of one that is stored already. When the command is broken off after the message was sent, the instance is there:
+aleph instance list shows it, aleph instance show where it runs.`,
+		Example: "  aleph instance create --image debian-12.qcow2 --disk 20480 --ssh-key id_ed25519.pub --yes\n" +
+			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --volume data:10240 --payment credit --yes",
 		RunE: a.within(func(ctx context.Context, _ []string) error {
 			v, err := a.createInstance(ctx, f)
 			if err != nil {
@@ -57,18 +93,14 @@ message of one that is stored already.`,
 			return print(a, v, writeMachine)
 		}),
 	}
+	f.addShape(c)
 	flags := c.Flags()
 	flags.StringVar(&f.image, "image", "", "`file` of a disk image, or the hash of its STORE message")
 	flags.StringVar(&f.name, "name", "", "name; default that of the image")
+	flags.StringVar(&f.payment, "payment", "hold", "hold or credit")
 	flags.StringArrayVar(&f.keys, "ssh-key", nil, "`file` of a public key that may log in; may be repeated; default those in ~/.ssh")
-	flags.StringArrayVar(&f.volumes, "volume", nil, "a further disk, `NAME:MIB`; may be repeated")
-	flags.IntVar(&f.memory, "memory", 2048, "memory in `MiB`")
-	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
-	flags.IntVar(&f.disk, "disk", 20480, "size of the root disk in `MiB`")
 	flags.BoolVar(&f.internet, "internet", true, "give it a network card; without, nobody reaches it")
-	if err := c.MarkFlagRequired("image"); err != nil {
-		panic(err)
-	}
+	require(c, "image")
 	return c
 }
 
@@ -77,15 +109,8 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := parseVolumes(f.volumes)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	name := f.name
-	if name == "" {
-		name = filepath.Base(f.image)
-	}
-	metadata, err := json.Marshal(map[string]string{"name": name})
+	f.name = cmp.Or(f.name, filepath.Base(f.image))
+	content, err := f.content(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -93,34 +118,70 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	if err != nil {
 		return nil, err
 	}
-	content := &message.Instance{
-		Executable: message.Executable{
-			Metadata: metadata, AuthorizedKeys: keys, Variables: map[string]string{},
-			Environment: message.Environment{Internet: f.internet, AlephAPI: true, Hypervisor: new("qemu")},
-			Resources:   message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: 30},
-			Payment:     &message.Payment{Chain: new(string(message.ChainETH)), Type: message.PaymentHold},
-			Volumes:     volumes,
-		},
-		Rootfs: message.Rootfs{Persistence: "host", SizeMiB: int64(f.disk)},
-	}
 	api := a.client()
-	if content.Rootfs.Parent.Ref, err = a.image(ctx, api, account, f.image); err != nil {
+	// Everything that can be refused is looked at before anything is stored or paid for.
+	priced := *content
+	if priced.Rootfs.Parent.Ref, err = knownImage(f.image); err != nil {
 		return nil, err
 	}
-	if err := a.canPay(ctx, api, account, message.TypeInstance, content); err != nil {
+	if err := a.agree(ctx, api, account, f.shape(), &priced); err != nil {
+		return nil, err
+	}
+	if content.Rootfs.Parent.Ref, err = a.image(ctx, api, account, f.image, content.Payment); err != nil {
 		return nil, err
 	}
 	a.say("Publishing the instance")
-	hash, err := a.settle(ctx, api, account, message.TypeInstance, content)
+	sent, err := a.send(ctx, api, account, content, a.wait)
 	if err != nil {
 		return nil, fmt.Errorf("publish the instance: %w", err)
 	}
-	a.say("Waiting until %s runs", hash)
-	return a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running })
+	if !a.wait {
+		return &machineView{ItemHash: sent.ItemHash}, nil
+	}
+	a.say("Waiting until %s runs", sent.ItemHash)
+	return a.machine(ctx, api, sent.ItemHash, func(x client.Execution) bool { return x.Running })
+}
+
+// agree shows what a workload costs in the way it is paid, checks that the account can, and asks.
+func (a *app) agree(ctx context.Context, api *client.Client, account client.Account, what string, content message.Content) error {
+	cost, err := estimate(ctx, api, account.Address(), account.Chain(), content, nil)
+	if a.notEstimated(err) {
+		return a.confirm(what + ", at a price that is not known. Create it?")
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.canPay(ctx, api, account, cost); err != nil {
+		return err
+	}
+	o, err := offerOf(what, cost)
+	if err != nil {
+		return err
+	}
+	price := fmt.Sprintf("holds %s ALEPH as long as it exists", o.Hold)
+	if cost.Payment == message.PaymentCredit {
+		price = fmt.Sprintf("costs %s credits an hour, %s a day, %s in 30 days ($%s, $%s, $%s)",
+			o.Credits.Hour, o.Credits.Day, o.Credits.Month, o.CreditsUSD.Hour, o.CreditsUSD.Day, o.CreditsUSD.Month)
+	}
+	a.say("%s %s.", what, price)
+	return a.confirm("Create it?")
+}
+
+// knownImage is the hash by which the price of an image is asked for: that of its message, or any while it is a file.
+func knownImage(wanted string) (message.Hash, error) {
+	if hash, err := message.ParseHash(wanted); err == nil {
+		return hash, nil
+	}
+	if info, err := os.Stat(wanted); err != nil {
+		return "", usageError{fmt.Errorf("--image: %w", err)}
+	} else if !info.Mode().IsRegular() {
+		return "", usageError{fmt.Errorf("--image: %s is no file", wanted)}
+	}
+	return message.HashBytes(nil), nil
 }
 
 // image returns the STORE message of an image, storing it first when it is a file.
-func (a *app) image(ctx context.Context, api *client.Client, account client.Account, wanted string) (message.Hash, error) {
+func (a *app) image(ctx context.Context, api *client.Client, account client.Account, wanted string, paid *message.Payment) (message.Hash, error) {
 	if hash, err := message.ParseHash(wanted); err == nil {
 		return hash, nil
 	}
@@ -130,7 +191,10 @@ func (a *app) image(ctx context.Context, api *client.Client, account client.Acco
 	}
 	defer file.Close()
 	a.say("Storing the image")
-	up, err := a.upload(ctx, api, account, file)
+	up, err := a.upload(ctx, api, account, file, filepath.Base(wanted), client.UploadOptions{Payment: paid})
+	if err == nil && up.Status == message.StatusPending { // also with --wait=false: the instance refers to it
+		err = waitFor(ctx, api, up.MessageHash)
+	}
 	if err != nil {
 		return "", fmt.Errorf("store the image: %w", err)
 	}
@@ -174,217 +238,4 @@ func parseVolumes(list []string) ([]message.Volume, error) {
 		})
 	}
 	return volumes, nil
-}
-
-// canPay compares what a workload costs with what the account has.
-func (a *app) canPay(ctx context.Context, api *client.Client, account client.Account, kind message.Type, content message.Content) error {
-	m, _, err := message.Build(account.Address(), account.Chain(), kind, content, nil, time.Now())
-	if err != nil {
-		return usageError{err}
-	}
-	cost, err := api.EstimatePrice(ctx, account.Address(), account.Chain(), kind, json.RawMessage(m.ItemContent))
-	var refused *client.HTTPError
-	if errors.As(err, &refused) {
-		// The node itself decides in the end; without its estimate the user only learns it later.
-		a.say("The node does not estimate the price: %v", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	balance, err := api.Balance(ctx, account.Address())
-	if err != nil {
-		return err
-	}
-	return balance.EnoughFor(cost)
-}
-
-// machineView is where an instance runs and how it is reached.
-type machineView struct {
-	ItemHash message.Hash                 `json:"item_hash"`
-	CCN      string                       `json:"ccn"`
-	CRN      string                       `json:"crn"`
-	CRNURL   string                       `json:"crn_url"`
-	Running  bool                         `json:"running"`
-	Host     string                       `json:"host"` // address of the compute node
-	IPv6     string                       `json:"ipv6"`
-	Ports    map[string]client.MappedPort `json:"ports"`
-}
-
-func writeMachine(w io.Writer, v *machineView) {
-	fmt.Fprintf(w, "instance\t%s\nccn\t%s\ncrn\t%s\nrunning\t%v\nipv6\t%s\n", v.ItemHash, v.CCN, v.CRN, v.Running, v.IPv6)
-	if p, ok := v.Ports["22"]; ok {
-		fmt.Fprintf(w, "ssh\tssh -p %d root@%s\n", p.Host, v.Host)
-	}
-	for port, p := range v.Ports {
-		if port != "22" {
-			fmt.Fprintf(w, "port %s\t%s:%d\n", port, v.Host, p.Host)
-		}
-	}
-}
-
-// machine looks an instance up until it is as it should be.
-func (a *app) machine(ctx context.Context, api *client.Client, hash message.Hash, enough func(client.Execution) bool) (*machineView, error) {
-	place, err := whereRuns(ctx, api, hash)
-	if err != nil {
-		return nil, err
-	}
-	var last error
-	for {
-		list, err := api.Executions(ctx, place.Node.URL)
-		if x, ok := list[hash]; err == nil && ok && enough(x) {
-			return &machineView{
-				ItemHash: hash, CCN: nodeName(place.Core), CRN: nodeName(&place.Node), CRNURL: place.Node.URL, Running: x.Running,
-				Host: x.Networking.HostIPv4, IPv6: x.Networking.IPv6, Ports: x.Networking.MappedPorts,
-			}, nil
-		}
-		if err != nil && ctx.Err() == nil {
-			last = err
-		}
-		if ended := pause(ctx); ended != nil {
-			return nil, pendingError{fmt.Errorf("instance %s is not there yet: %w", hash, errors.Join(ended, last))}
-		}
-	}
-}
-
-// onInstance makes a command about one instance.
-func (a *app) onInstance(use, short string, args cobra.PositionalArgs, do func(ctx context.Context, api *client.Client, hash message.Hash, args []string) error) *cobra.Command {
-	name, _, _ := strings.Cut(use, " ")
-	return &cobra.Command{
-		Use: use, Short: short, Args: args, Example: "  aleph instance " + name + " " + exampleInstance,
-		RunE: a.within(func(ctx context.Context, args []string) error {
-			hash, err := hashArgument(args[0])
-			if err != nil {
-				return err
-			}
-			return do(ctx, a.client(), hash, args[1:])
-		}),
-	}
-}
-
-func (a *app) instanceShow() *cobra.Command {
-	return a.onInstance("show HASH", "Say where an instance runs and how it is reached", cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			v, err := a.machine(ctx, api, hash, func(client.Execution) bool { return true })
-			if err != nil {
-				return err
-			}
-			return print(a, v, writeMachine)
-		})
-}
-
-func (a *app) instanceSSH() *cobra.Command {
-	var user string
-	c := a.onInstance("ssh HASH [COMMAND...]", "Log in to an instance", cobra.MinimumNArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, command []string) error {
-			v, err := a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running && x.Networking.MappedPorts["22"].Host != 0 })
-			if err != nil {
-				return err
-			}
-			args := append([]string{"-p", strconv.Itoa(v.Ports["22"].Host), user + "@" + v.Host}, command...)
-			ssh := exec.Command("ssh", args...) // not bounded: who is logged in stays as long as they like
-			ssh.Stdin, ssh.Stdout, ssh.Stderr = a.in, a.out, a.err
-			if err := ssh.Run(); err != nil {
-				return fmt.Errorf("ssh to instance %s: %w", hash, err)
-			}
-			return nil
-		})
-	c.Flags().StringVar(&user, "user", "root", "`name` to log in with")
-	c.Flags().SetInterspersed(false) // what follows the hash is the command's
-	return c
-}
-
-func (a *app) instanceLogs() *cobra.Command {
-	return a.onInstance("logs HASH", "Print the serial console of an instance", cobra.ExactArgs(1),
-		func(ctx context.Context, _ *client.Client, hash message.Hash, _ []string) error {
-			return a.printLogs(ctx, hash)
-		})
-}
-
-func (a *app) instanceUpdate() *cobra.Command {
-	return a.onInstance("update HASH", "Have the forwarded ports read again", cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			place, err := api.Allocation(ctx, hash)
-			if err != nil {
-				return err
-			}
-			if err := api.UpdateMachine(ctx, place.Node.URL, hash); err != nil {
-				return err
-			}
-			v, err := a.machine(ctx, api, hash, func(client.Execution) bool { return true })
-			if err != nil {
-				return err
-			}
-			return print(a, v, writeMachine)
-		})
-}
-
-func (a *app) instanceOperation(do client.MachineOperation, short string) *cobra.Command {
-	return a.onInstance(string(do)+" HASH", short, cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			return a.operate(ctx, api, hash, do, nil)
-		})
-}
-
-func (a *app) instanceReinstall() *cobra.Command {
-	var keep bool
-	c := a.onInstance("reinstall HASH", "Begin anew from the image", cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			if err := a.confirm(fmt.Sprintf("Lose what is on the disks of instance %s?", hash)); err != nil {
-				return err
-			}
-			return a.operate(ctx, api, hash, client.MachineReinstall, url.Values{"erase_volumes": {strconv.FormatBool(!keep)}})
-		})
-	c.Flags().BoolVar(&keep, "keep-volumes", false, "keep the disks other than the root disk")
-	return c
-}
-
-func (a *app) instanceErase() *cobra.Command {
-	var forget bool
-	c := a.onInstance("erase HASH", "End an instance and lose its disks", cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			if err := a.confirm(fmt.Sprintf("Erase instance %s with its disks for ever?", hash)); err != nil {
-				return err
-			}
-			// Erased first: of what is forgotten nobody knows any more where it runs.
-			if err := a.operate(ctx, api, hash, client.MachineErase, nil); err != nil || !forget {
-				return err
-			}
-			account, err := a.signer()
-			if err != nil {
-				return err
-			}
-			if err := a.forget(ctx, api, account, hash); err != nil {
-				return fmt.Errorf("instance %s is erased, its message is not forgotten: %w", hash, err)
-			}
-			return nil
-		})
-	c.Flags().BoolVar(&forget, "forget", true, "forget its message as well; otherwise it is made anew")
-	return c
-}
-
-// operate asks the compute node that has an instance for an operation, and prints what it says.
-func (a *app) operate(ctx context.Context, api *client.Client, hash message.Hash, do client.MachineOperation, query url.Values) error {
-	account, err := a.signer()
-	if err != nil {
-		return err
-	}
-	place, err := api.Allocation(ctx, hash)
-	if err != nil {
-		return err
-	}
-	text, err := api.OperateMachine(ctx, account, place.Node.URL, hash, do, query)
-	if err != nil {
-		return err
-	}
-	type view struct {
-		ItemHash  message.Hash            `json:"item_hash"`
-		Operation client.MachineOperation `json:"operation"`
-		Answer    string                  `json:"answer"`
-	}
-	return print(a, view{hash, do, text}, func(w io.Writer, v view) { fmt.Fprintln(w, v.Answer) })
-}
-
-func (a *app) instanceList() *cobra.Command {
-	return a.listOf("instance", "List instances", message.TypeInstance)
 }

@@ -28,7 +28,7 @@ func TestCreatePublishesACompleteInstance(t *testing.T) {
 	node := newFakeNode(t)
 	image, key := instanceFiles(t)
 	u := newUser(t, node.URL)
-	code, out, errOut := u.run("-o", "json", "instance", "create", "--image", image, "--ssh-key", key, "--disk", "4096", "--volume", "data:512")
+	code, out, errOut := u.run("-o", "json", "instance", "create", "--image", image, "--ssh-key", key, "--disk", "4096", "--volume", "data:512", "--yes")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}

@@ -3,13 +3,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,14 +22,23 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
+	os.Exit(run(ctx, os.Args[1:], terminal{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv,
+		outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
+	}))
 }
 
 // terminal is what the tool has of the world besides files and the network.
 type terminal struct {
-	in       io.Reader
-	out, err io.Writer
-	getenv   func(string) string
+	in                           io.Reader
+	out, err                     io.Writer
+	getenv                       func(string) string
+	outIsTerminal, errIsTerminal bool
+}
+
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // app is one run of the tool.
@@ -37,25 +46,21 @@ type app struct {
 	terminal
 	api, network, output string
 	account, keyFile     string
-	channel              string
+	channel, owner       string
 	timeout              time.Duration
 	yes, noInput         bool
+	wait, wide           bool
 	started              bool // the command line was understood
 	params               *params.Network
+	endpoint             endpoint
+	interrupted          <-chan struct{} // closed when the user wants the tool to end
 }
 
 const defaultChannel = "ALEPH-CLOUDSOLUTIONS"
 
-// The nodes that are asked when the user names none.
-const (
-	devnetAPI        = "http://127.0.0.1:4024"
-	mainnetAPI       = "https://api2.aleph.im"
-	mainnetScheduler = "https://scheduler.api.aleph.cloud"
-)
-
 // run executes one command line and returns the exit code (see [exitCode]).
 func run(ctx context.Context, args []string, t terminal) int {
-	a := &app{terminal: t}
+	a := &app{terminal: t, interrupted: ctx.Done()}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetIn(t.in)
@@ -78,27 +83,36 @@ func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "aleph",
 		Short: "Use the Aleph network from a terminal",
-		Long: `Use the Aleph network from a terminal: accounts, files, programs, instances, messages, nodes.
+		Long: `Use the Aleph network from a terminal: accounts, files, websites, programs, instances, messages, nodes.
+
+Results go to standard output, everything else to standard error. Long hashes are shortened in tables; a command takes the
+beginning of a hash as well, when it is one of the account's own messages.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the network, 5 insufficient funds,
 6 key or signature, 7 network or timeout, 8 still pending when the time was up, 130 interrupted.`,
 		Example:           "  aleph account create\n  aleph program deploy ./my-app",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.start() },
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.api, "api", a.getenv("ALEPH_API_HOST"), "core node to talk to, a `URL` (env ALEPH_API_HOST)")
-	f.StringVar(&a.network, "network", cmp.Or(a.getenv("ALEPH_NETWORK"), "mainnet"), "mainnet, devnet or a parameter `file` (env ALEPH_NETWORK)")
+	f.StringVar(&a.network, "network", a.getenv("ALEPH_NETWORK"), "`name` of a network, or a parameter file (env ALEPH_NETWORK); default what `aleph network use` chose, or mainnet")
 	f.StringVarP(&a.output, "output", "o", "text", "text, json, jsonl or yaml")
+	f.BoolVarP(&a.wide, "wide", "w", false, "do not shorten tables")
 	f.StringVar(&a.account, "account", a.getenv("ALEPH_ACCOUNT"), "`name` of a stored account (env ALEPH_ACCOUNT)")
 	f.StringVar(&a.keyFile, "key-file", "", "`file` with a private key, - for standard input")
+	f.StringVar(&a.owner, "on-behalf-of", "", "`address` that what is sent belongs to, and that pays; it must have authorized the account")
 	f.StringVar(&a.channel, "channel", defaultChannel, "channel of the messages that are sent")
 	f.DurationVar(&a.timeout, "timeout", 5*time.Minute, "give up after this time")
+	f.BoolVar(&a.wait, "wait", true, "wait until what was sent is processed; =false returns at once")
 	f.BoolVarP(&a.yes, "yes", "y", false, "answer every question with yes")
 	f.BoolVar(&a.noInput, "no-input", false, "ask nothing; fail where a question would be asked")
-	root.AddCommand(a.accountCommand(), a.programCommand(), a.instanceCommand(), a.messageCommand(), a.fileCommand(), a.nodeCommand(), a.versionCommand())
+	root.AddCommand(a.accountCommand(), a.fileCommand(), a.websiteCommand(), a.programCommand(), a.instanceCommand(), a.domainCommand(),
+		a.messageCommand(), a.postCommand(), a.aggregateCommand(), a.authorizationCommand(), a.nodeCommand(), a.priceCommand(),
+		a.creditCommand(), a.networkCommand(), a.configCommand(), a.completionCommand(), a.docsCommand(), a.versionCommand())
+	a.completeArguments(root)
 	return root
 }
 
@@ -111,9 +125,8 @@ func (a *app) start() error {
 		a.output = "text"
 		return fmt.Errorf("--output %s: want text, json, jsonl or yaml", wrong)
 	}
-	var err error
-	if a.params, err = params.Load(a.network); err != nil {
-		return fmt.Errorf("--network: %w", err)
+	if err := a.chooseNetwork(); err != nil {
+		return err
 	}
 	a.started = true
 	return nil
@@ -121,17 +134,7 @@ func (a *app) start() error {
 
 // client returns a client of the node that the flags name.
 func (a *app) client() *client.Client {
-	cfg := client.Config{BaseURL: a.api, UserAgent: "aleph/" + buildVersion()}
-	if a.params.Name == "mainnet" {
-		cfg.Scheduler = mainnetScheduler
-	}
-	if a.api == "" {
-		cfg.BaseURL = mainnetAPI
-		if a.params.Name == "devnet" {
-			cfg.BaseURL = devnetAPI
-		}
-	}
-	return client.New(cfg)
+	return client.New(client.Config{BaseURL: a.endpoint.api, Scheduler: a.endpoint.scheduler, UserAgent: "aleph/" + buildVersion()})
 }
 
 // bounded is the signature of a command whose context ends after --timeout.
@@ -147,7 +150,17 @@ func (a *app) within(do bounded) func(*cobra.Command, []string) error {
 
 // group is a command that only holds others.
 func group(use, short, example string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Example: example, RunE: func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			text += "; did you mean: " + strings.Join(near, ", ") + "?"
+		}
+		return usageError{errors.New(text)}
+	}}
 	c.AddCommand(commands...)
+	c.SuggestionsMinimumDistance = 2
 	return c
 }

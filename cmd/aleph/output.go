@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // Exit codes, a contract with scripts (sdk-cli §1.4).
@@ -84,33 +85,49 @@ func exitCode(err error) (int, string) {
 	return exitFailed, "failed"
 }
 
+// report is an error in the forms for machines. A contract with scripts: members are added, never changed.
+type report struct {
+	Kind      string          `json:"kind"`
+	ExitCode  int             `json:"exit_code"`
+	Message   string          `json:"message"`
+	Advice    string          `json:"advice,omitempty"`
+	ItemHash  message.Hash    `json:"item_hash,omitempty"` // of a message that was rejected
+	Code      *int            `json:"code,omitempty"`      // why it was
+	Details   json.RawMessage `json:"details,omitempty"`
+	Required  string          `json:"required,omitempty"`
+	Available string          `json:"available,omitempty"`
+	Unit      string          `json:"unit,omitempty"`
+}
+
 // fail tells the error in the form that was asked for and returns the exit code.
 func (a *app) fail(err error) int {
 	code, kind := exitCode(err)
+	r := report{Kind: kind, ExitCode: code, Message: err.Error()}
+	var rejected *client.RejectedError
+	if errors.As(err, &rejected) {
+		r.ItemHash, r.Code = rejected.Hash, new(int(rejected.Code))
+		if string(rejected.Details) != "null" {
+			r.Details = rejected.Details
+		}
+		r.Advice = advice(rejected.Code)
+	}
 	var funds *client.InsufficientFundsError
-	short := errors.As(err, &funds)
-	text := err.Error()
-	if short {
-		text = "insufficient funds: " + funds.Error()
+	if errors.As(err, &funds) {
+		r.Message, r.Required, r.Available, r.Unit = "insufficient funds: "+funds.Error(), funds.Required, funds.Available, funds.Unit
+		r.Advice = fundsAdvice(funds)
+	}
+	switch {
+	case code == exitUsage:
+		r.Advice = "Run the command with --help to see how it is used."
+	case code == exitNetwork && r.Advice == "":
+		r.Advice = "Is the node up, and --api or --network right? Nodes that answer are in: aleph node core"
 	}
 	if a.output == "text" || a.output == "" {
-		fmt.Fprintf(a.err, "aleph: %s\n", text)
-		if code == exitUsage {
-			fmt.Fprintln(a.err, "Run the command with --help to see how it is used.")
+		fmt.Fprintf(a.err, "%s %s\n", a.paint(a.errIsTerminal, red, "aleph:"), a.clean(r.Message))
+		if r.Advice != "" {
+			fmt.Fprintln(a.err, r.Advice)
 		}
 		return code
-	}
-	type report struct {
-		Kind      string `json:"kind"`
-		ExitCode  int    `json:"exit_code"`
-		Message   string `json:"message"`
-		Required  string `json:"required,omitempty"`
-		Available string `json:"available,omitempty"`
-		Unit      string `json:"unit,omitempty"`
-	}
-	r := report{Kind: kind, ExitCode: code, Message: text}
-	if short {
-		r.Required, r.Available, r.Unit = funds.Required, funds.Available, funds.Unit
 	}
 	if raw, err := json.Marshal(map[string]report{"error": r}); err == nil {
 		fmt.Fprintf(a.err, "%s\n", raw)
@@ -126,58 +143,80 @@ func print[T any](a *app, v T, text func(w io.Writer, v T)) error {
 		text(w, v)
 		return w.Flush()
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if a.output == "json" {
-		e.SetIndent("", "  ")
-	}
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("write the result: %w", err)
+	raw, err := encode(v, "", a.output == "json")
+	if err != nil {
+		return err
 	}
 	switch a.output {
 	case "yaml":
-		y, err := yaml.JSONToYAML(b.Bytes())
-		if err != nil {
+		if raw, err = yaml.JSONToYAML(raw); err != nil {
 			return fmt.Errorf("write the result: %w", err)
 		}
-		b.Reset()
-		b.Write(y)
 	case "jsonl":
 		var items []json.RawMessage
-		if json.Unmarshal(b.Bytes(), &items) == nil {
-			b.Reset()
+		if json.Unmarshal(raw, &items) == nil {
+			raw = raw[:0:0]
 			for _, item := range items {
-				b.Write(item)
-				b.WriteByte('\n')
+				raw = append(append(raw, item...), '\n')
 			}
 		}
 	}
-	_, err := a.out.Write(b.Bytes())
+	_, err = a.out.Write(raw)
 	return err
+}
+
+// encode writes v as JSON with a line's end, prefix before each further line.
+func encode(v any, prefix string, indent bool) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if indent {
+		e.SetIndent(prefix, "  ")
+	}
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("write the result: %w", err)
+	}
+	return b.Bytes(), nil
 }
 
 // say tells people how the work goes; machines are not told.
 func (a *app) say(format string, args ...any) {
 	if a.output == "text" {
-		fmt.Fprintf(a.err, format+"\n", args...)
+		fmt.Fprintln(a.err, a.clean(fmt.Sprintf(format, args...)))
 	}
 }
 
-// confirm asks before something is destroyed.
+// confirm asks before something is destroyed or paid for.
 func (a *app) confirm(question string) error {
 	switch {
 	case a.yes:
 		return nil
 	case a.noInput:
 		return usageError{fmt.Errorf("%s Nothing is asked with --no-input; say --yes to go on", question)}
+	case a.output != "text": // a question between the lines of a program's output would break it
+		return usageError{fmt.Errorf("%s Nothing is asked with --output %s; say --yes to go on", question, a.output)}
 	}
-	fmt.Fprintf(a.err, "%s [y/N] ", question)
-	line, err := bufio.NewReader(a.in).ReadString('\n')
-	if err != nil && line == "" {
+	fmt.Fprintf(a.err, "%s [y/N] ", a.clean(question))
+	type answer struct {
+		line string
+		err  error
+	}
+	read := make(chan answer, 1)
+	// A read of a terminal cannot be broken off; after Ctrl-C it ends with the process.
+	go func() {
+		line, err := bufio.NewReader(a.in).ReadString('\n')
+		read <- answer{line, err}
+	}()
+	var given answer
+	select {
+	case <-a.interrupted:
+		return errInterrupted
+	case given = <-read:
+	}
+	if given.err != nil && given.line == "" {
 		return usageError{fmt.Errorf("no answer; say --yes to go on without a question")}
 	}
-	switch strings.ToLower(strings.TrimSpace(line)) {
+	switch strings.ToLower(strings.TrimSpace(given.line)) {
 	case "y", "yes":
 		return nil
 	}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// logsCommand makes the command that shows what a kind of workload printed.
+func (a *app) logsCommand(short, example string) *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use: "logs HASH", Short: short, Args: cobra.ExactArgs(1),
+		Example: example + "\n" + example + " -f",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow {
+				ctx, cancel := a.untilTold(cmd)
+				defer cancel()
+				return errors.Join(a.followLogs(ctx, args[0]), cmd.Context().Err())
+			}
+			return a.within(func(ctx context.Context, args []string) error { return a.printLogs(ctx, args[0]) })(cmd, args)
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines, until Ctrl-C or until it ends")
+	return c
+}
+
+// printLogs asks the compute node that runs a workload for what it printed.
+func (a *app) printLogs(ctx context.Context, text string) error {
+	api, account, hash, place, err := a.placed(ctx, text)
+	if err != nil {
+		return err
+	}
+	lines, err := api.ProgramLogs(ctx, account, place.Node.URL, hash)
+	if err != nil {
+		return err
+	}
+	return print(a, lines, func(w io.Writer, lines []client.LogLine) {
+		for _, l := range lines {
+			fmt.Fprintf(w, "%s %s\n", l.Time, a.clean(strings.TrimRight(l.Message, "\n")))
+		}
+	})
+}
+
+// followLogs prints lines as they come.
+func (a *app) followLogs(ctx context.Context, text string) error {
+	api, account, hash, place, err := a.placed(ctx, text)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for line, err := range api.FollowLogs(ctx, account, place.Node.URL, hash) {
+		if err != nil {
+			return err
+		}
+		if a.output != "text" {
+			if err := a.item(line, n); err != nil {
+				return err
+			}
+			n++
+			continue
+		}
+		text := a.clean(strings.TrimRight(line.Message, "\r\n"))
+		if line.Stream == "system" {
+			a.say("%s", text)
+			continue
+		}
+		if _, err := fmt.Fprintln(a.out, text); err != nil {
+			return err
+		}
+	}
+	return a.endItems(n)
+}
+
+// placed finds a workload that the user operates: who runs it, and with which account.
+func (a *app) placed(ctx context.Context, text string) (*client.Client, client.Account, message.Hash, *client.Allocation, error) {
+	account, err := a.signer()
+	if err != nil {
+		return nil, nil, "", nil, err
+	}
+	hash, err := a.hash(ctx, text)
+	if err != nil {
+		return nil, nil, "", nil, err
+	}
+	api := a.client()
+	place, err := api.Allocation(ctx, hash)
+	if errors.Is(err, client.ErrNotFound) {
+		err = fmt.Errorf("%s runs nowhere: %w", hash, err)
+	}
+	return api, account, hash, place, err
+}
