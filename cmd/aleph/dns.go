@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/aleph-im/aleph-go/client"
 )
@@ -59,10 +60,9 @@ func (a *app) domainCheck() *cobra.Command {
 				return err
 			}
 			records := recordsOf(domain, entry.Target, owner)
-			resolver := resolverAt(server)
 			missing := 0
 			for i := range records {
-				look(ctx, resolver, &records[i])
+				look(ctx, server, &records[i])
 				if !records[i].Right {
 					missing++
 				}
@@ -85,41 +85,18 @@ func (a *app) domainCheck() *cobra.Command {
 			return err
 		}),
 	}
-	c.Flags().StringVar(&server, "resolver", "", "`host:port` of the DNS server that is asked; default that of this machine")
+	c.Flags().StringVar(&server, "resolver", "9.9.9.9:53", "`host:port` of the DNS server that is asked")
 	return c
 }
 
-// resolverAt asks one DNS server, or those of the machine.
-func resolverAt(server string) *net.Resolver {
-	if server == "" {
-		return net.DefaultResolver
-	}
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		d := net.Dialer{Timeout: 5 * time.Second}
-		return d.DialContext(ctx, network, server)
-	}}
-}
-
 // look fills in what the DNS has for a record.
-func look(ctx context.Context, resolver *net.Resolver, r *record) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	var found []string
-	var err error
-	if r.Type == "TXT" {
-		found, err = resolver.LookupTXT(ctx, r.Name)
-	} else {
-		var name string
-		if name, err = resolver.LookupCNAME(ctx, r.Name); err == nil {
-			found = []string{strings.TrimSuffix(name, ".")}
-		}
-	}
-	var failed *net.DNSError
+func look(ctx context.Context, server string, r *record) {
+	found, err := resolve(ctx, server, r.Name, r.Type)
 	switch {
-	case errors.As(err, &failed) && failed.IsNotFound:
-		r.Found = "nothing"
 	case err != nil:
 		r.Found = err.Error()
+	case len(found) == 0:
+		r.Found = "nothing"
 	}
 	for _, text := range found {
 		if strings.EqualFold(text, r.Value) {
@@ -130,4 +107,81 @@ func look(ctx context.Context, resolver *net.Resolver, r *record) {
 	if len(found) > 0 {
 		r.Found = strings.Join(found, ", ")
 	}
+}
+
+const (
+	dnsTries = 3               // datagrams may get lost
+	dnsWait  = 3 * time.Second // for each
+)
+
+// resolve asks a DNS server for the records of one type that a name has itself. The resolver of the system follows names to their
+// end and shows only that.
+func resolve(ctx context.Context, server, name, kind string) (found []string, err error) {
+	q := dnsmessage.Question{Class: dnsmessage.ClassINET, Type: dnsmessage.TypeCNAME}
+	if kind == "TXT" {
+		q.Type = dnsmessage.TypeTXT
+	}
+	if q.Name, err = dnsmessage.NewName(name + "."); err != nil {
+		return nil, fmt.Errorf("name %s: %w", name, err)
+	}
+	id := uint16(rand.N(1 << 16))
+	query := dnsmessage.Message{Header: dnsmessage.Header{ID: id, RecursionDesired: true}, Questions: []dnsmessage.Question{q}}
+	raw, err := query.Pack()
+	if err != nil {
+		return nil, fmt.Errorf("ask for %s: %w", name, err)
+	}
+	for range dnsTries {
+		var reply *dnsmessage.Message
+		if reply, err = exchange(ctx, server, raw, id); err == nil {
+			return recordsIn(reply, q.Type), nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("ask %s for %s: %w", server, name, err)
+}
+
+// exchange sends one query and waits for its answer.
+func exchange(ctx context.Context, server string, query []byte, id uint16) (*dnsmessage.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, dnsWait)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // the read ends
+	defer stop()
+	if _, err := conn.Write(query); err != nil {
+		return nil, err
+	}
+	packet := make([]byte, 4096)
+	for {
+		n, err := conn.Read(packet)
+		if err != nil {
+			return nil, err
+		}
+		reply := &dnsmessage.Message{}
+		if reply.Unpack(packet[:n]) == nil && reply.ID == id && reply.Response {
+			return reply, nil
+		}
+	}
+}
+
+func recordsIn(reply *dnsmessage.Message, kind dnsmessage.Type) (found []string) {
+	for _, answer := range reply.Answers {
+		switch body := answer.Body.(type) {
+		case *dnsmessage.CNAMEResource:
+			if kind == dnsmessage.TypeCNAME {
+				found = append(found, strings.TrimSuffix(body.CNAME.String(), "."))
+			}
+		case *dnsmessage.TXTResource:
+			if kind == dnsmessage.TypeTXT {
+				found = append(found, strings.Join(body.TXT, ""))
+			}
+		}
+	}
+	return found
 }
