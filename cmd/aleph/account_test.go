@@ -18,7 +18,7 @@ func keyless(t *testing.T) *user {
 	return u
 }
 
-func (u *user) must(args ...string) string {
+func (u *user) do(args ...string) string {
 	u.t.Helper()
 	code, out, errOut := u.run(args...)
 	if code != exitOK {
@@ -29,11 +29,11 @@ func (u *user) must(args ...string) string {
 
 func TestAccountsOfEveryKindSign(t *testing.T) {
 	u := keyless(t)
-	u.must("account", "create", "plain", "--chain", "base")
-	u.must("account", "create", "safe", "--encrypted", "--chain", "dot")
+	u.do("account", "create", "plain", "--chain", "base")
+	u.do("account", "create", "safe", "--encrypted", "--chain", "dot")
 	u.in = strings.Repeat("5a", 32)
-	u.must("account", "import", "vault")
-	signature := strings.TrimSpace(u.must("account", "sign", "hello", "--account", "vault"))
+	u.do("account", "import", "vault")
+	signature := strings.TrimSpace(u.do("account", "sign", "hello", "--account", "vault"))
 	if by, err := ethereum.RecoverPersonal([]byte("hello"), signature); err != nil || by != "0xa8049bB68181799124F98E467DD749e120abFA64" {
 		t.Errorf("signed by %s, %v", by, err)
 	}
@@ -41,11 +41,11 @@ func TestAccountsOfEveryKindSign(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho '{\"signature\":\""+signature+"\"}'\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	u.must("account", "import", "other", "--command", script, "--address", "0xa8049bB68181799124F98E467DD749e120abFA64")
-	if got := u.must("account", "sign", "hello", "--account", "other"); strings.TrimSpace(got) != signature {
+	u.do("account", "import", "other", "--command", script, "--address", "0xa8049bB68181799124F98E467DD749e120abFA64")
+	if got := u.do("account", "sign", "hello", "--account", "other"); strings.TrimSpace(got) != signature {
 		t.Errorf("the other program signed %s", got)
 	}
-	if got := u.must("account", "sign", "hello", "--account", "safe"); !strings.Contains(got, "sr25519") {
+	if got := u.do("account", "sign", "hello", "--account", "safe"); !strings.Contains(got, "sr25519") {
 		t.Errorf("signed %s", got)
 	}
 	u.env["ALEPH_PASSWORD"] = "wrong"
@@ -57,15 +57,15 @@ func TestAccountsOfEveryKindSign(t *testing.T) {
 		t.Errorf("no password: exit code %d: %s", code, errOut)
 	}
 
-	u.must("account", "use", "other")
+	u.do("account", "use", "other")
 	var list []accountView
-	if err := json.Unmarshal([]byte(u.must("-o", "json", "account", "list")), &list); err != nil || len(list) != 4 || !list[3].Default || list[1].Kind != "keystore" {
+	if err := json.Unmarshal([]byte(u.do("-o", "json", "account", "list")), &list); err != nil || len(list) != 4 || !list[3].Default || list[1].Kind != "keystore" {
 		t.Errorf("listed %+v, %v", list, err)
 	}
 	if code, _, errOut := u.run("account", "export", "other", "--yes"); code != exitKey || !strings.Contains(errOut, "cannot be taken") {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
-	if got := u.must("account", "export", "vault", "--yes"); strings.TrimSpace(got) != strings.Repeat("5a", 32) {
+	if got := u.do("account", "export", "vault", "--yes"); strings.TrimSpace(got) != strings.Repeat("5a", 32) {
 		t.Errorf("exported %s", got)
 	}
 	u.in = "n\n"
@@ -73,7 +73,7 @@ func TestAccountsOfEveryKindSign(t *testing.T) {
 		t.Errorf("not removed: exit code %d", code)
 	}
 	u.in = "y\n"
-	u.must("account", "remove", "vault")
+	u.do("account", "remove", "vault")
 	if code, _, _ := u.run("account", "show", "vault"); code != exitKey {
 		t.Errorf("removed: exit code %d", code)
 	}
@@ -83,18 +83,18 @@ func TestAliasesStandForAddresses(t *testing.T) {
 	node := newFakeNode(t)
 	u := newUser(t, node.URL)
 	const bob = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
-	u.must("account", "alias", "add", "bob", bob)
-	if got := u.must("account", "balance", "bob"); !strings.Contains(got, bob) {
+	u.do("account", "alias", "add", "bob", bob)
+	if got := u.do("account", "balance", "bob"); !strings.Contains(got, bob) {
 		t.Errorf("balance of %s", got)
 	}
-	if got := u.must("account", "alias", "list"); !strings.HasPrefix(got, "bob") {
+	if got := u.do("account", "alias", "list"); !strings.HasPrefix(got, "bob") {
 		t.Errorf("listed %s", got)
 	}
 	if code, _, _ := u.run("account", "create", "bob"); code != exitKey {
 		t.Errorf("an account with the name of an alias: exit code %d", code)
 	}
-	u.must("account", "alias", "remove", "bob")
-	if got := u.must("-o", "json", "account", "alias", "list"); strings.TrimSpace(got) != "[]" {
+	u.do("account", "alias", "remove", "bob")
+	if got := u.do("-o", "json", "account", "alias", "list"); strings.TrimSpace(got) != "[]" {
 		t.Errorf("listed %s", got)
 	}
 }
@@ -109,10 +109,10 @@ func TestOlderAccountsAreTakenOver(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(keys, "main.key"), []byte(strings.Repeat("Z", 31)+"\x80"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := u.must("account", "migrate", "--python", home, "--rust", t.TempDir()); !strings.Contains(got, "main") || !strings.Contains(got, "taken over") {
+	if got := u.do("account", "migrate", "--python", home, "--rust", t.TempDir()); !strings.Contains(got, "main") || !strings.Contains(got, "taken over") {
 		t.Errorf("told %s", got)
 	}
-	u.must("account", "sign", "hello")
+	u.do("account", "sign", "hello")
 	if code, _, errOut := u.run("account", "import", "x", "--ledger", "--encrypted"); code != exitUsage {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
