@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -185,6 +184,8 @@ def _jitter(wait: float, answer: Response | None) -> float:
 
 
 def _retry_after(text: str) -> float:
+    from email.utils import parsedate_to_datetime
+
     if not text:
         return 0.0
     try:

@@ -14,7 +14,6 @@ from .listing import Filter, along
 from .machines import logs_of, node_of
 from .message import is_hash
 from .operation import Call, Invoke, M, Request, Response, Service, Walk, operation, walk
-from .pack import Code, pack
 from .publish import Submission, read_message, send, wait_for
 
 DEFAULT_RUNTIME = "63f07193e6ee9d207b7d1fcf8286f9aee34e6f12f101d2ec77c1229f92964696"
@@ -110,6 +109,8 @@ class Programs(Service[M]):
         See pack.pack for how the entrypoint is found. The name is the folder's unless the settings have one. What the owner
         cannot pay is an InsufficientFundsError.
         """
+        from .pack import Code, pack
+
         code: Code = yield Invoke(lambda: pack(folder, entrypoint))
         try:
             stored = yield from upload(self._core, code.archive, payment=settings.payment, channel=channel)

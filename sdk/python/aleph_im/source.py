@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from .cid import CIDHasher
+
+if TYPE_CHECKING:
+    from tempfile import SpooledTemporaryFile
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Iterable[bytes]
 """A path, the bytes themselves, a file that is open for reading in binary, or chunks."""
@@ -95,6 +97,8 @@ def _open_file(file: BinaryIO) -> Content:
 
 
 def _spooled(chunks: Iterable[bytes]) -> Content:
+    import tempfile
+
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with the content
     try:
         for chunk in chunks:
@@ -114,7 +118,7 @@ def _spooled(chunks: Iterable[bytes]) -> Content:
 class _Kept:
     """Reads a file that stays open when this is closed."""
 
-    def __init__(self, file: BinaryIO | tempfile.SpooledTemporaryFile[bytes]) -> None:
+    def __init__(self, file: BinaryIO | SpooledTemporaryFile[bytes]) -> None:
         self.read = file.read
 
     def __enter__(self) -> _Kept:
