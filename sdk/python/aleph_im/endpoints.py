@@ -29,7 +29,8 @@ class Endpoints:
 
     def failed(self, url: str) -> None:
         """Note that a node could not be reached, or said that it cannot serve now."""
-        self._failed[url] = self._clock()
+        if url in self.urls:  # and not a compute node that a call names
+            self._failed[url] = self._clock()
 
     def worked(self, url: str) -> None:
         """Note that a node answered."""

@@ -88,7 +88,7 @@ class SigningError(AlephError):
     """A key cannot be read or used, or a signer failed."""
 
 
-class TimeoutError(AlephError):
+class DeadlineError(AlephError, TimeoutError):
     """Something did not happen within the time that was given."""
 
     retryable = True

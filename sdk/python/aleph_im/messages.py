@@ -67,7 +67,7 @@ class Messages(Service[M]):
     ) -> Call[Unsigned]:
         """Build a message of the client's account, to be signed elsewhere. Nothing is sent."""
         return unsigned(self._core, type, content, address=address, channel=channel)
-        yield
+        yield  # never reached: it makes this a call
 
     @operation
     def broadcast(self, message: Signed, *, sync: bool = True) -> Call[Submission]:

@@ -11,11 +11,11 @@ from .answers import Message, MessageInfo, Status
 from .core import Core, decoded, segment
 from .errors import (
     AnswerError,
+    DeadlineError,
     ForgottenError,
     NotFoundError,
     RemovedError,
     StatusError,
-    TimeoutError,
     VerificationError,
 )
 from .message import Signed, Unsigned, build, hash_of
@@ -188,6 +188,6 @@ def wait_for(core: Core, item_hash: str, timeout: float) -> Call[MessageInfo]:
             if status != "pending":
                 return info
         if core.clock() + pause > end:
-            raise TimeoutError(f"message {item_hash} is {status} after {timeout:g} s")
+            raise DeadlineError(f"message {item_hash} is {status} after {timeout:g} s")
         yield Pause(pause)
         pause = min(pause * 1.5, 2.0)

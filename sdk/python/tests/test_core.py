@@ -11,7 +11,7 @@ import pytest
 from aleph_im import NotFoundError, Options, VerificationError, from_key
 from aleph_im.core import Core
 from aleph_im.endpoints import COOL_DOWN
-from aleph_im.errors import AnswerError, RejectedError, StatusError, TimeoutError, TransportError
+from aleph_im.errors import AnswerError, DeadlineError, RejectedError, StatusError, TransportError
 from aleph_im.errors import InsufficientFundsError as Insufficient
 from aleph_im.message import build
 from aleph_im.operation import Call, Invoke, Pause, Request, Response
@@ -128,6 +128,13 @@ class TestSeveralNodes:
         assert [r.url for r in network.requests] == ["http://a/x", "http://b/x", "http://a/x"]
         assert len(network.pauses) == 1
 
+    def test_a_compute_node_that_fails_changes_nothing_for_the_others(self) -> None:
+        network = Network(lambda r: reply(200, r.url) if r.url.startswith(A) else TransportError("down"))
+        with pytest.raises(TransportError):
+            network.run(network.core.get("/x", base="http://compute"))
+        assert network.core.endpoints.order() == [A]
+        assert network.run(network.core.get("/x")) == "http://a/x"
+
     def test_none_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="at least one"):
             Core((), None, None, Options())
@@ -221,7 +228,7 @@ class TestWaiting:
 
     def test_it_ends_in_time(self) -> None:
         network = Network(lambda _: reply(404))
-        with pytest.raises(TimeoutError, match="not known yet after 60 s"):
+        with pytest.raises(DeadlineError, match="not known yet after 60 s"):
             network.run(wait_for(network.core, "0" * 64, 60))
         assert network.now <= 1060
 

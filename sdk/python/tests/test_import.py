@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,8 @@ HEAVY = {"httpx", "httpcore", "anyio", "cryptography", "websockets", "coincurve"
 def loaded_by(statement: str) -> set[str]:
     """Return the modules that a statement loads in a new interpreter, beyond those that it starts with."""
     script = f"import sys, json; before = set(sys.modules); {statement}; print(json.dumps([*(set(sys.modules) - before)]))"
-    out = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, check=True, text=True, cwd=".")
+    here = Path(__file__).parent.parent
+    out = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, check=True, text=True, cwd=here)
     return set(json.loads(out.stdout))
 
 
