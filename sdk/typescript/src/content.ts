@@ -59,7 +59,7 @@ export interface ImmutableVolume {
 export interface EphemeralVolume {
   mount?: string | null;
   comment?: string | null;
-  ephemeral: true;
+  ephemeral?: true;
   /** MiB, 1 … 1000. */
   size_mib: number;
 }
@@ -142,10 +142,11 @@ export interface InstanceContent extends Executable {
 
 /** A program whose every byte is measured. */
 export interface VProgramContent extends Executable {
-  environment: InstanceContent["environment"];
-  runtime: { ref: Hash; comment?: string | null };
+  payment: Payment;
+  environment: { internet?: boolean };
+  runtime: { ref: Hash; comment?: string };
   workload: { ref: Hash; hash_tree: Hash; roothash: string };
-  verification: { backend: string; policy?: unknown; measurements?: unknown };
+  verification: { backend: "sev_snp"; policy?: number; measurements: { platform: "sev_snp"; digest: string; vcpu_type?: string | null }[] };
 }
 
 /** The content of each type of message. */

@@ -52,7 +52,19 @@ export interface Allocation {
   vm_type: "instance" | "micro_vm" | "persistent_program";
   vm_ipv6: string | null;
   period: { start_timestamp: string; duration_seconds: number };
-  node: { node_id: string; url?: string; ipv6: string | null; supports_ipv6: boolean };
+  /** The compute node. */
+  node: PlacedNode;
+  /** The core node that it is linked to, when the answer says it. */
+  ccn?: PlacedNode;
+}
+
+export interface PlacedNode {
+  /** Its registration message. */
+  node_id: string;
+  url?: string;
+  name: string;
+  ipv6: string | null;
+  supports_ipv6: boolean;
 }
 
 /** Creates programs and instances, and finds where they run. */
