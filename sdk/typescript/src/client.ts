@@ -69,6 +69,7 @@ export class Client {
       urls: typeof config.nodes === "string" ? [config.nodes] : (config.nodes ?? mainnet),
       // Browsers refuse a fetch that is called as a member of another object.
       fetch: (input, init) => ask(input, init),
+      xhr: config.fetch === undefined && typeof XMLHttpRequest === "function",
       timeout: config.timeout ?? 45_000,
       deadline: config.deadline ?? 120_000,
       attempts: config.attempts ?? 4,

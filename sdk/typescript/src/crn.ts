@@ -114,7 +114,7 @@ export class ComputeNode {
     this.#key = config.key && Promise.resolve(config.key);
     this.#webSocket = config.webSocket;
     this.#fetch = (input, init) => ask(input, init);
-    this.#nodes = new Nodes({ urls: [url], fetch: this.#fetch, timeout: 45_000, deadline: 120_000, attempts: 4, backoff: 100 });
+    this.#nodes = new Nodes({ urls: [url], fetch: this.#fetch, xhr: false, timeout: 45_000, deadline: 120_000, attempts: 4, backoff: 100 });
   }
 
   /** Where a program answers, with a slash at its end. */

@@ -1,14 +1,16 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import type { Payment } from "./content.ts";
+import type { Balance } from "./accounts.ts";
+import type { Payment, StoreContent } from "./content.ts";
 import type { Signed } from "./envelope.ts";
-import { AlephError, HttpError, VerificationError } from "./errors.ts";
+import { AlephError, HttpError, VerificationError, rejection } from "./errors.ts";
 import { type Hash, type HashKind, hashKind } from "./hash.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
+import { Prices, decimal, units } from "./prices.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
 import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
 import { FileCID } from "./unixfs.ts";
-import { post } from "./upload.ts";
+import { post, unlessStalled } from "./upload.ts";
 
 /** How a file is stored. */
 export interface UploadOptions extends SendOptions {
@@ -89,13 +91,25 @@ export class Files {
       signal: o.signal,
     });
     const { signed, fileHash } = sent!;
-    if (answer.status === 402) throw new AlephError(`${this.#publisher.owner(o)} cannot pay for this file of ${size} bytes`, { code: 402, details: answer.text });
+    if (answer.status === 402) throw await this.#cannotPay(signed, source.size ?? size, o);
     if (answer.status !== 200 && answer.status !== 202) {
       // Also the status of a message that was refused after the file was taken.
       if (answer.status === 422 && answer.text.startsWith("{")) await this.#publisher.outcome(signed.message, { status: 422, text: '{"message_status":"rejected"}' }, o);
       throw new HttpError("POST", path, answer.status, answer.text);
     }
     return { hash: signed.message.item_hash, status: answer.status === 200 ? "processed" : "pending", failed: [], message: signed.message, fileHash, size: source.size ?? size };
+  }
+
+  /** Finds the amounts that the node's bare "Payment Required" leaves out. */
+  async #cannotPay({ message }: Signed, size: number, o: UploadOptions): Promise<AlephError> {
+    const content = JSON.parse(message.item_content!) as StoreContent;
+    const price = await new Prices(this.#nodes).estimate("STORE", { ...content, estimated_size_mib: size / (1 << 20) }, o);
+    const balance = await this.#nodes.get<Balance>(`/api/v0/addresses/${encodeURIComponent(content.address)}/balance`, undefined, o);
+    if (price.payment_type === "credit") {
+      // A day must be covered.
+      return rejection(message.item_hash, 6, { errors: [{ required_credits: decimal(units(price.cost) * 86400n), account_credits: String(balance.credit_balance) }] });
+    }
+    return rejection(message.item_hash, 5, { errors: [{ required_balance: price.cost, account_balance: String(balance.balance - balance.locked_amount) }] });
   }
 
   /** Keeps a file that is on the network already, such as one of IPFS. */
@@ -113,22 +127,32 @@ export class Files {
     if (!response.body) throw new AlephError(`file ${fileHash}: the answer has no body`, { code: "answer" });
     const verify = o.verify ?? this.#verify;
     const hasher = fileHash.startsWith("bafy") ? new FileCID(1) : hasherOf(hashKind(fileHash) ?? "storage");
+    const reader = response.body.getReader();
     let got = 0;
-    const check = new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, out) {
-        got += chunk.length;
-        if (verify) hasher.update(chunk);
-        o.progress?.(got, size);
-        out.enqueue(chunk);
-      },
-      flush() {
-        const hash = verify ? hasher.digest() : fileHash;
-        if (hash !== fileHash) {
-          throw new VerificationError(`file ${fileHash}: the node sent other bytes, whose hash is ${hash}` + (hashKind(fileHash) === "ipfs" ? ", or it is a folder, or laid out in an unusual way" : ""));
+    const stream = new ReadableStream<Uint8Array>({
+      async pull(out) {
+        try {
+          const { done, value } = await unlessStalled(reader.read());
+          if (!done) {
+            got += value.length;
+            if (verify) hasher.update(value);
+            o.progress?.(got, size);
+            return out.enqueue(value);
+          }
+          const hash = verify ? hasher.digest() : fileHash;
+          if (hash !== fileHash) {
+            const unless = hashKind(fileHash) === "ipfs" ? ", unless it is a folder or laid out in an unusual way" : "";
+            throw new VerificationError(`file ${fileHash}: the node sent other bytes, whose hash is ${hash}${unless}`);
+          }
+          out.close();
+        } catch (error) {
+          await reader.cancel(error).catch(() => {});
+          throw error;
         }
       },
+      cancel: (why) => reader.cancel(why),
     });
-    return { size, stream: response.body.pipeThrough(check) };
+    return { size, stream };
   }
 
   /** Reads a whole file into memory. */

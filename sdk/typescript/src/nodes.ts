@@ -11,6 +11,8 @@ export interface NodesConfig {
   /** Base URLs, the preferred one first. */
   urls: readonly string[];
   fetch: typeof fetch;
+  /** Uploads may go through XMLHttpRequest, which alone tells their progress in browsers. */
+  xhr: boolean;
   /** Milliseconds of one attempt. */
   timeout: number;
   /** Milliseconds of a whole call. */

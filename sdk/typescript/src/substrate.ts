@@ -28,7 +28,7 @@ export function encodeSignature(hex: string): string {
 
 /** The public key in an address: SS58 of any network, or 0x and hex. */
 function publicKey(address: string): Uint8Array {
-  if (address.startsWith("0x")) return privateKey(address);
+  if (/^0x[0-9a-fA-F]{64}$/.test(address)) return hexToBytes(address.slice(2));
   const raw = base58.decode(address);
   const prefix = raw[0]! < 64 ? 1 : 2;
   const body = raw.subarray(0, prefix + 32);

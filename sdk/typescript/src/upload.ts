@@ -3,7 +3,7 @@ import { AlephError, NetworkError, TimeoutError } from "./errors.ts";
 import { type Answer, type Nodes, reason } from "./nodes.ts";
 import { type Progress, type Source, metered } from "./source.ts";
 
-/** Milliseconds without a byte moved after which an upload is given up. */
+/** Milliseconds without a byte moved after which a transfer is given up. */
 const stall = 60_000;
 
 export interface Form {
@@ -20,9 +20,8 @@ export interface Form {
 
 /** Sends a file and its metadata as a form, without holding the file in memory. What can be read twice is sent again after a failure. */
 export async function post(nodes: Nodes, path: string, form: Form): Promise<Answer> {
-  const plain = typeof XMLHttpRequest === "function";
   return nodes.repeat(path, { method: "POST", signal: form.signal, deadline: 0x7fffffff, attempts: form.source.again ? nodes.config.attempts : 1, expect: [402, 403, 413, 422, 500] }, async (url) => {
-    const answer = plain && form.source.blob && form.first ? await xhr(url, form, form.source.blob, form.first) : await stream(nodes, url, form);
+    const answer = nodes.config.xhr && form.source.blob && form.first ? await xhr(url, form, form.source.blob, form.first) : await stream(nodes, url, form);
     return { response: { ok: answer.status < 300, status: answer.status, headers: answer.headers }, value: answer };
   });
 }
@@ -109,7 +108,19 @@ function xhr(url: string, form: Form, file: Blob, metadata: Uint8Array): Promise
   });
 }
 
-/** Ends a transfer that does not move. */
+/** Waits for the next piece of a download. */
+export function unlessStalled<T>(next: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(stalled()), stall);
+    next.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function stalled(): TimeoutError {
+  return new TimeoutError("no byte has moved for a minute");
+}
+
+/** Ends an upload that does not move. */
 class Patience {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
@@ -123,7 +134,7 @@ class Patience {
 
   renew(): void {
     clearTimeout(this.#timer);
-    if (!this.#over) this.#timer = setTimeout(() => this.#controller.abort(new TimeoutError("no byte has moved for a minute")), stall);
+    if (!this.#over) this.#timer = setTimeout(() => this.#controller.abort(stalled()), stall);
   }
 
   end(): void {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,6 +28,11 @@ test("a download that is not verified leaves nothing on disk", async () => {
   const path = join(dir, "lie");
   await assert.rejects(downloadPath(lying.files, "0".repeat(64), path), VerificationError);
   assert.deepEqual([existsSync(path), existsSync(path + ".part")], [false, false]);
+});
+
+test("CommonJS gets the same classes", () => {
+  const required = createRequire(import.meta.url)("@aleph-im/sdk") as { Client: unknown };
+  assert.equal(required.Client, Client);
 });
 
 test("keys come from files that only their owner reads, and from the environment", async () => {

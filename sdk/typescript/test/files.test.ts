@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:http";
 import { test } from "node:test";
-import { AlephError, Client, FileCID, NotFoundError, VerificationError } from "@aleph-im/sdk";
+import { Client, FileCID, InsufficientFundsError, NotFoundError, VerificationError } from "@aleph-im/sdk";
 import { TestNode, vectors } from "./node.js";
 
 const node = TestNode.forFile();
@@ -100,7 +100,8 @@ test("a download that is not what was asked for fails at its end", async () => {
 
 test("an upload that nobody can pay for is refused", async () => {
   const aleph = await node.client();
-  await assert.rejects(aleph.files.upload(noise(27 << 20)), (e) => e instanceof AlephError && e.code === 402);
+  await assert.rejects(aleph.files.upload(noise(27 << 20)), (e) => e instanceof InsufficientFundsError && e.kind === "ALEPH" && Number(e.required) > 0 && e.available === "0");
+  await assert.rejects(aleph.files.upload("x", { payment: { type: "credit", chain: "ETH" } }), (e) => e instanceof InsufficientFundsError && e.kind === "CREDIT" && Number(e.required) > 0);
 });
 
 test("an upload ends when it is aborted", async () => {
@@ -108,6 +109,39 @@ test("an upload ends when it is aborted", async () => {
   const stop = new AbortController();
   const upload = aleph.files.upload(noise(5_000_000), { signal: stop.signal, progress: (n) => n > 200_000 && stop.abort() });
   await assert.rejects(upload, { name: "AbortError" });
+});
+
+test("in a browser an upload goes the way that tells its progress", async (t) => {
+  const aleph = await node.client({ funded: true });
+  const told: number[] = [];
+  // Sends forms as a browser does, and tells of the half and the whole.
+  class Page {
+    upload: { onprogress?: (event: { loaded: number }) => void } = {};
+    onload = () => {};
+    onloadend = () => {};
+    onerror = () => {};
+    status = 0;
+    responseText = "";
+    #url = "";
+    open(method: string, url: string) {
+      assert.equal(method, "POST");
+      this.#url = url;
+    }
+    async send(body: FormData) {
+      this.upload.onprogress!({ loaded: 2 });
+      const answer = await fetch(this.#url, { method: "POST", body });
+      [this.status, this.responseText] = [answer.status, await answer.text()];
+      this.upload.onprogress!({ loaded: 1000 });
+      this.onload();
+      this.onloadend();
+    }
+  }
+  (globalThis as { XMLHttpRequest?: unknown }).XMLHttpRequest = Page;
+  t.after(() => delete (globalThis as { XMLHttpRequest?: unknown }).XMLHttpRequest);
+  const page = new Client({ nodes: node.url, signer: aleph.signer });
+  const up = await page.files.upload("page", { progress: (n) => told.push(n) });
+  assert.equal(up.status, "processed");
+  assert.deepEqual(told, [2, 4]);
 });
 
 async function serve(handle: Parameters<typeof createServer>[1] & {}): Promise<{ server: Server; url: string }> {

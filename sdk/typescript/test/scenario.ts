@@ -3,7 +3,7 @@ import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { AlephError, type Allocation, type AnyContent, Client, type DomainTarget, type HashKind, HttpError, InsufficientFundsError, type Message, type MessageType, NotFoundError, RejectedError, type Submission } from "@aleph-im/sdk";
+import { type Allocation, type AnyContent, Client, type DomainTarget, type HashKind, HttpError, InsufficientFundsError, type Message, type MessageType, NotFoundError, RejectedError, type Submission } from "@aleph-im/sdk";
 import { ComputeNode, type Operation } from "@aleph-im/sdk/crn";
 import { EthereumAccount } from "@aleph-im/sdk/eth";
 import { repository } from "./node.js";
@@ -185,7 +185,7 @@ function firstLine(host: string, port: number): Promise<string> {
 
 /** What a failed operation is in the words of the scenario. */
 function failure(error: unknown): { kind: string; code?: string | number } {
-  if (error instanceof InsufficientFundsError || (error instanceof AlephError && error.code === 402)) return { kind: "insufficient_funds" };
+  if (error instanceof InsufficientFundsError) return { kind: "insufficient_funds" };
   if (error instanceof RejectedError) return { kind: "rejected", code: error.code };
   if (error instanceof NotFoundError) return { kind: "not_found" };
   if (error instanceof HttpError && (error.status === 401 || error.status === 403)) return { kind: "not_allowed" };
