@@ -84,7 +84,7 @@ export class Nodes {
         const began = performance.now();
         try {
           const answer = await this.#fetch(node.url + "/api/v0/version", {}, bounded(options.signal, this.config.timeout));
-          await answer.text();
+          await textOf(answer);
           return { node, took: answer.ok ? performance.now() - began : Infinity };
         } catch {
           return { node, took: Infinity };
@@ -111,7 +111,7 @@ export class Nodes {
   call(path: string, request: Request = {}): Promise<Answer> {
     return this.repeat(path, request, async (url, milliseconds) => {
       const response = await this.#fetch(url, request, bounded(request.signal, milliseconds));
-      return { response, value: { status: response.status, text: await response.text() } };
+      return { response, value: { status: response.status, text: await textOf(response) } };
     });
   }
 
@@ -119,11 +119,11 @@ export class Nodes {
   open(path: string, request: Request = {}): Promise<Response> {
     return this.repeat(path, request, async (url, milliseconds) => {
       const patience = new AbortController();
-      const timer = setTimeout(() => patience.abort(new TimeoutError(`GET ${url}: no answer`)), milliseconds);
+      const timer = setTimeout(() => patience.abort(new Error("it did not answer in time")), milliseconds);
       try {
         const response = await this.#fetch(url, request, request.signal ? AbortSignal.any([request.signal, patience.signal]) : patience.signal);
         const failed = !response.ok && !request.expect?.includes(response.status);
-        return { response, value: response, ...(failed && { text: await response.text() }) };
+        return { response, value: response, ...(failed && { text: await textOf(response) }) };
       } finally {
         clearTimeout(timer);
       }
@@ -159,7 +159,8 @@ export class Nodes {
         failure = new NetworkError(`${method} ${url}: the node cannot be reached: ${reason(error)}`, error);
       }
       // Half of the pause is random, so that clients which failed together do not come back together.
-      const wait = Math.max(asked, pause / 2 + (Math.random() * pause) / 2);
+      // What one node asks for does not hold up another.
+      const wait = Math.max(base === this.current || elsewhere ? asked : 0, pause / 2 + (Math.random() * pause) / 2);
       if (attempt >= (request.attempts ?? this.config.attempts)) throw failure;
       if (Date.now() + wait >= deadline) throw new TimeoutError(`${failure.message} (the deadline has passed)`, failure);
       await sleep(wait, request.signal);
@@ -178,6 +179,34 @@ export class Nodes {
     });
     this.config.onAnswer?.({ method, url, status: response.status, milliseconds: performance.now() - began });
     return response;
+  }
+}
+
+/** Bytes of an answer that is no file. */
+const maxAnswer = 64 << 20;
+
+/** Reads an answer, unless it has no end. */
+async function textOf(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let size = 0;
+  for await (const chunk of chunks(response.body)) {
+    size += chunk.length;
+    if (size > maxAnswer) throw new AlephError(`${response.url}: the answer is larger than ${maxAnswer} bytes`, { code: "answer" });
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** Reads a stream piece by piece. Not every runtime can iterate over its streams. */
+export async function* chunks(stream: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array, void, undefined> {
+  if (!stream) return;
+  const reader = stream.getReader();
+  try {
+    for (let r = await reader.read(); !r.done; r = await reader.read()) yield r.value;
+  } finally {
+    // It may have failed, which was told already.
+    await reader.cancel().catch(() => {});
   }
 }
 

@@ -1,4 +1,5 @@
 import { utf8ToBytes } from "@noble/hashes/utils.js";
+import { chunks } from "./nodes.ts";
 
 /** What a file may be given as. A blob of a file on disk is read as it is sent. */
 export type FileSource = Uint8Array | ArrayBuffer | string | Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -28,24 +29,18 @@ export function openSource(file: FileSource): Source {
   }
   if (file instanceof Blob) {
     const blob = file;
-    return { size: blob.size, again: true, blob, open: () => chunks(blob.stream()) };
+    return { size: blob.size, again: true, blob, open: () => small(blob.stream()) };
   }
   const stream = file;
-  return { size: undefined, again: false, blob: undefined, open: () => (stream instanceof ReadableStream ? chunks(stream) : stream) };
+  return { size: undefined, again: false, blob: undefined, open: () => (stream instanceof ReadableStream ? small(stream) : stream) };
 }
 
 async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   for (let at = 0; at < bytes.length; at += piece) yield bytes.subarray(at, at + piece);
 }
 
-/** Not every runtime can iterate over its streams. */
-async function* chunks(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = stream.getReader();
-  try {
-    for (let r = await reader.read(); !r.done; r = await reader.read()) yield* pieces(r.value);
-  } finally {
-    await reader.cancel();
-  }
+async function* small(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of chunks(stream)) yield* pieces(chunk);
 }
 
 /** Tells of each chunk before it is handed on. */

@@ -1,5 +1,5 @@
 import { concatBytes, utf8ToBytes } from "@noble/hashes/utils.js";
-import { AlephError, NetworkError, TimeoutError } from "./errors.ts";
+import { AlephError, TimeoutError } from "./errors.ts";
 import { type Answer, type Nodes, reason } from "./nodes.ts";
 import { type Progress, type Source, metered } from "./source.ts";
 
@@ -97,7 +97,7 @@ function xhr(url: string, form: Form, file: Blob, metadata: Uint8Array): Promise
       patience.renew();
       form.progress?.(Math.min(event.loaded, file.size), file.size);
     };
-    request.onerror = () => reject(new NetworkError(`POST ${url}: the node cannot be reached`, undefined));
+    request.onerror = () => reject(new Error("the connection failed"));
     request.onloadend = () => patience.end();
     request.onload = () => resolve({ status: request.status, text: request.responseText, headers: new Headers() });
     request.open("POST", url);

@@ -50,8 +50,23 @@ test("other failures are not repeated", async () => {
 
 test("a pause that the node asks for is not cut short, and the deadline holds", async () => {
   const net = fake(() => new Response("", { status: 429, headers: { "retry-after": "3600" } }));
-  await assert.rejects(new Client({ nodes, fetch: net.fetch, deadline: 1000, ...quick }).version(), TimeoutError);
+  await assert.rejects(new Client({ nodes: nodes[0]!, fetch: net.fetch, deadline: 1000, ...quick }).version(), TimeoutError);
   assert.equal(net.asked.length, 1);
+
+  const other = fake((url) => (url.host === "a.example" ? new Response("", { status: 429, headers: { "retry-after": "3600" } }) : version()));
+  assert.equal(await new Client({ nodes, fetch: other.fetch, deadline: 1000, ...quick }).version(), "1");
+});
+
+test("an answer without end is given up", async () => {
+  const piece = new Uint8Array(8 << 20);
+  const net = fake(() => new Response(new ReadableStream({ pull: (out) => out.enqueue(piece) })));
+  await assert.rejects(new Client({ nodes, fetch: net.fetch, ...quick }).version(), /is larger than/);
+});
+
+test("a node that takes a call and says nothing is left for another", async () => {
+  const net = fake((url, init) => (url.host === "a.example" ? new Promise<Response>((_, reject) => init.signal!.addEventListener("abort", () => reject(init.signal!.reason))) : new Response("file")));
+  const aleph = new Client({ nodes, fetch: net.fetch, timeout: 20, verify: false, ...quick });
+  assert.equal((await aleph.files.bytes("0".repeat(64))).length, 4);
 });
 
 test("a signal ends a call", async () => {
