@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Client, InsufficientFundsError, NotFoundError, RejectedError, Unsigned } from "@aleph-im/sdk";
+import { CosmosAccount } from "@aleph-im/sdk/cosmos";
+import { EthereumAccount } from "@aleph-im/sdk/eth";
+import { NULS2Account } from "@aleph-im/sdk/nuls2";
+import { SolanaAccount } from "@aleph-im/sdk/sol";
+import { SubstrateAccount } from "@aleph-im/sdk/substrate";
+import { TezosAccount } from "@aleph-im/sdk/tezos";
 import { TestNode } from "./node.js";
 
 const node = TestNode.forFile();
@@ -17,6 +23,25 @@ test("a post that was published can be read back", async () => {
   assert.deepEqual(info.message.content.content, { text: "hello" });
   assert.deepEqual((await aleph.posts.get(sent.hash)).content, { text: "hello" });
 });
+
+const accounts = [
+  EthereumAccount.fromPrivateKey("06".repeat(32), "BASE"),
+  SolanaAccount.generate(),
+  TezosAccount.generate("ed25519"),
+  TezosAccount.generate("secp256k1"),
+  TezosAccount.generate("p256"),
+  SubstrateAccount.generate(),
+  CosmosAccount.generate(),
+  NULS2Account.generate(),
+];
+for (const signer of accounts) {
+  test(`a node takes what an account on ${signer.chain} signs, such as ${signer.address.slice(0, 4)}…`, async () => {
+    const aleph = new Client({ nodes: node.url, signer });
+    const { hash, status } = await aleph.posts.create({ type: "note", content: signer.chain });
+    assert.equal(status, "processed");
+    assert.equal((await aleph.messages.get(hash)).status, "processed");
+  });
+}
 
 test("a content that is too long for its message is stored apart", async () => {
   const aleph = await node.client();
