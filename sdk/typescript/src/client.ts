@@ -26,7 +26,7 @@ export interface ClientConfig {
   verifiers?: readonly Verifier[];
   /** Of messages that are written; none by default. */
   channel?: string;
-  /** Checks everything that a node returns; on by default. */
+  /** Checks what a node returns against hashes and signatures, where there are such; on by default. */
   verify?: boolean;
   /** Base URL of who says where workloads run; the core node by default. */
   scheduler?: string;
@@ -78,7 +78,7 @@ export class Client {
     });
     this.messages = new Messages(this.nodes, verifiers, verify, config.webSocket);
     this.#publisher = new Publisher(this.nodes, this.messages, config.signer, config.channel);
-    this.posts = new Posts(this.nodes, this.#publisher);
+    this.posts = new Posts(this.nodes, this.#publisher, this.messages, verify);
     this.aggregates = new Aggregates(this.nodes, this.#publisher);
     this.files = new Files(this.nodes, this.#publisher, verify);
     this.accounts = new Accounts(this.nodes, this.#publisher);

@@ -152,7 +152,7 @@ export class Messages {
         throw new VerificationError(`message ${m.item_hash}: the node sent a text that has another hash`);
       }
       // What the node says the content is does not count: the text does.
-      if (m.content !== undefined) m.content = JSON.parse(m.item_content);
+      m.content = JSON.parse(m.item_content);
     }
     const verifier = this.#verifiers.get(m.chain);
     if (verifier && m.signature !== null && !verifier.verify(m)) {

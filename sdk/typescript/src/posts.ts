@@ -1,8 +1,8 @@
-import type { Confirmation } from "./messages.ts";
-import { NotFoundError } from "./errors.ts";
+import { NotFoundError, VerificationError } from "./errors.ts";
 import { type PostFilter, postNames, query } from "./filter.ts";
 import type { Hash } from "./hash.ts";
 import { type Page, defaultPage, page, walk } from "./lists.ts";
+import type { Confirmation, Messages } from "./messages.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
 
@@ -52,14 +52,18 @@ export interface NewPost extends SendOptions {
   ref?: string;
 }
 
-/** Writes and reads posts. */
+/** Writes and reads posts. Lists of them are a node's own sums; what get returns is checked against the signed message. */
 export class Posts {
   readonly #nodes: Nodes;
   readonly #publisher: Publisher;
+  readonly #messages: Messages;
+  readonly #verify: boolean;
 
-  constructor(nodes: Nodes, publisher: Publisher) {
+  constructor(nodes: Nodes, publisher: Publisher, messages: Messages, verify: boolean) {
     this.#nodes = nodes;
     this.#publisher = publisher;
+    this.#messages = messages;
+    this.#verify = verify;
   }
 
   create({ type, content, ref, ...o }: NewPost): Promise<Submission> {
@@ -76,7 +80,19 @@ export class Posts {
     const found = await this.page<T>({ hashes: [original] }, 1, o);
     const post = found.items[0];
     if (!post) throw new NotFoundError("GET", `post ${original}`, 404, "the node has no such post");
-    return post;
+    return this.#verify ? this.#vouched(post, original, o) : post;
+  }
+
+  /** The post with the content of the message that it names, which must be one of this post. */
+  async #vouched<T>(post: Post<T>, original: Hash, o: CallOptions): Promise<Post<T>> {
+    const info = await this.#messages.get(post.item_hash, o);
+    const message = info.status === "processed" || info.status === "removing" ? info.message : undefined;
+    const ours =
+      message?.type === "POST" &&
+      post.original_item_hash === original &&
+      (post.item_hash === original ? message.content.address === post.address : message.content.type === "amend" && message.content.ref === original);
+    if (!ours) throw new VerificationError(`post ${original}: the node says it is message ${post.item_hash}, which it is not`);
+    return { ...post, content: message.content.content as T };
   }
 
   /** One page of the posts that match. */

@@ -105,6 +105,31 @@ test("a message that is not what its hash or its signature says is refused", asy
   assert.deepEqual(((await aleph.messages.page()).items[0]!.content as { content: unknown }).content, "true");
 });
 
+test("a post is what its messages say, whatever the node adds up", async () => {
+  const account = EthereumAccount.generate();
+  const build = async (content: object) => (await new Client({ nodes, signer: account }).build("POST", content).sign(account)).message;
+  const original = await build({ type: "note", content: 1 });
+  const hash = original.item_hash;
+  const amend = await build({ type: "amend", ref: hash, content: 2 });
+  const other = await build({ type: "amend", ref: "0".repeat(64), content: 3 });
+  const messages = Object.fromEntries([original, amend, other].map((m) => [m.item_hash, m]));
+  let latest = amend;
+  const aleph = new Client({
+    nodes,
+    signer: account,
+    fetch: async (input) => {
+      const path = new URL(String(input)).pathname;
+      if (path.startsWith("/api/v0/messages/")) return Response.json({ status: "processed", message: messages[path.split("/").at(-1)!] });
+      return Response.json({ posts: [{ item_hash: latest.item_hash, original_item_hash: hash, address: account.address, content: "lie" }], pagination_total: 1, pagination_per_page: 1 });
+    },
+  });
+  assert.equal((await aleph.posts.get(hash)).content, 2);
+  latest = original;
+  assert.equal((await aleph.posts.get(hash)).content, 1);
+  latest = other;
+  await assert.rejects(aleph.posts.get(hash), VerificationError);
+});
+
 test("a node that keeps a content under another hash is not believed", async () => {
   const aleph = new Client({ nodes, signer: EthereumAccount.generate(), fetch: async () => Response.json({ hash: "0".repeat(64) }) });
   await assert.rejects(aleph.posts.create({ type: "t", content: "x".repeat(60_000) }), VerificationError);
