@@ -8,7 +8,8 @@ unformatted=$(git ls-files '*.go' | xargs -r gofmt -l)
 go vet ./...
 CGO_ENABLED=0 go vet ./signature/... ./ccn/store/...
 go tool staticcheck ./...
-(cd sdk/typescript && { [ -d node_modules ] || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; } && npm run --silent check)
+scripts/typescript-env.sh
+(cd sdk/typescript && npm run --silent check)
 scripts/python-env.sh
 (cd sdk/python && .venv/bin/mypy --no-error-summary && .venv/bin/ruff check --quiet && .venv/bin/ruff format --quiet --check)
 # The vulnerability database may be out of reach; say so instead of passing silently.

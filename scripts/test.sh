@@ -25,7 +25,8 @@ part "contracts: artifacts are what the sources compile to"
 (cd contracts && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check)
 
 part "TypeScript SDK: against vectors, fakes and a core node"
-(cd sdk/typescript && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent test)
+scripts/typescript-env.sh
+(cd sdk/typescript && npm run --silent test)
 
 log=build/machines.log
 set -m # a process group of its own, to end it as a whole
