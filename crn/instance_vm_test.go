@@ -13,14 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -29,49 +27,6 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
-
-// hostAddress is that of the host in the network of these tests, which nothing leaves.
-const hostAddress = "198.51.100.1"
-
-// inOwnNetwork makes the image, runs the test again in namespaces of its own, with one network interface, and reports whether this
-// is that run. Machines outlive their node by design, but not the process that is first in such a namespace.
-func inOwnNetwork(t *testing.T, kind string) bool {
-	t.Helper()
-	if os.Getenv("CRN_TEST_NETWORK") != "" {
-		err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, line := range []string{
-			"link set lo up", "link add ext0 type veth peer name ext1", "address add " + hostAddress + "/24 dev ext0", "link set ext0 up", "link set ext1 up",
-		} {
-			if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v: %s", line, err, out)
-			}
-		}
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Skip("instances need root, here for a network namespace")
-	}
-	script := filepath.Join(imagetest.Root(), "crn", "image", "build-instance.sh")
-	if out, err := exec.Command(script, kind, imageDir()).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
-	child.Env = append(os.Environ(), "CRN_TEST_NETWORK=1")
-	child.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
-	}
-	runtime.LockOSThread() // the signal comes when the thread ends that started the child
-	defer runtime.UnlockOSThread()
-	out, err := child.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
-}
 
 // host is a compute node in a process of its own, which can be killed, with a core node.
 type host struct {
@@ -100,26 +55,14 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t: t, owner: owner, key: key, patience: 3 * time.Minute}
-	h.open(networktest.New(t))
-	return h
-}
-
-// beside is another node of the same network on the same host.
-func (h *host) beside() *host {
-	other := &host{t: h.t, owner: h.owner, key: h.key, patience: h.patience}
-	other.open(h.core)
-	return other
-}
-
-func (h *host) open(core *networktest.CoreNode) {
-	h.node = &node{core: core, dir: h.t.TempDir()}
+	h := &host{node: &node{core: networktest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
 	// The owner signs the node's name; here that name leads nowhere else than to the node.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
 	}
 	h.client = client.New(client.Config{BaseURL: h.core.URL, HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
-	h.t.Cleanup(h.kill)
+	t.Cleanup(h.kill)
+	return h
 }
 
 // start starts the node, or the next one after a kill.
@@ -165,20 +108,11 @@ func (h *host) pids() (pids []int) {
 // allocate sends the scheduler's whole plan.
 func (h *host) allocate(instances ...message.Hash) (status int, answer map[string]any) {
 	h.t.Helper()
-	if instances == nil {
-		instances = []message.Hash{}
-	}
-	return h.order("POST", "/control/allocations", map[string]any{"persistent_vms": []string{}, "instances": instances})
-}
-
-// order sends what only the scheduler may.
-func (h *host) order(method, path string, order any) (status int, answer map[string]any) {
-	h.t.Helper()
-	body, err := json.Marshal(order)
+	body, err := json.Marshal(map[string]any{"persistent_vms": []string{}, "instances": instances})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(h.t.Context(), method, h.url+path, strings.NewReader(string(body)))
+	request, err := http.NewRequestWithContext(h.t.Context(), "POST", h.url+"/control/allocations", strings.NewReader(string(body)))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -231,27 +165,7 @@ func (h *host) ssh(hash message.Hash, command string) string {
 }
 
 func (h *host) trySSH(port int, command string) (string, error) {
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", hostAddress, port), 5*time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
-	c, channels, requests, err := ssh.NewClientConn(conn, hostAddress, &ssh.ClientConfig{
-		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(h.key)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
-	})
-	if err != nil {
-		return "", err
-	}
-	s, err := ssh.NewClient(c, channels, requests).NewSession()
-	if err != nil {
-		return "", err
-	}
-	out, err := s.CombinedOutput(command)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", command, err, out)
-	}
-	return strings.TrimSpace(string(out)), nil
+	return imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), h.key, command)
 }
 
 func (h *host) publicKey() string {
@@ -272,7 +186,7 @@ func (h *host) storeImage(file string) message.Hash {
 
 // One instance lives through all of these.
 func TestInstanceLivesThroughEverything(t *testing.T) {
-	if !inOwnNetwork(t, "small") {
+	if !imagetest.InOwnNetwork(t, "small") {
 		return
 	}
 	h := newHost(t)
@@ -321,7 +235,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 
 	t.Run("lists show it", func(t *testing.T) {
 		x := h.execution(hash)
-		if !x.Running || x.Kind != "instance" || x.Networking.HostIPv4 != hostAddress || x.Status["started_at"] == nil || !port.TCP || port.UDP || port.Host < 24000 {
+		if !x.Running || x.Kind != "instance" || x.Networking.HostIPv4 != imagetest.HostAddress || x.Status["started_at"] == nil || !port.TCP || port.UDP || port.Host < 24000 {
 			t.Errorf("got %+v", x)
 		}
 		if v1 := h.do(t, "GET", "/about/executions/list", ""); !strings.Contains(v1.body, `"vm_type":"instance"`) {
@@ -431,7 +345,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 		}
 		h.ssh(hash, "(echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom inside' | nc -l -p 8080) >/dev/null 2>&1 &")
 		eventually(t, "the port answers", func() bool {
-			response, err := http.Get(fmt.Sprintf("http://%s:%d/", hostAddress, ports["8080"].Host))
+			response, err := http.Get(fmt.Sprintf("http://%s:%d/", imagetest.HostAddress, ports["8080"].Host))
 			if err != nil {
 				return false
 			}
@@ -491,7 +405,7 @@ func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 	if os.Getenv("ALEPH_CLOUD_IMAGE") == "" {
 		t.Skip("set ALEPH_CLOUD_IMAGE=1 to boot a cloud image, which takes minutes where it is emulated")
 	}
-	if !inOwnNetwork(t, "debian") {
+	if !imagetest.InOwnNetwork(t, "debian") {
 		return
 	}
 	h := newHost(t)

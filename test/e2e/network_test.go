@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/devnet"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -39,6 +40,10 @@ func repository() string {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if err := imagetest.EnterOwnNetwork(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "aleph-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

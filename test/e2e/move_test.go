@@ -1,0 +1,146 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
+	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+	"github.com/aleph-im/aleph-go/signature/ethereum"
+)
+
+// TestAnInstanceMovesWhenItsNodeIsUnlinked runs on a network of its own, because instances change the host's.
+func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
+	if !imagetest.InOwnNetwork(t, "small") {
+		return
+	}
+	owner, err := ethereum.NewAccount(chain.Accounts()[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := client.New(client.Config{BaseURL: network.Core[0].URL})
+	image, err := os.Open(filepath.Join(root, "build", "guest", "instance-small.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	up, err := c.UploadFile(t.Context(), owner, image, client.UploadOptions{Sync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]any{
+		"address": owner.Address(), "time": float64(time.Now().UnixMilli()) / 1000, "allow_amend": false,
+		"authorized_keys": []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey())))},
+		"environment":     map[string]any{"internet": true, "aleph_api": false, "hypervisor": "qemu"},
+		"resources":       map[string]any{"vcpus": 1, "memory": 256, "seconds": 30},
+		"rootfs":          map[string]any{"parent": map[string]any{"ref": up.MessageHash, "use_latest": false}, "persistence": "host", "size_mib": 512},
+		"volumes":         []any{map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 32}},
+	}
+	m, _, err := c.Send(t.Context(), owner, message.TypeInstance, content, client.SendOptions{Sync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// at runs a command in the instance, wherever the plan has it but on the node to avoid, and waits until that answers.
+	at := func(avoid, command string) (node, out string) {
+		t.Helper()
+		var last error
+		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+			place, err := c.Allocation(t.Context(), m.ItemHash)
+			if err != nil || place.Node.URL == avoid {
+				last = err
+				continue
+			}
+			list, err := c.Executions(t.Context(), place.Node.URL)
+			if last = err; err != nil {
+				continue
+			}
+			port := list[m.ItemHash].Networking.MappedPorts["22"].Host
+			if out, last = imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), key, command); last == nil {
+				return place.Node.URL, out
+			}
+		}
+		t.Fatalf("no answer by SSH: %v", last)
+		return "", ""
+	}
+	first, _ := at("", "echo precious > /vol/vdc/file; sync")
+
+	p := params.Devnet()
+	nodes, err := c.Nodes(t.Context(), p.Corechannel.Addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for _, n := range nodes.Compute {
+		if n.Address != first {
+			continue
+		}
+		for _, account := range chain.Accounts() {
+			if account.Address.Hex() != n.Owner {
+				continue
+			}
+			operator, err := ethereum.NewAccount(account.PrivateKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			post := map[string]any{
+				"address": n.Owner, "time": float64(time.Now().UnixMilli()) / 1000, "type": p.Nodes.OperationType, "ref": n.Hash,
+				"content": map[string]any{"action": "unlink", "tags": []string{"unlink", p.Nodes.Tag}},
+			}
+			if _, _, err := c.Send(t.Context(), operator, message.TypePost, post, client.SendOptions{Channel: p.Corechannel.Channels[0], Sync: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The node that it goes to is killed while it comes.
+	for _, p := range network.Compute {
+		if p.URL == first {
+			continue
+		}
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+			if parts, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), p.Name, "instances", "disks", "*", "*.part")); len(parts) > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("its disks do not come")
+			}
+		}
+		if err := errors.Join(p.Kill(), p.Start()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, file := at(first, "cat /vol/vdc/file")
+	t.Logf("from %s to %s, SSH answers %v after the unlink", first, second, time.Since(begin).Round(time.Millisecond))
+	if file != "precious" {
+		t.Errorf("the file holds %q", file)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", "*"))
+		if len(left) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("disks of one instance are at %v", left)
+		}
+	}
+}
