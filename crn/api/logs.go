@@ -8,11 +8,12 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// logs answers GET /control/machine/{ref}/logs: what a program printed, for its owner, also when it runs no more
+// logs answers GET /control/machine/{ref}/logs: what a workload printed, for its owner, also when it runs no more
 // (spec/crn.md §2.7.4).
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	sender, ok := s.senderOf(w, r)
@@ -74,4 +75,6 @@ func (s *Server) logsOf(hash message.Hash) logger {
 type logger interface {
 	Operations
 	Logs(hash message.Hash) (iter.Seq[wire.LogLine], io.Closer, error)
+	// Follow follows what a workload goes on to print. The error is os.ErrNotExist when it does not run.
+	Follow(hash message.Hash) (*logfile.Follower, error)
 }

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
 
+	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -66,15 +68,16 @@ func (s *streams) close() {
 	s.running.Wait()
 }
 
-// streamLogs answers GET /control/machine/{ref}/stream_logs: the output of a program as it comes, over a WebSocket on which its
+// streamLogs answers GET /control/machine/{ref}/stream_logs: the output of a workload as it comes, over a WebSocket on which its
 // owner says first who it is (spec/crn.md §2.7.5).
 func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
 	hash, ok := refOf(w, r)
 	if !ok {
 		return
 	}
-	if _, running := s.cfg.Pool.Find(hash); !running {
-		_, past, err := s.cfg.Pool.Logs(hash)
+	source := s.logsOf(hash)
+	if s.operations(hash) == nil {
+		_, past, err := source.Logs(hash)
 		if err != nil {
 			fail(w, http.StatusNotFound, "No virtual machine with ref "+string(hash))
 			return
@@ -95,7 +98,7 @@ func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(maxAuth)
 	ctx, cancel := context.WithCancel(s.streams.life)
 	defer cancel()
-	if reason := s.authenticate(ctx, conn, hash); reason != "" {
+	if reason := s.authenticate(ctx, conn, source, hash); reason != "" {
 		_ = send(ctx, conn, map[string]string{"status": "failed", "reason": reason})
 		_ = conn.Close(websocket.StatusPolicyViolation, "")
 		return
@@ -105,14 +108,14 @@ func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
 	if send(ctx, conn, map[string]string{"status": "connected"}) != nil {
 		return
 	}
-	last := s.sendLogs(ctx, conn, hash)
+	last := s.sendLogs(ctx, conn, source, hash)
 	if last != "" && send(ctx, conn, map[string]string{"type": "system", "message": last}) == nil {
 		_ = conn.Close(websocket.StatusNormalClosure, "")
 	}
 }
 
 // authenticate reads the first message and returns why it does not do; nothing when it does.
-func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, hash message.Hash) string {
+func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, source logger, hash message.Hash) string {
 	ctx, cancel := context.WithTimeout(ctx, authWithin)
 	defer cancel()
 	_, raw, err := conn.Read(ctx)
@@ -123,7 +126,7 @@ func (s *Server) authenticate(ctx context.Context, conn *websocket.Conn, hash me
 	if reason != "" {
 		return reason
 	}
-	allowed, err := s.mayOperate(ctx, s.cfg.Pool, hash, sender)
+	allowed, err := s.mayOperate(ctx, source, hash, sender)
 	if err != nil {
 		return err.Error()
 	}
@@ -153,14 +156,14 @@ func (s *Server) firstMessage(raw []byte) (sender, reason string) {
 	return sender, ""
 }
 
-// sendLogs sends what a program printed and goes on to print, and returns what to say at the end; nothing when the client is gone.
-func (s *Server) sendLogs(ctx context.Context, conn *websocket.Conn, hash message.Hash) (last string) {
-	follower, err := s.cfg.Pool.Follow(hash)
+// sendLogs sends what a workload printed and goes on to print, and returns what to say at the end; nothing when the client is gone.
+func (s *Server) sendLogs(ctx context.Context, conn *websocket.Conn, source logger, hash message.Hash) (last string) {
+	follower, err := source.Follow(hash)
 	if err != nil {
-		if x, ok := s.cfg.Pool.Find(hash); ok && x.Times.Started.IsZero() {
+		if s.starting(hash) {
 			return "VM is starting, try again shortly"
 		}
-		lines, closer, err := s.cfg.Pool.Logs(hash)
+		lines, closer, err := source.Logs(hash)
 		if err != nil {
 			return err.Error()
 		}
@@ -196,6 +199,19 @@ func (s *Server) sendLogs(ctx context.Context, conn *websocket.Conn, hash messag
 			return ""
 		}
 	}
+}
+
+// starting reports whether a workload is on its way to run.
+func (s *Server) starting(hash message.Hash) bool {
+	if x, ok := s.cfg.Pool.Find(hash); ok {
+		return x.Times.Started.IsZero()
+	}
+	if s.cfg.Instances == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.cfg.Instances.List(), func(i instance.Info) bool {
+		return i.Hash == hash && !i.Running && !i.Stopped && i.Failure == nil
+	})
 }
 
 func send(ctx context.Context, conn *websocket.Conn, v any) error {

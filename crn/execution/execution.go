@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/guest"
+	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -52,7 +53,7 @@ type Execution struct {
 	session  *guest.Session
 	snapshot string // where the program is kept to be copied; empty when it is not
 	copied   bool   // the machine is a copy
-	logs     *programLog
+	logs     *logfile.Log
 	http     *http.Transport
 	startErr error
 

@@ -44,7 +44,7 @@ func (h guestHook) start(ctx context.Context, x *Execution) error {
 }
 
 func (h guestHook) configure(ctx context.Context, x *Execution) error {
-	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x, x.snapshot != ""), x.logs.add)
+	s, err := guest.Open(ctx, x.machine.Channel(), guestConfig(x, x.snapshot != ""), x.logs.Add)
 	if err != nil {
 		// The channel breaks a moment before the process is seen to end, and only that says why.
 		select {

@@ -66,7 +66,7 @@ func (p *Pool) startCopy(ctx context.Context, x *Execution) (err error) {
 	if x.machine, err = p.snapshots.driver.Restore(ctx, p.spec(x), x.snapshot); err != nil {
 		return err
 	}
-	s, err := guest.Resume(ctx, x.machine.Channel(), x.logs.add)
+	s, err := guest.Resume(ctx, x.machine.Channel(), x.logs.Add)
 	if err != nil {
 		return err
 	}

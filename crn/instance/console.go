@@ -2,7 +2,6 @@ package instance
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -23,27 +22,31 @@ func (p *Pool) logPath(id string) string { return filepath.Join(p.cfg.Dir, logDi
 
 // openConsole opens the log of an instance; the machine writes its serial console there.
 func (p *Pool) openConsole(id string) (io.WriteCloser, error) {
-	file, err := logfile.Open(p.logPath(id), logLimit)
+	log, err := logfile.OpenLog(p.logPath(id), logLimit)
 	if err != nil {
 		return nil, err
 	}
-	return &console{file: file}, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.instances[message.Hash(id)]; x != nil {
+		x.console = log
+	}
+	return &console{log: log}, nil
 }
 
 // console turns the bytes of a serial console into lines with their time.
 type console struct {
-	file *logfile.File
+	log *logfile.Log
 
 	mu   sync.Mutex
 	line []byte
 }
 
-// Write implements io.Writer. It fails when the disk is full; lines after that may find room again.
+// Write implements io.Writer. A full disk costs lines, and shows when the console is closed.
 func (c *console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := len(b)
-	var failed error
 	for {
 		i := bytes.IndexByte(b, '\n')
 		if i < 0 {
@@ -51,28 +54,21 @@ func (c *console) Write(b []byte) (int, error) {
 		}
 		c.line = append(c.line, b[:i]...)
 		b = b[i+1:]
-		if err := c.flush(); err != nil {
-			failed = err
-		}
+		c.flush()
 	}
 	for c.line = append(c.line, b...); len(c.line) > wire.MaxLine; {
-		if err := c.flush(); err != nil {
-			failed = err
-		}
+		c.flush()
 	}
-	return n, failed
+	return n, nil
 }
 
 // flush writes the line that is complete, or as much of it as a line may have.
-func (c *console) flush() error {
+func (c *console) flush() {
 	for {
 		part := c.line[:min(len(c.line), wire.MaxLine)]
-		raw, err := json.Marshal(wire.LogLine{Time: time.Now(), Stream: "stdout", Text: string(bytes.TrimRight(part, "\r"))})
-		if err == nil {
-			_, err = c.file.Write(append(raw, '\n'))
-		}
-		if c.line = c.line[len(part):]; err != nil || len(c.line) == 0 {
-			return err
+		c.log.Add(wire.LogLine{Time: time.Now(), Stream: "stdout", Text: string(bytes.TrimRight(part, "\r"))})
+		if c.line = c.line[len(part):]; len(c.line) == 0 {
+			return
 		}
 	}
 }
@@ -81,14 +77,24 @@ func (c *console) flush() error {
 func (c *console) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var err error
 	if len(c.line) > 0 {
-		err = c.flush()
+		c.flush()
 	}
-	if closeErr := c.file.Close(); err == nil {
-		err = closeErr
+	return c.log.Close()
+}
+
+// Follow follows an instance's serial console. The error is os.ErrNotExist when it does not run.
+func (p *Pool) Follow(hash message.Hash) (*logfile.Follower, error) {
+	p.mu.Lock()
+	var log *logfile.Log
+	if x := p.instances[hash]; x != nil && x.machine != nil {
+		log = x.console
 	}
-	return err
+	p.mu.Unlock()
+	if log == nil {
+		return nil, fmt.Errorf("follow instance %s: %w", hash, os.ErrNotExist)
+	}
+	return log.Follow()
 }
 
 // Logs yields what is kept of an instance's serial console, oldest first, also after it was stopped. The error is os.ErrNotExist

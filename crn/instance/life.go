@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -26,6 +27,7 @@ type instance struct {
 	rec        record
 	times      Times
 	machine    Machine
+	console    *logfile.Log       // of its machine, or of the last one
 	ending     bool               // the machine was told to end
 	reinstall  bool               // begin with a new root disk
 	eraseData  bool               // and new persistent volumes

@@ -49,6 +49,40 @@ func TestACrashedMachineIsStartedAgainWithPatience(t *testing.T) {
 	})
 }
 
+func TestTheConsoleCanBeFollowedWhileThereIsAMachine(t *testing.T) {
+	r := newRig(t)
+	hash := r.publish("a", nil)
+	r.begin()
+	follow := func() {
+		t.Helper()
+		f, err := r.Follow(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := r.driver.machine(hash).console.Write([]byte("hello\n")); err != nil {
+			t.Fatal(err)
+		}
+		if line := <-f.Live; line.Text != "hello" || line.Stream != "stdout" {
+			t.Errorf("got %+v", line)
+		}
+	}
+	if err := r.Start(t.Context(), hash); err != nil {
+		t.Fatal(err)
+	}
+	follow()
+	r.stop()
+	r.begin() // and by the next node
+	defer func() { r.stop() }()
+	follow()
+	if _, err := r.Stop(t.Context(), hash); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Follow(hash); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAGuestThatTurnsItselfOffStaysOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

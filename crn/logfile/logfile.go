@@ -1,5 +1,5 @@
 // Package logfile keeps the last part of an endless output on disk: consoles of machines and output of programs.
-// crn/vm/qemu, crn/execution and crn/instance write it; what has lines of JSON is read with Lines.
+// crn/vm/qemu, crn/execution and crn/instance write it; what has lines is a Log, which can be followed.
 package logfile
 
 import (
