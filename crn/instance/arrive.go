@@ -168,8 +168,25 @@ func (x *instance) fetch() {
 	p.cfg.Log.Warn("instance is not here yet", "hash", x.hash, "from", m.Source, "error", err, "again", time.Until(x.retry).Round(time.Second))
 }
 
+// giveUpSource has an instance that is on its way here run with what has come: a scheduler allocates it before it is here only when
+// the node that had it is registered no more. pool.mu is held.
+func (x *instance) giveUpSource() error {
+	changed := *x.rec.Move
+	changed.Lost = true
+	return x.wantMove(wantedArriving, &changed)
+}
+
 // bring fetches what is missing and has the instance handed over. It can be done again after a crash at any point.
 func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
+	if m.Lost {
+		for _, f := range m.Files {
+			if !same(ctx, p.movedPath(x.hash, m.Parent, f.Name), f) {
+				p.cfg.Log.Warn("instance begins anew, its disks are lost", "hash", x.hash, "from", m.Source)
+				return os.RemoveAll(p.disks(x.hash))
+			}
+		}
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Join(p.disks(x.hash), dataDir), 0o700); err != nil {
 		return err
 	}

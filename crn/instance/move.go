@@ -37,6 +37,7 @@ type move struct {
 	Claim  string `json:"claim,omitempty"`
 	Source string `json:"source,omitempty"` // base URL of the node that it arrives from
 	Ready  bool   `json:"ready,omitempty"`  // to be fetched: its machine has ended and its files are listed
+	Lost   bool   `json:"lost,omitempty"`   // the scheduler no more counts on the node that it arrives from
 }
 
 // MovedFile is a disk that travels, by a name that is the same on both nodes.

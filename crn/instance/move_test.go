@@ -311,6 +311,46 @@ func TestAnInstanceThatIsWantedAgainStays(t *testing.T) {
 	})
 }
 
+// The scheduler allocates what is on its way only when it counts on its source no more.
+func TestAnInstanceWhoseSourceIsGoneRunsWithWhatCame(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		until  int // the first request that is not answered any more
+		having bool
+	}{{"with some of its disks", 2, false}, {"with all of them, before the handover", 4, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to, l, hash := newMove(t)
+				defer func() { from.stop(); to.stop() }()
+				l.before = func(n int) error {
+					if n >= test.until {
+						return errors.New("nobody is there")
+					}
+					return nil
+				}
+				if _, err := to.Arrive(t.Context(), hash, from.ready(hash)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute)
+				if to.driver.count() > 0 {
+					t.Fatal("it runs without its disks")
+				}
+				if o := to.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 || !to.info(hash).Running {
+					t.Fatalf("got %v", o.Errors)
+				}
+				spec := to.driver.specs[0]
+				raw, err := os.ReadFile(spec.Drives[0].Path)
+				if err != nil || len(raw) != 8<<20 || string(raw[5<<20:5<<20+8]) == "precious" != test.having {
+					t.Errorf("its volume has %d bytes, %v", len(raw), err)
+				}
+				if _, err := os.Stat(spec.Backing); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 func TestOneNodeAloneIsHandedAnInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		from, to, _, hash := newMove(t)

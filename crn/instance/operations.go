@@ -102,7 +102,13 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 	}
 	settled, err := func() (<-chan error, error) {
 		switch {
-		case x.rec.Wanted == wantedArriving, x.rec.Wanted == wantedLeaving && !planned:
+		case x.here():
+		case x.rec.Wanted == wantedArriving && planned:
+			if err := x.giveUpSource(); err != nil {
+				return nil, err
+			}
+			return x.asked(), nil
+		case (x.rec.Wanted == wantedArriving || x.rec.Wanted == wantedLeaving) && !planned:
 			return nil, fmt.Errorf("instance %s: %w", hash, ErrMoving)
 		case x.rec.Wanted == wantedLeaving:
 			if err := p.admit(x.rec); err != nil {
