@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,10 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 	case x.here():
 		return false, fmt.Errorf("instance %s is here: %w", hash, os.ErrExist)
 	case x.rec.Wanted == wantedArriving && x.rec.Move.Token == a.Token && x.rec.Move.Source == a.Source:
-		return false, nil
+		if reflect.DeepEqual(x.rec.Move.Files, a.Files) {
+			return false, nil
+		}
+		r.Move.Claim = x.rec.Move.Claim // it may have been heard
 	case x.rec.Wanted == wantedLeaving || x.rec.Wanted == wantedErased:
 		return false, fmt.Errorf("instance %s has not left yet: %w", hash, ErrMoving)
 	}
