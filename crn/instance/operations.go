@@ -101,16 +101,16 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 		return fmt.Errorf("instance %s is being erased: %w", hash, ErrStopped)
 	}
 	settled, err := func() (<-chan error, error) {
-		switch {
-		case x.here():
-		case x.rec.Wanted == wantedArriving && planned:
+		if x.rec.Move != nil && !planned {
+			return nil, fmt.Errorf("instance %s: %w", hash, ErrMoving)
+		}
+		switch x.rec.Wanted {
+		case wantedArriving:
 			if err := x.giveUpSource(); err != nil {
 				return nil, err
 			}
 			return x.asked(), nil
-		case (x.rec.Wanted == wantedArriving || x.rec.Wanted == wantedLeaving) && !planned:
-			return nil, fmt.Errorf("instance %s: %w", hash, ErrMoving)
-		case x.rec.Wanted == wantedLeaving:
+		case wantedLeaving:
 			if err := p.admit(x.rec); err != nil {
 				return nil, err
 			}
