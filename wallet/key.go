@@ -41,6 +41,15 @@ func (k Key) Sign(ctx context.Context, payload []byte) (string, error) {
 	return k.account.Sign(ctx, payload)
 }
 
+// SignTransaction signs a transaction of an Ethereum-like chain, as [ethereum.Account] does.
+func (k Key) SignTransaction(ctx context.Context, unsigned []byte) ([65]byte, error) {
+	a, ok := k.account.(*ethereum.Account)
+	if !ok {
+		return [65]byte{}, fmt.Errorf("%s is no account of an Ethereum-like chain", k.Address())
+	}
+	return a.SignTransaction(ctx, unsigned)
+}
+
 // Format prints the address, whatever the verb.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Address()) }
 

@@ -64,3 +64,14 @@ func (a *Account) Sign(_ context.Context, payload []byte) (string, error) {
 
 // Secret returns a copy of the 32-byte private key, for key files and for signing transactions. Do not print it.
 func (a *Account) Secret() []byte { return a.key.Secret() }
+
+// SignTransaction signs what the hash of a transaction is made of: its type and its fields without a signature. It returns r, s and
+// the parity of y.
+func (a *Account) SignTransaction(_ context.Context, unsigned []byte) ([65]byte, error) {
+	digest := keccak(unsigned)
+	sig, err := a.key.Sign(&digest)
+	if err != nil {
+		return sig, fmt.Errorf("sign a transaction with an Ethereum key: %w", err)
+	}
+	return sig, nil
+}
