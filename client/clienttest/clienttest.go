@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func Start(t testing.TB) *Node {
 		publisher.Addresses = []string{authority.Address()}
 	}
 	node, err := ccn.New(t.Context(), ccn.Config{
-		Params: p, DataDir: t.TempDir(), HTTPListen: "127.0.0.1:0", Version: "clienttest", Logger: slog.New(slog.DiscardHandler),
+		Params: p, DataDir: folder(t), HTTPListen: "127.0.0.1:0", Version: "clienttest", Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatalf("start a core node: %v", err)
@@ -60,6 +61,21 @@ func Start(t testing.TB) *Node {
 		}
 	})
 	return &Node{URL: "http://" + node.HTTPAddr(), Params: p, t: t, authority: authority}
+}
+
+// folder returns a new one for the node's data: in memory where the system has such a place, as a node makes many small files.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "aleph-clienttest-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the data of the core node: %v", err)
+		}
+	})
+	return dir
 }
 
 // Client returns a client of the node.
