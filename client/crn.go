@@ -14,12 +14,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mr-tron/base58"
 
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
 // ProgramRequest is an HTTP request to a program.
@@ -109,6 +111,10 @@ func prove(ctx context.Context, by Account, method, crnURL, path string, now tim
 	if err != nil {
 		return nil, fmt.Errorf("address of the compute node: %w", err)
 	}
+	chain, err := operatorChain(by.Chain())
+	if err != nil {
+		return nil, err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
@@ -124,21 +130,21 @@ func prove(ctx context.Context, by Account, method, crnURL, path string, now tim
 		"domain":  u.Hostname(),
 		"address": by.Address(),
 		"expires": now.Add(10 * time.Minute).UTC().Format(time.RFC3339),
-		"chain":   by.Chain(),
+		"chain":   chain,
 	})
 	if err != nil {
 		return nil, err
 	}
 	// Solana wallets sign text only, so there the hex is what is signed.
 	toSign := delegation
-	if by.Chain() == message.ChainSOL {
+	if chain == message.ChainSOL {
 		toSign = []byte(hex.EncodeToString(delegation))
 	}
 	proof, err := by.Sign(ctx, toSign)
 	if err != nil {
 		return nil, fmt.Errorf("sign as %s: %w", by.Address(), err)
 	}
-	if by.Chain() == message.ChainSOL {
+	if chain == message.ChainSOL {
 		if proof, err = bareSolana(proof); err != nil {
 			return nil, fmt.Errorf("sign as %s: %w", by.Address(), err)
 		}
@@ -167,6 +173,17 @@ func prove(ctx context.Context, by Account, method, crnURL, path string, now tim
 		}
 	}
 	return proofs, nil
+}
+
+// operatorChain is the chain under whose name compute nodes check an account: they know one of each of two families.
+func operatorChain(chain message.Chain) (message.Chain, error) {
+	switch {
+	case chain == message.ChainSOL, chain == message.ChainES:
+		return message.ChainSOL, nil
+	case slices.Contains(ethereum.Chains(), chain):
+		return message.ChainETH, nil
+	}
+	return "", fmt.Errorf("compute nodes take accounts of Ethereum, Solana and their families, not of %s", chain)
 }
 
 // bareSolana turns the signature of a message, {"signature": base58, …} as text, into the hex that a compute node takes.

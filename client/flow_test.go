@@ -214,6 +214,9 @@ func TestMessagesAreSignedElsewhere(t *testing.T) {
 		if err := json.Unmarshal(bytes.Replace(carried, []byte("xxx"), []byte("yyy"), 1), &there); err == nil {
 			t.Error("a content that was changed on its way is shown for signing")
 		}
+		if err := json.Unmarshal(bytes.Replace(carried, []byte(`"payload":"ETH`), []byte(`"payload":"SOL`), 1), &there); err == nil {
+			t.Error("another text is shown for signing")
+		}
 	}
 }
 

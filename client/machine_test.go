@@ -142,6 +142,34 @@ func TestOwnerOperationsCarryTheirProof(t *testing.T) {
 	}
 }
 
+func TestComputeNodesAreToldChainsThatTheyKnow(t *testing.T) {
+	for chain, want := range map[message.Chain]string{message.ChainBASE: "ETH", message.ChainETH: "ETH", message.ChainTEZOS: ""} {
+		var told string
+		url, c := computeNode(t, map[string]http.HandlerFunc{"POST /control/machine/{hash}/stop": func(_ http.ResponseWriter, r *http.Request) {
+			var v struct{ Payload string }
+			var delegation struct{ Chain string }
+			err := json.Unmarshal([]byte(r.Header.Get("X-SignedPubKey")), &v)
+			payload, hexErr := hex.DecodeString(v.Payload)
+			if err := errors.Join(err, hexErr, json.Unmarshal(payload, &delegation)); err != nil {
+				t.Error(err)
+			}
+			told = delegation.Chain
+		}})
+		_, err := c.OperateMachine(t.Context(), onChain{account(t), chain}, url, message.HashBytes(nil), client.MachineStop, nil)
+		if told != want || (err == nil) != (want != "") {
+			t.Errorf("%s: told %q, %v", chain, told, err)
+		}
+	}
+}
+
+// onChain is an account under the name of another chain.
+type onChain struct {
+	client.Account
+	chain message.Chain
+}
+
+func (a onChain) Chain() message.Chain { return a.chain }
+
 func TestLogsAreFollowed(t *testing.T) {
 	hash := message.HashBytes(nil)
 	serve := func(frames ...string) (string, *client.Client) {

@@ -25,14 +25,16 @@ const (
 type pool struct {
 	now func() time.Time
 
+	nodes []*node // the list does not change
+
 	mu     sync.Mutex
-	nodes  []*node // guarded by mu, as is all in them
-	writer *node   // who took what was written last; nil before that
+	writer *node // who took what was written last; nil before that; guarded by mu
 
 	probe  sync.Mutex // held while the nodes are compared for the first time
 	probed bool       // guarded by probe
 }
 
+// node is one of them. All but its address is guarded by the mutex of the pool.
 type node struct {
 	url      string
 	latency  time.Duration // of the last answers, 0 before the first
@@ -179,6 +181,7 @@ func (c *Client) probeAll(ctx context.Context, hasty bool) {
 	defer cancel()
 	var all sync.WaitGroup
 	var first sync.Once
+	var slow *time.Timer // set by the first that answers
 	for _, n := range c.pool.nodes {
 		all.Go(func() {
 			began := time.Now()
@@ -187,7 +190,7 @@ func (c *Client) probeAll(ctx context.Context, hasty bool) {
 			case err == nil:
 				c.pool.answered(n.url, time.Since(began), false)
 				if hasty {
-					first.Do(func() { time.AfterFunc(probeGrace, cancel) })
+					first.Do(func() { slow = time.AfterFunc(probeGrace, cancel) })
 				}
 			case ctx.Err() == context.Canceled:
 				c.pool.answered(n.url, time.Since(began), false)
@@ -197,6 +200,9 @@ func (c *Client) probeAll(ctx context.Context, hasty bool) {
 		})
 	}
 	all.Wait()
+	if slow != nil {
+		slow.Stop()
+	}
 }
 
 func (c *Client) probe(ctx context.Context, base string) error {

@@ -86,9 +86,19 @@ func (u *Unsigned) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON writes and checks that the hash is that of the content, so that what is signed is what is
 // shown.
-func (u *Unsigned) UnmarshalJSON(raw []byte) (err error) {
-	u.Message, u.Content, err = parsePortable(raw)
-	return err
+func (u *Unsigned) UnmarshalJSON(raw []byte) error {
+	p, err := parsePortable(raw)
+	if err != nil {
+		return err
+	}
+	u.Message, u.Content = p.message, p.content
+	switch {
+	case p.payload != "" && p.payload != string(u.Payload()):
+		return fmt.Errorf("message %s: the text to sign is another", u.Message.ItemHash)
+	case u.Message.ItemType != message.ItemInline && u.Content == nil:
+		return fmt.Errorf("message %s: its content is missing", u.Message.ItemHash)
+	}
+	return nil
 }
 
 // MarshalJSON writes {"message": envelope, "content": text, if it is not in the envelope}.
@@ -97,37 +107,46 @@ func (s *Signed) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
-func (s *Signed) UnmarshalJSON(raw []byte) (err error) {
-	if s.Message, s.Content, err = parsePortable(raw); err == nil && s.Message.Signature == "" {
+func (s *Signed) UnmarshalJSON(raw []byte) error {
+	p, err := parsePortable(raw)
+	if err != nil {
+		return err
+	}
+	if s.Message, s.Content = p.message, p.content; s.Message.Signature == "" {
 		return errors.New("the message is not signed")
 	}
-	return err
+	return nil
 }
 
-func parsePortable(raw []byte) (*message.Message, []byte, error) {
+// carried is what was read of a portable: the content has the hash that the message names.
+type carried struct {
+	message *message.Message
+	payload string
+	content []byte
+}
+
+func parsePortable(raw []byte) (*carried, error) {
 	var p portable
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return nil, nil, fmt.Errorf("message to sign or to send: %w", err)
+		return nil, fmt.Errorf("message to sign or to send: %w", err)
 	}
 	if p.Message == nil {
-		return nil, nil, errors.New(`message to sign or to send: want an object with the member "message"`)
+		return nil, errors.New(`message to sign or to send: want an object with the member "message"`)
 	}
 	m, _, err := message.Parse(p.Message)
 	if err != nil {
-		return nil, nil, fmt.Errorf("message to sign or to send: %w", err)
+		return nil, fmt.Errorf("message to sign or to send: %w", err)
 	}
-	if m.ItemType == message.ItemInline {
-		return m, nil, nil
+	c := &carried{message: m, payload: p.Payload}
+	if m.ItemType == message.ItemInline || p.Content == "" {
+		return c, nil
 	}
-	content := []byte(p.Content)
-	if len(content) == 0 {
-		return m, nil, nil
+	c.content = []byte(p.Content)
+	if got := message.HashBytes(c.content); got != m.ItemHash {
+		return nil, fmt.Errorf("message %s: its content is that of %s", m.ItemHash, got)
 	}
-	if got := message.HashBytes(content); got != m.ItemHash {
-		return nil, nil, fmt.Errorf("message %s: its content is that of %s", m.ItemHash, got)
+	if _, err := message.ParseContent(m.Type, c.content); err != nil {
+		return nil, fmt.Errorf("message %s: %w", m.ItemHash, err)
 	}
-	if _, err := message.ParseContent(m.Type, content); err != nil {
-		return nil, nil, fmt.Errorf("message %s: %w", m.ItemHash, err)
-	}
-	return m, content, nil
+	return c, nil
 }

@@ -78,6 +78,16 @@ func (e *emulated) answer(c []byte) []byte {
 		raw, _ := hex.DecodeString(text[2:])
 		return append(append([]byte{raw[64]}, raw[:64]...), 0x90, 0)
 	}
+	if c[1] == ledgerSignTx {
+		if len(e.text) < 300 {
+			return []byte{0x90, 0} // more is to come
+		}
+		sig, err := e.account.SignTransaction(context.Background(), e.text)
+		if err != nil {
+			e.t.Error(err)
+		}
+		return append(append([]byte{sig[64]}, sig[:64]...), 0x90, 0)
+	}
 	return []byte{0x6d, 0}
 }
 
@@ -110,6 +120,17 @@ func TestLedgerSigns(t *testing.T) {
 	}
 	if want := "058000002c8000003c800000000000000000000000"; hex.EncodeToString(device.path) != want {
 		t.Errorf("path %x", device.path)
+	}
+	unsigned := append([]byte{2}, bytes.Repeat([]byte{7}, 299)...)
+	want, err := account.SignTransaction(t.Context(), unsigned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender := signer.(interface {
+		SignTransaction(context.Context, []byte) ([65]byte, error)
+	})
+	if got, err := sender.SignTransaction(t.Context(), unsigned); err != nil || got != want {
+		t.Errorf("transaction: %x, %v", got, err)
 	}
 	for status, want := range map[uint16]string{0x6985: "refused", 0x5515: "PIN", 0x6d00: "open the Ethereum application", 0x6f42: "6f42"} {
 		device.status = status
