@@ -168,7 +168,7 @@ func (a *app) accountRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Short: "Forget an account and destroy its key", Args: cobra.ExactArgs(1),
 		Long:    "Forget an account and destroy its key, unless a Ledger or a program has it. A key that is nowhere else is lost.",
-		Example: "  aleph account remove work",
+		Example: "  aleph account remove work --yes",
 		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
 			e, err := w.Entry(args[0])
 			if err != nil {

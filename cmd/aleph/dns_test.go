@@ -60,12 +60,12 @@ func answer(packet []byte, records map[string]string) ([]byte, error) {
 func TestDomainCheckTellsWhatIsMissing(t *testing.T) {
 	_, u, _ := funded(t)
 	var program deployed
-	u.must(&program, "program", "deploy", fastAPI(t))
+	u.result(&program, "program", "deploy", fastAPI(t))
 	var added struct {
 		Type    string
 		Records []record
 	}
-	u.must(&added, "domain", "add", "WWW.Example.org", "--to", string(program.ItemHash))
+	u.result(&added, "domain", "add", "WWW.Example.org", "--to", string(program.ItemHash))
 	if len(added.Records) != 2 || added.Type != "program" {
 		t.Fatalf("added %+v", added)
 	}
@@ -89,7 +89,7 @@ func TestDomainCheckTellsWhatIsMissing(t *testing.T) {
 	if code, out, errOut := u.run("domain", "check", "www.example.org", "--resolver", dnsServer(t, right)); code != 0 {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
-	u.must(nil, "domain", "detach", "www.example.org")
+	u.result(nil, "domain", "detach", "www.example.org")
 	if code, _, _ := u.run("domain", "check", "www.example.org"); code != exitNotFound {
 		t.Errorf("after it was detached: exit code %d", code)
 	}

@@ -48,8 +48,8 @@ func TestShellsCompleteWhatTheAccountHas(t *testing.T) {
 	u.env["ALEPH_API_HOST"], u.env["ALEPH_NETWORK"], u.env["ALEPH_CACHE_HOME"] = u.api, u.network, t.TempDir()
 	var program deployed
 	var post sent
-	u.must(&program, "program", "deploy", fastAPI(t))
-	u.must(&post, "post", "create", "note", `1`)
+	u.result(&program, "program", "deploy", fastAPI(t))
+	u.result(&post, "post", "create", "note", `1`)
 	complete := func(args ...string) string {
 		t.Helper()
 		var out, errOut bytes.Buffer

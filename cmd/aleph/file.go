@@ -161,6 +161,10 @@ func (a *app) uploadFolder(ctx context.Context, path string, o client.UploadOpti
 		return nil, err
 	}
 	api := a.client()
+	o.Engine = message.ItemIPFS
+	if err := a.canStore(ctx, api, account, folder.Size, o); err != nil {
+		return nil, err
+	}
 	up, err := a.uploading(ctx, api, filepath.Base(path), o, func(o client.UploadOptions) (*client.Uploaded, error) {
 		return api.UploadFolder(ctx, account, folder, o)
 	})
@@ -183,9 +187,31 @@ func (a *app) upload(ctx context.Context, api *client.Client, account client.Acc
 	if limit := a.params.MaxFile; info.Size() > limit {
 		return nil, fmt.Errorf("the file has %d MiB; a node takes at most %d MiB", info.Size()>>20, limit>>20)
 	}
+	if err := a.canStore(ctx, api, account, info.Size(), o); err != nil {
+		return nil, err
+	}
 	return a.uploading(ctx, api, name, o, func(o client.UploadOptions) (*client.Uploaded, error) {
 		return api.UploadFile(ctx, account, file, o)
 	})
+}
+
+// canStore checks that the account can pay for a file before a byte of it is sent.
+func (a *app) canStore(ctx context.Context, api *client.Client, account client.Account, size int64, o client.UploadOptions) error {
+	held := o.Payment == nil || o.Payment.Type == message.PaymentHold
+	if held && o.Engine != message.ItemIPFS && size <= a.params.MaxUnauthenticated {
+		return nil // these are free
+	}
+	store := &message.Store{FileType: message.ItemStorage, FileHash: message.HashBytes(nil), Payment: o.Payment}
+	cost, err := estimate(ctx, api, account.Address(), account.Chain(), store, func(content map[string]any) {
+		content["estimated_size_mib"] = float64(size) / (1 << 20)
+	})
+	if a.notEstimated(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.canPay(ctx, api, account, cost)
 }
 
 // uploading shows how something is sent and waits until the node keeps it.

@@ -76,6 +76,9 @@ func (a *app) followLogs(ctx context.Context, text string) error {
 			return err
 		}
 	}
+	if a.output == "text" {
+		return nil
+	}
 	return a.endItems(n)
 }
 

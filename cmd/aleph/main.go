@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/params"
@@ -22,10 +23,14 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], terminal{
+	t := terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv,
-		outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
-	}))
+		outIsTerminal: term.IsTerminal(int(os.Stdout.Fd())), errIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+	}
+	if columns, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		t.columns = columns
+	}
+	os.Exit(run(ctx, os.Args[1:], t))
 }
 
 // terminal is what the tool has of the world besides files and the network.
@@ -34,11 +39,7 @@ type terminal struct {
 	out, err                     io.Writer
 	getenv                       func(string) string
 	outIsTerminal, errIsTerminal bool
-}
-
-func isTerminal(file *os.File) bool {
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	columns                      int // of the terminal; 0 when there is none
 }
 
 // app is one run of the tool.
@@ -134,7 +135,7 @@ func (a *app) start() error {
 
 // client returns a client of the node that the flags name.
 func (a *app) client() *client.Client {
-	return client.New(client.Config{BaseURL: a.endpoint.api, Scheduler: a.endpoint.scheduler, UserAgent: "aleph/" + buildVersion()})
+	return client.New(client.Config{BaseURL: a.endpoint.api, BaseURLs: a.endpoint.others, Scheduler: a.endpoint.scheduler, UserAgent: "aleph/" + buildVersion()})
 }
 
 // bounded is the signature of a command whose context ends after --timeout.

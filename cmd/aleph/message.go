@@ -203,8 +203,8 @@ func messageColumns() []column[*client.StoredMessage] {
 		{"TIME", 19, func(m *client.StoredMessage) string { return timeText(m.Time) }},
 		{"TYPE", 9, func(m *client.StoredMessage) string { return string(m.Type) }},
 		{"HASH", 13, func(m *client.StoredMessage) string { return string(m.ItemHash) }},
-		{"SENDER", 13, func(m *client.StoredMessage) string { return m.Sender }},
-		{"CHANNEL", 18, func(m *client.StoredMessage) string {
+		{"SENDER", 11, func(m *client.StoredMessage) string { return m.Sender }},
+		{"CHANNEL", 20, func(m *client.StoredMessage) string {
 			if m.Channel == nil {
 				return "-"
 			}

@@ -22,18 +22,24 @@ import (
 
 // profile is a network as the user knows it.
 type profile struct {
-	Parameters string `json:"parameters"`          // mainnet, devnet or a parameter file
-	API        string `json:"api"`                 // base URL of the core node that is asked
-	Scheduler  string `json:"scheduler,omitempty"` // of who says where workloads run; empty: the core node
+	Parameters string   `json:"parameters"`          // mainnet, devnet or a parameter file
+	API        string   `json:"api"`                 // base URL of the core node that is asked
+	Others     []string `json:"others,omitempty"`    // further ones: the quickest that is well is asked
+	Scheduler  string   `json:"scheduler,omitempty"` // base URL of who says where workloads run; empty: the core node
 }
 
 // endpoint is who is talked to.
-type endpoint struct{ api, scheduler string }
+type endpoint struct {
+	api, scheduler string
+	others         []string
+}
+
+func (p profile) endpoint() endpoint { return endpoint{p.API, p.Scheduler, p.Others} }
 
 // builtIn are the networks that need no configuration.
 func builtIn() map[string]profile {
 	return map[string]profile{
-		"mainnet": {Parameters: "mainnet", API: "https://api2.aleph.im", Scheduler: "https://scheduler.api.aleph.cloud"},
+		"mainnet": {Parameters: "mainnet", API: "https://api2.aleph.im", Others: []string{"https://api3.aleph.im"}, Scheduler: "https://scheduler.api.aleph.cloud"},
 		"devnet":  {Parameters: "devnet", API: "http://127.0.0.1:4024"},
 	}
 }
@@ -124,13 +130,11 @@ func (a *app) chooseNetwork() error {
 	if a.params, err = params.Load(p.Parameters); err != nil {
 		return fmt.Errorf("--network: %w; those that are known are in: aleph network list", err)
 	}
-	a.endpoint = endpoint{p.API, p.Scheduler}
-	if a.api != "" {
-		a.endpoint.api = a.api
+	if p.API == "" { // a parameter file
+		p.API, p.Others, p.Scheduler = builtIn()[a.params.Name].API, builtIn()[a.params.Name].Others, builtIn()[a.params.Name].Scheduler
 	}
-	if a.endpoint.api == "" {
-		p = builtIn()[a.params.Name]
-		a.endpoint = endpoint{p.API, p.Scheduler}
+	if a.endpoint = p.endpoint(); a.api != "" {
+		a.endpoint.api, a.endpoint.others = a.api, nil
 	}
 	if u, err := url.Parse(a.endpoint.api); err != nil || u.Host == "" || !strings.HasPrefix(u.Scheme, "http") {
 		return fmt.Errorf("--api %s: want the URL of a core node, such as http://127.0.0.1:4024", a.endpoint.api)
@@ -189,7 +193,7 @@ func (a *app) networkShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := networkView{a.network, profile{a.params.Name, a.endpoint.api, a.endpoint.scheduler}, true}
+			v := networkView{a.network, profile{a.params.Name, a.endpoint.api, a.endpoint.others, a.endpoint.scheduler}, true}
 			if name := addressOf(args); name != "" && name != a.network {
 				if _, known := c.Networks[name]; !known && builtIn()[name].API == "" {
 					return usageError{fmt.Errorf("there is no network %q; those that are known are in: aleph network list", name)}
@@ -206,13 +210,16 @@ func (a *app) networkShow() *cobra.Command {
 func (a *app) networkAdd() *cobra.Command {
 	var p profile
 	c := &cobra.Command{
-		Use: "add NAME URL", Short: "Make a network known, by a core node of it", Args: cobra.ExactArgs(2),
-		Long:    "Make a network known, by the URL of one of its core nodes. A name that is known already gets the new values.",
+		Use: "add NAME URL...", Short: "Make a network known, by core nodes of it", Args: cobra.MinimumNArgs(2),
+		Long: `Make a network known, by the URLs of its core nodes. With more than one, the quickest that is well is asked, and another
+when it fails. A name that is known already gets the new values.`,
 		Example: "  aleph network add home http://192.168.1.7:4024 --parameters devnet",
 		RunE: a.within(func(_ context.Context, args []string) error {
-			p.API = args[1]
-			if u, err := url.Parse(p.API); err != nil || u.Host == "" {
-				return usageError{fmt.Errorf("%s is no URL of a core node", p.API)}
+			p.API, p.Others = args[1], args[2:]
+			for _, api := range args[1:] {
+				if u, err := url.Parse(api); err != nil || u.Host == "" {
+					return usageError{fmt.Errorf("%s is no URL of a core node", api)}
+				}
 			}
 			if _, err := params.Load(p.Parameters); err != nil {
 				return usageError{fmt.Errorf("--parameters: %w", err)}

@@ -92,8 +92,8 @@ func (u *user) address() string {
 	return account.Address()
 }
 
-// must runs a command that has to succeed and reads what it printed as JSON into dst.
-func (u *user) must(dst any, args ...string) {
+// result runs a command that has to succeed and reads what it printed as JSON into dst.
+func (u *user) result(dst any, args ...string) {
 	u.t.Helper()
 	code, out, errOut := u.run(append([]string{"-o", "json", "--yes"}, args...)...)
 	if code != 0 {

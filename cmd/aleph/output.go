@@ -110,6 +110,7 @@ func (a *app) fail(err error) int {
 			r.Details = rejected.Details
 		}
 		r.Advice = advice(rejected.Code)
+		r.Message = strings.Replace(r.Message, rejected.Error(), rejection(rejected), 1)
 	}
 	var funds *client.InsufficientFundsError
 	if errors.As(err, &funds) {

@@ -75,7 +75,11 @@ func writeOffer(w io.Writer, o *offer) {
 	fmt.Fprintf(w, "%s\n\nPAYMENT\tAN HOUR\tA DAY\t30 DAYS\n", o.What)
 	fmt.Fprintf(w, "credits\t%s\t%s\t%s\n", o.Credits.Hour, o.Credits.Day, o.Credits.Month)
 	fmt.Fprintf(w, "  in dollars\t$%s\t$%s\t$%s\n", o.CreditsUSD.Hour, o.CreditsUSD.Day, o.CreditsUSD.Month)
-	fmt.Fprintf(w, "stream\t%s ALEPH\t%s ALEPH\t%s ALEPH\n", o.Stream.Hour, o.Stream.Day, o.Stream.Month)
+	if o.Stream.Month == "0" {
+		fmt.Fprintln(w, "stream\tnot offered")
+	} else {
+		fmt.Fprintf(w, "stream\t%s ALEPH\t%s ALEPH\t%s ALEPH\n", o.Stream.Hour, o.Stream.Day, o.Stream.Month)
+	}
 	fmt.Fprintf(w, "hold\t%s ALEPH, which stay yours and are held while it is used\n", o.Hold)
 }
 

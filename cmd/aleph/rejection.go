@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
@@ -48,6 +50,15 @@ func advice(code message.ErrorCode) string {
 		return "The same message was forgotten before: make a new one, its time makes it another."
 	}
 	return ""
+}
+
+// rejection says in words what is in a rejection, without the JSON of its details where those are texts.
+func rejection(r *client.RejectedError) string {
+	var details struct{ Errors []string }
+	if json.Unmarshal(r.Details, &details) != nil || len(details.Errors) == 0 {
+		return r.Error()
+	}
+	return fmt.Sprintf("message %s was rejected: %s (code %d): %s", r.Hash, r.Code, int(r.Code), strings.Join(details.Errors, "; "))
 }
 
 func fundsAdvice(short *client.InsufficientFundsError) string {

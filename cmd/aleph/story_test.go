@@ -24,19 +24,19 @@ func funded(t *testing.T) (node *realNode, u, other *user) {
 func TestPostIsAmendedAndForgotten(t *testing.T) {
 	_, u, _ := funded(t)
 	var post, change sent
-	u.must(&post, "post", "create", "note", `{"text":"one"}`)
+	u.result(&post, "post", "create", "note", `{"text":"one"}`)
 	u.in = `{"text":"two"}`
-	u.must(&change, "post", "amend", string(post.ItemHash)[:10], "-") // the beginning of a hash is enough
+	u.result(&change, "post", "amend", string(post.ItemHash)[:10], "-") // the beginning of a hash is enough
 	var now struct {
 		Content  struct{ Text string }
 		ItemHash message.Hash `json:"item_hash"`
 	}
-	u.must(&now, "post", "get", string(post.ItemHash))
+	u.result(&now, "post", "get", string(post.ItemHash))
 	if now.Content.Text != "two" || now.ItemHash != change.ItemHash || post.Status != message.StatusProcessed {
 		t.Errorf("post is %+v after %+v", now, change)
 	}
 	var gone sent
-	u.must(&gone, "message", "forget", string(post.ItemHash), "--reason", "test")
+	u.result(&gone, "message", "forget", string(post.ItemHash), "--reason", "test")
 	if code, _, _ := u.run("post", "get", string(post.ItemHash)); code != exitNotFound {
 		t.Errorf("a forgotten post: exit code %d", code)
 	}
@@ -69,7 +69,7 @@ func TestMessageGoesFromMachineToMachine(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 	var v sent
-	other.must(&v, "message", "broadcast")
+	other.result(&v, "message", "broadcast")
 	if v.Status != message.StatusProcessed || v.Sender != u.address() {
 		t.Errorf("sent %+v", v)
 	}
@@ -77,21 +77,21 @@ func TestMessageGoesFromMachineToMachine(t *testing.T) {
 
 func TestAggregateIsSetEditedAndForgotten(t *testing.T) {
 	_, u, _ := funded(t)
-	u.must(nil, "aggregate", "set", "profile", `{"name":"bob","age":3}`)
-	u.must(nil, "aggregate", "unset", "profile", "age")
+	u.result(nil, "aggregate", "set", "profile", `{"name":"bob","age":3}`)
+	u.result(nil, "aggregate", "unset", "profile", "age")
 	u.env["EDITOR"] = "sed -i s/bob/alice/"
-	u.must(nil, "aggregate", "edit", "profile")
+	u.result(nil, "aggregate", "edit", "profile")
 	var value map[string]any
-	u.must(&value, "aggregate", "get", "profile")
+	u.result(&value, "aggregate", "get", "profile")
 	if value["name"] != "alice" || value["age"] != nil {
 		t.Errorf("value is %v", value)
 	}
 	var history []struct{ Content json.RawMessage }
-	u.must(&history, "aggregate", "history", "profile")
+	u.result(&history, "aggregate", "history", "profile")
 	if len(history) != 3 || string(history[0].Content) != `{"name":"alice"}` && !strings.Contains(string(history[0].Content), "alice") {
 		t.Errorf("history is %s", history)
 	}
-	u.must(nil, "aggregate", "forget", "profile")
+	u.result(nil, "aggregate", "forget", "profile")
 	if code, _, _ := u.run("aggregate", "get", "profile"); code != exitNotFound {
 		t.Errorf("a forgotten aggregate: exit code %d", code)
 	}
@@ -111,7 +111,7 @@ func TestDelegateWritesWhatItMay(t *testing.T) {
 		code, _, _ := u.run(append([]string{"authorization", "check", other.address()}, args...)...)
 		return code
 	}
-	u.must(nil, "authorization", "add", other.address(), "--type", "post", "--post-type", "note")
+	u.result(nil, "authorization", "add", other.address(), "--type", "post", "--post-type", "note")
 	for _, test := range []struct {
 		args []string
 		want int
@@ -125,13 +125,13 @@ func TestDelegateWritesWhatItMay(t *testing.T) {
 			t.Errorf("check %v: exit code %d, want %d", test.args, got, test.want)
 		}
 	}
-	other.must(nil, append(note, "--channel", "second")...)
+	other.result(nil, append(note, "--channel", "second")...)
 	var received []struct{ Address string }
-	other.must(&received, "authorization", "received")
+	other.result(&received, "authorization", "received")
 	if len(received) != 1 || received[0].Address != u.address() {
 		t.Errorf("received %v", received)
 	}
-	u.must(nil, "authorization", "revoke", other.address())
+	u.result(nil, "authorization", "revoke", other.address())
 	if got := check("--type", "POST", "--post-type", "note"); got != exitKey {
 		t.Errorf("after it was revoked: exit code %d", got)
 	}
@@ -149,18 +149,18 @@ func TestFolderHasTheCIDThatWasPrinted(t *testing.T) {
 		}
 	}
 	var dry, stored []fileView
-	u.must(&dry, "file", "upload", site, "--dry-run")
-	u.must(&stored, "file", "upload", site)
+	u.result(&dry, "file", "upload", site, "--dry-run")
+	u.result(&stored, "file", "upload", site)
 	if dry[0].FileHash != stored[0].FileHash || stored[0].Status != message.StatusProcessed || dry[0].ItemHash != "" {
 		t.Errorf("said %+v, stored %+v", dry, stored)
 	}
 	var v siteView
-	u.must(&v, "website", "deploy", site)
-	u.must(&v, "website", "deploy", site)
+	u.result(&v, "website", "deploy", site)
+	u.result(&v, "website", "deploy", site)
 	if v.Name != "site" || v.Version != 2 || v.CID != dry[0].FileHash {
 		t.Errorf("website %+v", v)
 	}
-	u.must(nil, "website", "delete", "site")
+	u.result(nil, "website", "delete", "site")
 	if code, _, _ := u.run("website", "show", "site"); code != exitNotFound {
 		t.Errorf("exit code %d", code)
 	}
@@ -176,15 +176,15 @@ func TestFileIsFoundByEveryNameOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	var files []fileView
-	u.must(&files, "file", "upload", path, "--ref", "notes")
+	u.result(&files, "file", "upload", path, "--ref", "notes")
 	for _, name := range []string{string(files[0].FileHash), string(files[0].ItemHash), "notes"} {
 		if code, out, errOut := u.run("file", "download", name, "--to", "-"); code != 0 || out != "notes" {
 			t.Errorf("%s: exit code %d: %q %s", name, code, out, errOut)
 		}
 	}
-	u.must(nil, "file", "forget", string(files[0].FileHash))
+	u.result(nil, "file", "forget", string(files[0].FileHash))
 	var left []fileView
-	u.must(&left, "file", "list")
+	u.result(&left, "file", "list")
 	if len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
@@ -210,21 +210,21 @@ func TestCreditsAreShownAndGiven(t *testing.T) {
 	if code, _, errOut := u.run("--yes", "credit", "transfer", other.address(), "6000000000"); code != exitFunds || !strings.Contains(errOut, "credits") {
 		t.Errorf("more than there is: exit code %d: %s", code, errOut)
 	}
-	u.must(nil, "credit", "transfer", other.address(), "1000")
+	u.result(nil, "credit", "transfer", other.address(), "1000")
 	var have struct{ Credits int64 }
-	other.must(&have, "credit", "show")
+	other.result(&have, "credit", "show")
 	if have.Credits != 1000 {
 		t.Errorf("the other has %d", have.Credits)
 	}
 	var history []struct{ Amount int64 }
-	u.must(&history, "credit", "history", "--expenses")
+	u.result(&history, "credit", "history", "--expenses")
 	if len(history) != 1 || history[0].Amount != -1000 {
 		t.Errorf("history is %v", history)
 	}
 	var sum struct {
 		Entries int64 `json:"entry_count"`
 	}
-	u.must(&sum, "credit", "summary")
+	u.result(&sum, "credit", "summary")
 	if sum.Entries != 2 {
 		t.Errorf("%d entries", sum.Entries)
 	}
@@ -233,11 +233,11 @@ func TestCreditsAreShownAndGiven(t *testing.T) {
 func TestPricesAreThoseOfTheNode(t *testing.T) {
 	_, u, _ := funded(t)
 	var o offer
-	u.must(&o, "price", "instance", "--vcpus", "2", "--memory", "4096", "--disk", "40960")
+	u.result(&o, "price", "instance", "--vcpus", "2", "--memory", "4096", "--disk", "40960")
 	if o.Hold != "2000" || o.Credits.Hour != "28500" || o.Credits.Month != "20520000" || o.CreditsUSD.Day != "0.684" || o.Stream.Hour != "0.11" {
 		t.Errorf("an instance costs %+v", o)
 	}
-	u.must(&o, "price", "file", "3GiB")
+	u.result(&o, "price", "file", "3GiB")
 	if o.Hold != "1024" {
 		t.Errorf("a file costs %+v", o)
 	}
@@ -249,9 +249,9 @@ func TestPricesAreThoseOfTheNode(t *testing.T) {
 func TestTablesFitTheScreen(t *testing.T) {
 	_, u, _ := funded(t)
 	long := strings.Repeat("long ", 40)
-	u.must(nil, "post", "create", long, `{"text":"`+long+`"}`)
-	u.must(nil, "aggregate", "set", "a-key", `{"text":"`+long+`\u001b[31m"}`)
-	u.must(nil, "authorization", "add", exampleDelegate, "--in-channel", long+",b", "--type", "POST,STORE,AGGREGATE")
+	u.result(nil, "post", "create", long, `{"text":"`+long+`"}`)
+	u.result(nil, "aggregate", "set", "a-key", `{"text":"`+long+`\u001b[31m"}`)
+	u.result(nil, "authorization", "add", exampleDelegate, "--in-channel", long+",b", "--type", "POST,STORE,AGGREGATE")
 	for _, args := range [][]string{
 		{"post", "list"}, {"message", "list"}, {"aggregate", "list"}, {"aggregate", "history", "a-key"}, {"authorization", "list"}, {"node", "list"},
 		{"node", "core"}, {"node", "compute"}, {"network", "list"}, {"credit", "history"},

@@ -23,10 +23,13 @@ type column[T any] struct {
 // screen is how many characters a table may take in a line.
 func (a *app) screen() int {
 	var columns int
-	if _, err := fmt.Sscan(a.getenv("COLUMNS"), &columns); err == nil && columns >= 40 {
-		return columns
+	if _, err := fmt.Sscan(a.getenv("COLUMNS"), &columns); err != nil {
+		columns = a.columns
 	}
-	return 80
+	if columns < 40 { // not known, or not said in earnest
+		return 80
+	}
+	return columns
 }
 
 // printTable writes a list: a table for people, list itself for machines.
@@ -198,7 +201,7 @@ func (a *app) shorten(s string) string {
 	case message.Hash(s).Kind() != "":
 		return s[:12] + a.ellipsis()
 	case len(s) == 42 && strings.HasPrefix(s, "0x"):
-		return s[:8] + a.ellipsis() + s[38:]
+		return s[:6] + a.ellipsis() + s[38:]
 	}
 	return s
 }

@@ -37,7 +37,7 @@ func TestUnknownCommandsAreSuggested(t *testing.T) {
 func TestNothingIsAskedThatCannotBeAnswered(t *testing.T) {
 	_, u, _ := funded(t)
 	var post sent
-	u.must(&post, "post", "create", "note", "1")
+	u.result(&post, "post", "create", "note", "1")
 	for name, args := range map[string][]string{
 		"no input":     {"--no-input", "message", "forget", string(post.ItemHash)},
 		"for machines": {"-o", "json", "message", "forget", string(post.ItemHash)},
@@ -60,7 +60,7 @@ func (n never) Read([]byte) (int, error) {
 func TestInterruptEndsAQuestion(t *testing.T) {
 	_, u, _ := funded(t)
 	var post sent
-	u.must(&post, "post", "create", "note", "1")
+	u.result(&post, "post", "create", "note", "1")
 	ctx, interrupt := context.WithCancel(t.Context())
 	end := make(chan struct{})
 	defer close(end)
@@ -105,7 +105,7 @@ func TestRejectionSaysWhatToDo(t *testing.T) {
 func TestWriteThatIsNotWaitedFor(t *testing.T) {
 	_, u, _ := funded(t)
 	var v sent
-	u.must(&v, "post", "create", "note", "1", "--wait=false")
+	u.result(&v, "post", "create", "note", "1", "--wait=false")
 	if v.Status != message.StatusPending {
 		t.Errorf("status %s", v.Status)
 	}
@@ -271,11 +271,11 @@ func TestPortsOfAnInstanceAreForwarded(t *testing.T) {
 	_, u, _ := funded(t)
 	image, key := instanceFiles(t)
 	var v machineView
-	u.must(&v, "instance", "create", "--image", image, "--ssh-key", key, "--payment", "credit")
+	u.result(&v, "instance", "create", "--image", image, "--ssh-key", key, "--payment", "credit")
 	hash := string(v.ItemHash)
 	var ports []portView
-	u.must(&ports, "instance", "port-forward", "add", hash, "80")
-	u.must(&ports, "instance", "port-forward", "add", hash, "53", "--udp", "--tcp=false")
+	u.result(&ports, "instance", "port-forward", "add", hash, "80")
+	u.result(&ports, "instance", "port-forward", "add", hash, "53", "--udp", "--tcp=false")
 	numbers := []int{}
 	for _, p := range ports {
 		numbers = append(numbers, p.Number)
@@ -283,12 +283,12 @@ func TestPortsOfAnInstanceAreForwarded(t *testing.T) {
 	if !slices.Equal(numbers, []int{22, 53, 80}) || ports[0].HostPort != 24007 || !ports[1].UDP || ports[1].TCP {
 		t.Errorf("ports %+v", ports)
 	}
-	u.must(nil, "instance", "port-forward", "delete", hash, "80")
+	u.result(nil, "instance", "port-forward", "delete", hash, "80")
 	if code, _, _ := u.run("instance", "port-forward", "delete", hash, "80"); code != exitNotFound {
 		t.Errorf("deleted twice: exit code %d", code)
 	}
 	var gone deletion
-	u.must(&gone, "instance", "delete", hash)
+	u.result(&gone, "instance", "delete", hash)
 	if !gone.Erased || gone.Status != message.StatusForgotten {
 		t.Errorf("deleted %+v", gone)
 	}
@@ -298,21 +298,21 @@ func TestCodeOfAProgramIsReplaced(t *testing.T) {
 	_, u, _ := funded(t)
 	app := fastAPI(t)
 	var program deployed
-	u.must(&program, "program", "deploy", app)
+	u.result(&program, "program", "deploy", app)
 	if err := os.WriteFile(filepath.Join(app, "main.py"), []byte("app = 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var change struct{ Code, Replaces message.Hash }
-	u.must(&change, "program", "update", string(program.ItemHash), app)
+	u.result(&change, "program", "update", string(program.ItemHash), app)
 	if change.Replaces != program.Code || change.Code == program.Code {
 		t.Errorf("changed %+v of %+v", change, program)
 	}
 	var fresh struct {
 		ItemHash message.Hash `json:"item_hash"`
 	}
-	u.must(&fresh, "program", "persist", string(program.ItemHash))
+	u.result(&fresh, "program", "persist", string(program.ItemHash))
 	var v programView
-	u.must(&v, "program", "show", string(fresh.ItemHash))
+	u.result(&v, "program", "show", string(fresh.ItemHash))
 	if !v.Persistent || v.Code != program.Code || v.Name != "hello" {
 		t.Errorf("after it was persisted: %+v", v)
 	}
