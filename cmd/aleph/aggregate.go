@@ -142,7 +142,7 @@ func (a *app) aggregateEdit() *cobra.Command {
 				return errors.New("nothing was changed")
 			}
 			for _, member := range slices.Sorted(maps.Keys(patch)) {
-				a.say("%s: %s -> %s", member, or(before[member], "nothing"), patch[member])
+				a.say("%s: %s -> %s", member, valueOr(before[member], "nothing"), patch[member])
 			}
 			if err := a.confirm("Send this change?"); err != nil {
 				return err
@@ -156,7 +156,7 @@ func (a *app) aggregateEdit() *cobra.Command {
 	}
 }
 
-func or(raw json.RawMessage, other string) string {
+func valueOr(raw json.RawMessage, other string) string {
 	if len(raw) == 0 {
 		return other
 	}

@@ -94,7 +94,7 @@ func (a *app) authorizationList() *cobra.Command {
 }
 
 func grantColumns(who string) []column[client.Grant] {
-	any := func(list []string) string {
+	texts := func(list []string) string {
 		if len(list) == 0 {
 			return "any"
 		}
@@ -107,11 +107,11 @@ func grantColumns(who string) []column[client.Grant] {
 			for i, t := range g.Types {
 				types[i] = string(t)
 			}
-			return any(types)
+			return texts(types)
 		}},
-		{name: "CHANNELS", cell: func(g client.Grant) string { return any(g.Channels) }},
-		{name: "POST TYPES", cell: func(g client.Grant) string { return any(g.PostTypes) }},
-		{name: "KEYS", cell: func(g client.Grant) string { return any(g.AggregateKeys) }},
+		{name: "CHANNELS", cell: func(g client.Grant) string { return texts(g.Channels) }},
+		{name: "POST TYPES", cell: func(g client.Grant) string { return texts(g.PostTypes) }},
+		{name: "KEYS", cell: func(g client.Grant) string { return texts(g.AggregateKeys) }},
 	}
 }
 

@@ -130,19 +130,19 @@ func unindent(example string) string {
 }
 
 func writeFlags(w io.Writer, flags *pflag.FlagSet) {
-	any := false
+	begun := false
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
 			return
 		}
-		if !any {
+		if !begun {
 			fmt.Fprint(w, "| Flag | |\n|---|---|\n")
 		}
-		any = true
+		begun = true
 		typed, does := flagText(f)
 		fmt.Fprintf(w, "| `%s` | %s |\n", typed, strings.ReplaceAll(does, "|", "\\|"))
 	})
-	if any {
+	if begun {
 		fmt.Fprintln(w)
 	}
 }

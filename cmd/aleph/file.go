@@ -76,11 +76,11 @@ sent. What is not paid for is refused before it is sent. With --dry-run nothing 
 			for _, path := range args {
 				f, err := a.uploadPath(ctx, path, o, dryRun)
 				if err != nil {
-					return errors.Join(fmt.Errorf("upload %s: %w", path, err), a.printFiles(files, len(files) > 0))
+					return errors.Join(fmt.Errorf("upload %s: %w", path, err), a.printFiles(files))
 				}
 				files = append(files, f)
 			}
-			return a.printFiles(files, true)
+			return a.printFiles(files)
 		}),
 	}
 	flags.add(c)
@@ -90,8 +90,8 @@ sent. What is not paid for is refused before it is sent. With --dry-run nothing 
 }
 
 // printFiles tells what was stored, also when a later file failed.
-func (a *app) printFiles(files []*fileView, any bool) error {
-	if !any {
+func (a *app) printFiles(files []*fileView) error {
+	if len(files) == 0 {
 		return nil
 	}
 	return print(a, files, func(w io.Writer, files []*fileView) {
