@@ -1,4 +1,4 @@
-import type { ItemType, MessageType } from "./envelope.ts";
+import type { MessageType } from "./envelope.ts";
 import type { Hash } from "./hash.ts";
 
 export type MessageStatus = "pending" | "processed" | "rejected" | "forgotten" | "removing" | "removed";
@@ -37,8 +37,6 @@ export interface PostFilter extends Pick<MessageFilter, "hashes" | "channels" | 
   /** Owners. */
   addresses?: readonly string[];
 }
-
-export type { ItemType };
 
 const names: Record<string, string> = {
   types: "msgTypes",

@@ -3,6 +3,9 @@ import { AlephError, NetworkError } from "./errors.ts";
 /** Frames that wait for the reader. One that is slower than that loses the connection. */
 const maxWaiting = 1000;
 
+/** Milliseconds that a connection may take to stand. */
+const patience = 45_000;
+
 /** The WebSocket to use, given or the runtime's own. */
 export function socketOf(given: typeof WebSocket | undefined): typeof WebSocket {
   const found = given ?? globalThis.WebSocket;
@@ -21,6 +24,8 @@ export class Connection implements AsyncIterable<string> {
   readonly #waiting: string[] = [];
   #stopped = false;
   #hungUp = false;
+  /** Stops listening to a signal that outlives many connections. */
+  readonly #forget: () => void;
   #failure: NetworkError | undefined;
   #wake: () => void = () => {};
 
@@ -42,7 +47,11 @@ export class Connection implements AsyncIterable<string> {
       this.closeCode = event.code;
       this.#fail(`the connection was closed (${event.code}${event.reason && " " + event.reason})`);
     });
-    signal?.addEventListener("abort", () => this.close(), { once: true });
+    const stop = () => this.close();
+    signal?.addEventListener("abort", stop);
+    const timer = setTimeout(() => this.#fail("it did not answer in time"), patience);
+    this.ready.then(() => clearTimeout(timer), () => clearTimeout(timer));
+    this.#forget = () => signal?.removeEventListener("abort", stop);
     if (signal?.aborted) this.close();
   }
 
@@ -64,6 +73,7 @@ export class Connection implements AsyncIterable<string> {
   #hangUp(): void {
     if (!this.#hungUp) {
       this.#hungUp = true;
+      this.#forget();
       this.#socket.close();
     }
     this.#wake();

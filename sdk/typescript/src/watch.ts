@@ -48,6 +48,7 @@ export async function* watch(
     const connection = new Connection(new Socket(target), o.signal);
     try {
       await connection.ready;
+      if (o.signal?.aborted) return;
       pause = nodes.config.backoff;
       if (alive !== undefined) {
         // The connection is there first, so that nothing falls between what is asked for and what is heard.
@@ -63,6 +64,7 @@ export async function* watch(
         if (fresh(m)) yield m;
       }
     } catch (error) {
+      if (o.signal?.aborted) return;
       if (!(error instanceof AlephError) || !error.retryable) throw error;
       nodes.report(base, connection.opened);
       // A node that refuses the very first connection will refuse the next one.
