@@ -1,4 +1,3 @@
-import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import type { Balance } from "./accounts.ts";
 import type { Payment, StoreContent } from "./content.ts";
@@ -8,6 +7,7 @@ import { type Hash, type HashKind, hashKind } from "./hash.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import { Prices, decimal, units } from "./prices.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
+import { newSha256 } from "./sha256.ts";
 import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
 import { FileCID } from "./unixfs.ts";
 import { post, unlessStalled } from "./upload.ts";
@@ -184,7 +184,7 @@ interface Hasher {
 
 function hasherOf(engine: HashKind): Hasher {
   if (engine === "ipfs") return new FileCID(0);
-  const sum = sha256.create();
+  const sum = newSha256();
   return { update: (chunk) => sum.update(chunk), digest: () => bytesToHex(sum.digest()) };
 }
 

@@ -1,7 +1,7 @@
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concatBytes } from "@noble/hashes/utils.js";
 import { base32, base58 } from "@scure/base";
 import type { Hash } from "./hash.ts";
+import { newSha256 } from "./sha256.ts";
 
 /** Bytes of a chunk, and links of a node, in the layout that the network checks files by (messages §2.1). */
 const chunkSize = 262_144;
@@ -81,7 +81,9 @@ export class FileCID {
 }
 
 function cidOf(version: 0 | 1, codec: number, block: Uint8Array): Uint8Array {
-  const multihash = concatBytes(Uint8Array.of(0x12, 0x20), sha256(block));
+  const sum = newSha256();
+  sum.update(block);
+  const multihash = concatBytes(Uint8Array.of(0x12, 0x20), new Uint8Array(sum.digest()));
   return version === 0 ? multihash : concatBytes(Uint8Array.of(1, codec), multihash);
 }
 

@@ -59,6 +59,16 @@ test("a file of IPFS is named by its CID before it is sent", async () => {
   assert.deepEqual(await aleph.files.bytes(up.fileHash), bytes);
 });
 
+test("a runtime without hashes of its own gives the same ones", async (t) => {
+  const aleph = new Client({ nodes: node.url });
+  const bytes = noise(300_000);
+  const [storage, ipfs] = [await aleph.files.hash(bytes), await aleph.files.hash(bytes, "ipfs")];
+  const own = process.getBuiltinModule;
+  t.after(() => (process.getBuiltinModule = own));
+  (process as { getBuiltinModule?: unknown }).getBuiltinModule = undefined;
+  assert.deepEqual([await aleph.files.hash(bytes), await aleph.files.hash(bytes, "ipfs")], [storage, ipfs]);
+});
+
 test("CIDs are those that IPFS gives", async () => {
   const { files } = await vectors<{ files: FileVector[] }>("hashes.json");
   let checked = 0;
