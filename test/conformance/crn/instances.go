@@ -214,6 +214,7 @@ var instanceRows = []row{
 		r.until("it is imported", func() bool { return state() == "imported" })
 		r.want("import of what is there", to.bid("POST", "/control/migrate", order), 409, `{"error":"VM already running on this host"}`)
 		r.until("it runs", func() bool { return to.startedAt(hash) != "" })
+		r.want("the plan there", to.allot(hash), 200) // which makes it the plan's to end
 		r.want("cleanup", from.bid("POST", machine(hash, "migration/cleanup"), nil), 200, fmt.Sprintf(`{"status":"completed","vm_hash":%q}`, hash))
 		r.want("cleanup once more", from.bid("POST", machine(hash, "migration/cleanup"), nil), 409)
 		if left, _ := filepath.Glob(filepath.Join(from.node.dir, "instances", "disks", "*")); len(left) > 0 {
