@@ -98,8 +98,6 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-func asHex(n *big.Int) string { return "0x" + n.Text(16) }
-
 // contract reads from a contract at the newest block, and returns its answer in words of 32 bytes.
 func (r *rpc) contract(ctx context.Context, to address, input []byte) ([]*big.Int, error) {
 	var text string
