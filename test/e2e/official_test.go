@@ -90,22 +90,7 @@ func authorOf(t *testing.T, account int, channel string) *authority.Author {
 func seedOfficial(t *testing.T) {
 	t.Helper()
 	devnetParams := params.Devnet()
-	grant := func(account int) map[string]any {
-		return map[string]any{
-			"address": chain.Accounts()[account].Address.Hex(), "amount": 1_000_000_000, "price": "0.1",
-			"tx_hash": "0x" + strings.Repeat("5e", 32), "provider": "conformance",
-		}
-	}
-	authorityAccount := slices.IndexFunc(chain.Accounts(), func(a chain.Account) bool {
-		return devnetParams.Credits.Trusts(a.Address.Hex())
-	})
-	credits := authorOf(t, authorityAccount, devnetParams.Credits.Channels[0])
-	err := credits.Post(t.Context(), devnetParams.Credits.PostTypes[0], "", map[string]any{"distribution": map[string]any{
-		"token": "ALEPH", "chain": "ETH", "credits": []any{grant(officialWalletA), grant(officialWalletB)},
-	}})
-	if err != nil {
-		t.Fatalf("grant credits: %v", err)
-	}
+	grantCredits(t, officialWalletA, officialWalletB)
 	settings := authorOf(t, officialSettings, "ALEPH-CLOUDSOLUTIONS")
 	for key, content := range map[string]any{
 		"pricing": officialPrices(devnetParams),
@@ -120,6 +105,26 @@ func seedOfficial(t *testing.T) {
 		if err := settings.Aggregate(t.Context(), key, content); err != nil {
 			t.Fatalf("publish the aggregate %s: %v", key, err)
 		}
+	}
+}
+
+// grantCredits gives credits to wallets, as who sells them does.
+func grantCredits(t *testing.T, wallets ...int) {
+	t.Helper()
+	rules := params.Devnet().Credits
+	entries := make([]any, len(wallets))
+	for i, wallet := range wallets {
+		entries[i] = map[string]any{
+			"address": chain.Accounts()[wallet].Address.Hex(), "amount": 1_000_000_000, "price": "0.1",
+			"tx_hash": "0x" + strings.Repeat("5e", 32), "provider": "conformance",
+		}
+	}
+	authorityAccount := slices.IndexFunc(chain.Accounts(), func(a chain.Account) bool { return rules.Trusts(a.Address.Hex()) })
+	err := authorOf(t, authorityAccount, rules.Channels[0]).Post(t.Context(), rules.PostTypes[0], "", map[string]any{
+		"distribution": map[string]any{"token": "ALEPH", "chain": "ETH", "credits": entries},
+	})
+	if err != nil {
+		t.Fatalf("grant credits: %v", err)
 	}
 }
 
