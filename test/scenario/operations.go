@@ -22,10 +22,8 @@ func with[T any](do func(ctx context.Context, r *runner, by client.Account, a T)
 		var a T
 		d := json.NewDecoder(bytes.NewReader(arguments))
 		d.DisallowUnknownFields()
-		if string(arguments) != "null" {
-			if err := d.Decode(&a); err != nil {
-				return nil, fmt.Errorf("arguments: %w", err)
-			}
+		if err := d.Decode(&a); err != nil {
+			return nil, fmt.Errorf("arguments: %w", err)
 		}
 		return do(ctx, r, by, a)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"reflect"
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
@@ -147,10 +146,7 @@ func (r *runner) do(ctx context.Context, s step) error {
 	for {
 		result, err := r.try(ctx, s)
 		if err == nil {
-			for variable, member := range s.Save {
-				r.variables[variable] = result[member]
-			}
-			return nil
+			return r.save(s, result)
 		}
 		if s.Within == 0 {
 			return err
@@ -163,6 +159,17 @@ func (r *runner) do(ctx context.Context, s step) error {
 	}
 }
 
+// save keeps members of a result under the names of variables.
+func (r *runner) save(s step, result map[string]any) error {
+	for variable, member := range s.Save {
+		if result[member] == nil {
+			return fmt.Errorf("the result has no %s", member)
+		}
+		r.variables[variable] = result[member]
+	}
+	return nil
+}
+
 // try does a step once and judges what comes of it.
 func (r *runner) try(ctx context.Context, s step) (map[string]any, error) {
 	operation, ok := operations[s.Do]
@@ -173,7 +180,7 @@ func (r *runner) try(ctx context.Context, s step) (map[string]any, error) {
 	if account == nil {
 		return nil, fmt.Errorf("there is no account %q", s.As)
 	}
-	with, err := r.fill(any(s.With))
+	with, err := r.fill(s.With)
 	if err != nil {
 		return nil, err
 	}
@@ -182,26 +189,25 @@ func (r *runner) try(ctx context.Context, s step) (map[string]any, error) {
 		return nil, err
 	}
 	result, failure := operation(ctx, r, account, arguments)
-	got, pattern := any(nil), any(s.Expect)
-	switch {
-	case s.Fails != nil && failure == nil:
-		return nil, fmt.Errorf("it succeeded with %+v, and should have failed", result)
-	case s.Fails != nil:
-		got, pattern = describe(failure), any(s.Fails)
-	case failure != nil:
+	if failure != nil && s.Fails == nil {
 		return nil, failure
-	default:
-		if got, err = plain(result); err != nil {
-			return nil, err
-		}
 	}
-	if reflect.ValueOf(pattern).IsNil() {
-		return members(got), nil
+	if failure == nil && s.Fails != nil {
+		return nil, fmt.Errorf("it succeeded with %+v, and should have failed", result)
 	}
-	if pattern, err = r.fill(pattern); err != nil {
+	pattern := s.Expect
+	if failure != nil {
+		pattern, result = s.Fails, describe(failure)
+	}
+	got, err := plain(result)
+	if err != nil || pattern == nil {
+		return members(got), err
+	}
+	filled, err := r.fill(pattern)
+	if err != nil {
 		return nil, err
 	}
-	if err := fits(pattern, got); err != nil {
+	if err := fits(filled, got); err != nil {
 		return nil, fmt.Errorf("%w (got %v, error %v)", err, got, failure)
 	}
 	return members(got), nil
