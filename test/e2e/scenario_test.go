@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,13 +58,13 @@ func TestTheScenarioPassesInEverySDK(t *testing.T) {
 	if instances {
 		image, key = storeImage(t)
 	}
-	for _, r := range runners {
+	for i, r := range runners {
 		t.Run(r.name, func(t *testing.T) {
 			raw, err := json.Marshal(scenario.Network{
 				Core: network.Core[0].URL, Runtime: network.Info().Runtime, Image: image, SSHKey: key,
 				Accounts: map[string]scenario.Account{
 					"owner": scenarioAccount(t, walletKey(r.owner)), "delegate": scenarioAccount(t, walletKey(r.delegate)),
-					"poor": scenarioAccount(t, strings.Repeat("5a", 32)),
+					"poor": scenarioAccount(t, fmt.Sprintf("%064x", 0x5a00+i)),
 				},
 			})
 			if err != nil {
