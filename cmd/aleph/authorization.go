@@ -55,7 +55,11 @@ func (a *app) authorizationAdd() *cobra.Command {
 				return err
 			}
 			api := a.client()
-			v, err := api.Grant(ctx, account, f.grant(args[0]), a.options())
+			delegate, err := a.resolve(args[0])
+			if err != nil {
+				return err
+			}
+			v, err := api.Grant(ctx, account, f.grant(delegate), a.options())
 			return a.printChange(ctx, api, account, v, err)
 		}),
 	}
@@ -148,7 +152,11 @@ func (a *app) authorizationRevoke() *cobra.Command {
 			}
 			api := a.client()
 			if !all {
-				v, err := api.Revoke(ctx, account, args[0], a.options())
+				delegate, err := a.resolve(args[0])
+				if err != nil {
+					return err
+				}
+				v, err := api.Revoke(ctx, account, delegate, a.options())
 				return a.printChange(ctx, api, account, v, err)
 			}
 			if err := a.confirm("Revoke all authorizations?"); err != nil {
@@ -174,7 +182,11 @@ func (a *app) authorizationCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			want := f.grant(args[0])
+			delegate, err := a.resolve(args[0])
+			if err != nil {
+				return err
+			}
+			want := f.grant(delegate)
 			list, err := collect(a.client().Granted(ctx, address))
 			if err != nil {
 				return err

@@ -77,7 +77,7 @@ func (a *app) completeArguments(c *cobra.Command) {
 		}
 	}
 	for flag, list := range map[string]func() []string{
-		"account": a.accountNames, "network": a.networkNames,
+		"account": a.accountNames, "network": a.networkNames, "on-behalf-of": a.addressNames,
 		"output": func() []string { return []string{"text", "json", "jsonl", "yaml"} },
 	} {
 		if c.PersistentFlags().Lookup(flag) != nil {
@@ -112,6 +112,10 @@ func (a *app) completer(path string, use []string) func() []string {
 		return a.knownFiles
 	case argument == "HASH":
 		return types()
+	case argument == "ADDRESS":
+		return a.addressNames
+	case argument == "NAME" && command == "account":
+		return a.accountNames
 	case argument == "KEY":
 		return a.knownKeys
 	case argument == "NAME" && command == "network":
@@ -172,25 +176,34 @@ func (a *app) networkNames() (list []string) {
 	return list
 }
 
-// accountNames are the names of the stored accounts: each is a file.
+// accountNames are the names of the accounts that are kept here.
 func (a *app) accountNames() (list []string) {
-	folder, err := a.keyFolder()
+	w, err := a.wallet()
 	if err != nil {
 		return nil
 	}
-	entries, err := os.ReadDir(folder)
+	for _, e := range w.List() {
+		list = append(list, cobra.CompletionWithDesc(e.Name, string(e.Chain)+" "+e.Address))
+	}
+	return list
+}
+
+// addressNames are what an address can be called: accounts and aliases.
+func (a *app) addressNames() []string {
+	list := a.accountNames()
+	w, err := a.wallet()
 	if err != nil {
-		return nil
+		return list
 	}
-	for _, e := range entries {
-		list = append(list, strings.TrimSuffix(e.Name(), filepath.Ext(e.Name())))
+	for _, alias := range w.Aliases() {
+		list = append(list, cobra.CompletionWithDesc(alias.Name, alias.Address))
 	}
-	return slices.Compact(list)
+	return list
 }
 
 // known returns what was found within the last minute, or asks. Whatever fails completes nothing: a shell is no place for errors.
 func (a *app) known() known {
-	if a.chooseNetwork() != nil {
+	if a.keyFile == "-" || a.chooseNetwork() != nil { // standard input is the shell's
 		return known{}
 	}
 	owner, err := a.address("")

@@ -172,14 +172,18 @@ func (a *app) creditTransfer() *cobra.Command {
 				Amount     int64  `json:"amount"`
 				Expiration int64  `json:"expiration,omitempty"`
 			}
-			one := transfer{Address: args[0], Amount: amount}
+			to, err := a.resolve(args[0])
+			if err != nil {
+				return err
+			}
+			one := transfer{Address: to, Amount: amount}
 			if !until.IsZero() {
 				one.Expiration = until.Unix()
 			}
 			if err := a.transferable(ctx, amount); err != nil {
 				return err
 			}
-			if err := a.confirm(fmt.Sprintf("Give %s to %s? This cannot be taken back.", creditText(float64(amount)), args[0])); err != nil {
+			if err := a.confirm(fmt.Sprintf("Give %s to %s? This cannot be taken back.", creditText(float64(amount)), to)); err != nil {
 				return err
 			}
 			content, err := json.Marshal(map[string]any{"transfer": map[string]any{"credits": []transfer{one}}})

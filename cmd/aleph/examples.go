@@ -5,7 +5,6 @@ const (
 	exampleAddress  = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
 	exampleDelegate = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 	examplePost     = "b0d1a3c3f6f2bd5e1f0b42c3ea9ea3ac2f3b21d0a1f1c4e5d6b7a8990a1b2c3d"
-	exampleElement  = "a99e5a7c3e1d4b2f8c6a0b9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d0e9f"
 	exampleStore    = "57e0aa2b9f0c4d3e8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f"
 	exampleFile     = "5ccdd7bccfbc5955e2e40166dd0cdea0b093154fd87bc2bea57e7c768cde2f21"
 	exampleCID      = "QmYULJoNGPDmoRq4WNWTDTUvJGJv1hosox8H6vVd1kCsY8"

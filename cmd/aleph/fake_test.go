@@ -24,9 +24,10 @@ import (
 // specification. It keeps what it is sent, so that tests can look at it.
 type fakeNode struct {
 	*httptest.Server
-	balance string // of everybody, in ALEPH
-	reject  string // details with which every message but a STORE is rejected for want of funds; "" takes all
-	booting int    // calls that the program leaves unanswered first
+	balance   string // of everybody, in ALEPH
+	reject    string // details with which every message but a STORE is rejected for want of funds; "" takes all
+	booting   int    // calls that the program leaves unanswered first
+	noStreams bool   // of logs
 
 	mu       sync.Mutex
 	messages map[message.Hash]*message.Message
@@ -84,7 +85,13 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("GET /control/machine/{hash}/logs", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `[{"SYSLOG_IDENTIFIER":"vm","MESSAGE":"listening","file":"stdout","__REALTIME_TIMESTAMP":"2023-11-14 22:13:20"}]`)
 	})
-	mux.HandleFunc("GET /control/machine/{hash}/stream_logs", streamLines)
+	mux.HandleFunc("GET /control/machine/{hash}/stream_logs", func(w http.ResponseWriter, r *http.Request) {
+		if n.noStreams {
+			http.NotFound(w, r)
+			return
+		}
+		streamLines(w, r)
+	})
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()

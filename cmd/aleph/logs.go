@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +58,9 @@ func (a *app) followLogs(ctx context.Context, text string) error {
 	}
 	n := 0
 	for line, err := range api.FollowLogs(ctx, account, place.Node.URL, hash) {
+		if n == 0 && errors.Is(err, client.ErrNotFound) {
+			return a.repeatLogs(ctx, api, account, place.Node.URL, hash)
+		}
 		if err != nil {
 			return err
 		}
@@ -80,6 +84,39 @@ func (a *app) followLogs(ctx context.Context, text string) error {
 		return nil
 	}
 	return a.endItems(n)
+}
+
+// logPause is the time between two questions for new lines.
+const logPause = time.Second
+
+// repeatLogs asks again and again for the lines of a workload whose compute node does not stream them, and prints those that are new.
+func (a *app) repeatLogs(ctx context.Context, api *client.Client, account client.Account, crnURL string, hash message.Hash) error {
+	n := 0
+	for {
+		lines, err := api.ProgramLogs(ctx, account, crnURL, hash)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range lines[min(n, len(lines)):] { // a node that has thrown lines away has fewer
+			if a.output == "text" {
+				_, err = fmt.Fprintln(a.out, a.clean(strings.TrimRight(l.Message, "\r\n")))
+			} else {
+				err = a.item(l, n)
+			}
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(logPause):
+		}
+	}
 }
 
 // placed finds a workload that the user operates: who runs it, and with which account.

@@ -104,7 +104,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 	f.BoolVarP(&a.wide, "wide", "w", false, "do not shorten tables")
 	f.StringVar(&a.account, "account", a.getenv("ALEPH_ACCOUNT"), "`name` of a stored account (env ALEPH_ACCOUNT)")
 	f.StringVar(&a.keyFile, "key-file", "", "`file` with a private key, - for standard input")
-	f.StringVar(&a.owner, "on-behalf-of", "", "`address` that what is sent belongs to, and that pays; it must have authorized the account")
+	f.StringVar(&a.owner, "on-behalf-of", "", "`address` or alias that what is sent belongs to, and that pays; it must have authorized the account")
 	f.StringVar(&a.channel, "channel", defaultChannel, "channel of the messages that are sent")
 	f.DurationVar(&a.timeout, "timeout", 5*time.Minute, "give up after this time")
 	f.BoolVar(&a.wait, "wait", true, "wait until what was sent is processed; =false returns at once")
@@ -130,7 +130,12 @@ func (a *app) start() error {
 		return err
 	}
 	a.started = true
-	return nil
+	if a.owner == "" {
+		return nil
+	}
+	var err error
+	a.owner, err = a.resolve(a.owner)
+	return err
 }
 
 // client returns a client of the node that the flags name.

@@ -50,23 +50,9 @@ type config struct {
 	Networks map[string]profile `json:"networks,omitempty"`
 }
 
-// configFolder is where the tool keeps what the user told it.
-func (a *app) configFolder() (string, error) {
-	if home := a.getenv("ALEPH_CONFIG_HOME"); home != "" {
-		return home, nil
-	}
-	if home := a.getenv("XDG_CONFIG_HOME"); home != "" {
-		return filepath.Join(home, "aleph"), nil
-	}
-	home, err := os.UserConfigDir()
-	if err != nil {
-		return "", fmt.Errorf("no folder for the configuration, set ALEPH_CONFIG_HOME: %w", err)
-	}
-	return filepath.Join(home, "aleph"), nil
-}
-
+// configPath is the user's configuration file, beside the keys.
 func (a *app) configPath() (string, error) {
-	folder, err := a.configFolder()
+	folder, err := a.walletFolder()
 	return filepath.Join(folder, "config.json"), err
 }
 
@@ -292,7 +278,7 @@ func (a *app) configCommand() *cobra.Command {
 		Use: "path", Short: "Print the paths of the configuration and of the keys", Args: cobra.NoArgs,
 		Example: "  aleph config path",
 		RunE: a.within(func(context.Context, []string) error {
-			folder, err := a.configFolder()
+			folder, err := a.walletFolder()
 			if err != nil {
 				return err
 			}

@@ -120,6 +120,8 @@ func (a *app) fail(err error) int {
 	switch {
 	case code == exitUsage:
 		r.Advice = "Run the command with --help to see how it is used."
+	case code == exitNotFound && r.Advice == "":
+		r.Advice = "The node that was asked does not know it: check the hash or name, and which network is in use with: aleph network show"
 	case code == exitNetwork && r.Advice == "":
 		r.Advice = "Is the node up, and --api or --network right? Nodes that answer are in: aleph node core"
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/wallet"
 )
 
 // sent is a message that was sent, and what became of it.
@@ -93,19 +95,44 @@ func forgetting(reason string, hashes []message.Hash) *message.Forget {
 
 const deletedByOwner = "deleted by its owner"
 
-// address is the one that a command is about: what the user says, or else whom they speak for.
+// address is the one that a command is about: what the user says, be it the name of an account or an alias, or else whom they
+// speak for. No key is needed to know it.
 func (a *app) address(said string) (string, error) {
 	switch {
 	case said != "":
-		return said, nil
+		return a.resolve(said)
 	case a.owner != "":
 		return a.owner, nil
 	}
-	account, err := a.signer()
+	key, given, err := a.givenKey()
+	switch {
+	case err != nil:
+		return "", keyError{err}
+	case given:
+		return key.Address(), nil
+	}
+	w, err := a.wallet()
 	if err != nil {
 		return "", err
 	}
-	return account.Address(), nil
+	e, err := w.Entry(a.account)
+	if errors.Is(err, wallet.ErrNotFound) {
+		name := a.nameOr(defaultAccount)
+		err = fmt.Errorf("there is no account %q; make one with: aleph account create %s", name, name)
+	}
+	if err != nil {
+		return "", keyError{err}
+	}
+	return e.Address, nil
+}
+
+// resolve turns the name of an account or an alias into its address, and leaves other texts as they are.
+func (a *app) resolve(text string) (string, error) {
+	w, err := a.wallet()
+	if err != nil {
+		return "", err
+	}
+	return w.Resolve(text), nil
 }
 
 func addressOf(args []string) string {

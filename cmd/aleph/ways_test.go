@@ -267,6 +267,17 @@ func TestFollowedLogsAreTheOwners(t *testing.T) {
 	}
 }
 
+func TestLogsAreAskedForAgainWhereTheyAreNotStreamed(t *testing.T) {
+	node := newFakeNode(t)
+	node.noStreams = true
+	u := newUser(t, node.URL)
+	hash := string(message.HashBytes([]byte("instance")))
+	code, out, errOut := u.run("instance", "logs", hash, "-f", "--timeout", "1500ms")
+	if code != 0 || out != "listening\n" {
+		t.Errorf("exit code %d: %q %s", code, out, errOut)
+	}
+}
+
 func TestPortsOfAnInstanceAreForwarded(t *testing.T) {
 	_, u, _ := funded(t)
 	image, key := instanceFiles(t)
