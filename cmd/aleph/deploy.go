@@ -64,7 +64,7 @@ docs/webassembly.md.`,
 			}
 			ctx, cancel := a.untilTold(cmd)
 			defer cancel()
-			return a.redeploy(ctx, args[0], f, d.Code)
+			return errors.Join(a.redeploy(ctx, args[0], f, d.Code), cmd.Context().Err())
 		},
 	}
 	flags := c.Flags()

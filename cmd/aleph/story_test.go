@@ -272,4 +272,7 @@ func TestTablesFitTheScreen(t *testing.T) {
 	if _, out, _ := u.run("--wide", "node", "list"); !strings.Contains(out, exampleCompute) {
 		t.Errorf("a wide table is cut: %s", out)
 	}
+	if _, out, _ := u.run("--wide", "post", "list"); !strings.Contains(out, long) {
+		t.Errorf("a wide list is cut: %s", out)
+	}
 }

@@ -96,7 +96,7 @@ func fit(widths []int, limit int) {
 func (a *app) row(cells []string, widths []int, header bool) error {
 	var b strings.Builder
 	for i, cell := range cells {
-		if widths[i] > 0 {
+		if widths[i] > 0 && !a.wide {
 			cell = a.cut(cell, widths[i])
 		}
 		shown := cell
@@ -105,7 +105,7 @@ func (a *app) row(cells []string, widths []int, header bool) error {
 		}
 		b.WriteString(shown)
 		if i < len(cells)-1 {
-			b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
+			b.WriteString(strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell))+gap))
 		}
 	}
 	_, err := fmt.Fprintln(a.out, strings.TrimRight(b.String(), " "))
@@ -118,13 +118,7 @@ func printEach[T any](a *app, list iter.Seq2[T, error], columns ...column[T]) er
 	widths := make([]int, len(columns))
 	header := make([]string, len(columns))
 	for i, c := range columns {
-		header[i] = c.name
-		if !a.wide || i < len(columns)-1 {
-			widths[i] = c.width
-		}
-		if a.wide {
-			widths[i] = max(c.width, 66)
-		}
+		header[i], widths[i] = c.name, c.width
 	}
 	n := 0
 	for v, err := range list {
