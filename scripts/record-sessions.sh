@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 out=$PWD/docs/sessions
 work=$(mktemp -d)
 port=${PORT:-14024}
-export PATH=$PWD/build:$PATH HOME=$work LANG=C.UTF-8
+GOCACHE=$(go env GOCACHE)
+export PATH=$PWD/build:$PATH GOCACHE HOME=$work LANG=C.UTF-8
 export ALEPH_CONFIG_HOME=$work/config ALEPH_CACHE_HOME=$work/cache
 
 build/aleph-devnet --dir "$work/devnet" --base-port "$port" >"$work/devnet.log" 2>&1 &
@@ -27,7 +28,19 @@ for _ in $(seq 1200); do
 done
 [ -f "$work/devnet/network.json" ] || { echo "the network did not come up within two minutes" >&2; exit 1; }
 
-cp -r examples/hello-fastapi "$work/hello-fastapi"
+cat >"$work/hello.go" <<'GO'
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "somebody asked for", os.Getenv("PATH_INFO"))
+	fmt.Print("Content-Type: text/plain\n\nHello from Aleph\n")
+}
+GO
 [ -f build/guest/instance-small.img ] && cp build/guest/instance-small.img "$work/debian.img"
 cp "$work/devnet/keys/account0.key" "$work/wallet.key"
 ssh-keygen -q -t ed25519 -N '' -C me@example -f "$work/id_ed25519"
@@ -68,25 +81,23 @@ type "aleph post get {post}"
 type "aleph config path"
 
 session 2-deploy
-say "From a folder to a URL, and a change of the code."
-type "ls hello-fastapi"
+say "From a file to a URL, and a change of the code. A folder with a main.py or a Linux binary is deployed the same way."
+type "cat hello.go"
+type "GOOS=wasip1 GOARCH=wasm go build -trimpath -o hello.wasm hello.go"
 type "aleph price program --memory 256"
-type "aleph program deploy hello-fastapi"
+type "aleph program deploy hello.wasm"
 keep program program
-# A machine that is busy with other things may need more than one try.
-for _ in 1 2 3; do aleph program call "${kept[program]}" / --timeout 200s >"$work/warm" 2>&1 && break; done
 type "aleph program call {program} /"
 type "aleph program list"
 type "aleph program show {program}"
-sed -i 's/Hello/Good morning/' hello-fastapi/main.py
-say "main.py says something else now."
-type "aleph program update {program} hello-fastapi"
+type "sed -i 's/Hello/Good morning/' hello.go && GOOS=wasip1 GOARCH=wasm go build -trimpath -o hello.wasm hello.go"
+type "aleph program update {program} hello.wasm"
+type "aleph program call {program} /again"
 type "aleph account balance"
 
 session 3-logs
-say "What a program printed, and what it prints."
-type "aleph program logs {program} | tail -n 3"
-type "aleph program logs {program} -f --timeout 2s | tail -n 3"
+say "What a program printed, and which messages there are."
+type "aleph program logs {program}"
 type "aleph message list --type PROGRAM --limit 3"
 type "aleph message watch --history 2 --timeout 1s -o jsonl | cut -c 1-78"
 
@@ -99,11 +110,11 @@ if [ -f debian.img ] && [ "$(id -u)" = 0 ]; then
   type "aleph instance list"
   type "aleph instance show {instance}"
   type "aleph instance port-forward add {instance} 80"
-  for _ in $(seq 60); do
-    aleph instance ssh "${kept[instance]}" -- true >/dev/null 2>&1 && break
+  for _ in $(seq 120); do # until it has booted
+    aleph instance logs "${kept[instance]}" 2>&1 | grep -q . && break
     sleep 1
   done
-  type "aleph instance logs {instance} | tail -n 3"
+  type "aleph instance logs {instance} -f --timeout 5s | tail -n 3"
   type "aleph instance stop {instance}"
   type "aleph instance start {instance}"
   type "aleph instance delete {instance} --yes"
@@ -111,8 +122,8 @@ fi
 
 session 5-not-enough-funds
 say "An account that holds nothing, what it is told, and what machines are told."
-type "aleph program deploy hello-fastapi --account mine"
-type "aleph program deploy hello-fastapi --account mine -o json"
+type "aleph program deploy hello.wasm --account mine"
+type "aleph program deploy hello.wasm --account mine -o json"
 type "aleph credit transfer {mine} 1000 --yes"
 type "aleph account balance --account mine"
 

@@ -76,13 +76,6 @@ func newRealNode(t *testing.T, addresses ...string) *realNode {
 	return n
 }
 
-// user returns one whose commands go to n.
-func (n *realNode) user(t *testing.T) *user {
-	u := newUser(t, n.URL)
-	u.network = n.network
-	return u
-}
-
 func (u *user) address() string {
 	u.t.Helper()
 	account, err := ethereum.FromHex(u.env["ALEPH_PRIVATE_KEY"])

@@ -61,7 +61,7 @@ func TestMessageGoesFromMachineToMachine(t *testing.T) {
 	u.in = unsigned
 	_, signed, _ := u.run("message", "sign")
 	other.in = strings.Replace(signed, "note", "nota", 1)
-	if code, _, errOut = other.run("message", "verify"); code == 0 {
+	if code, _, _ = other.run("message", "verify"); code == 0 {
 		t.Error("a changed message is right")
 	}
 	other.in = signed
