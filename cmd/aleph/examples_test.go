@@ -32,7 +32,7 @@ var notRun = map[string]string{
 }
 
 // endless are the examples that go on until the user ends them: they are given a time.
-var endless = regexp.MustCompile(`message watch|logs .* -f|--watch|list .*--follow`)
+var endless = regexp.MustCompile(`message watch|logs .* -f|list .*--follow`)
 
 func commandTree() *cobra.Command {
 	a := &app{terminal: terminal{getenv: func(string) string { return "" }}}
@@ -86,6 +86,8 @@ func TestEveryExampleRuns(t *testing.T) {
 			line := u.prepare(node, line, delegate.address())
 			if endless.MatchString(line) {
 				line += " --timeout 2s"
+			} else if strings.Contains(line, "--watch") { // a deployment comes first
+				line += " --timeout 6s"
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()

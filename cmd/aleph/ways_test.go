@@ -272,7 +272,7 @@ func TestLogsAreAskedForAgainWhereTheyAreNotStreamed(t *testing.T) {
 	node.noStreams = true
 	u := newUser(t, node.URL)
 	hash := string(message.HashBytes([]byte("instance")))
-	code, out, errOut := u.run("instance", "logs", hash, "-f", "--timeout", "1500ms")
+	code, out, errOut := u.run("instance", "logs", hash, "-f", "--timeout", "3s")
 	if code != 0 || out != "listening\n" {
 		t.Errorf("exit code %d: %q %s", code, out, errOut)
 	}
