@@ -50,6 +50,10 @@ def from_key(key: bytes | str, chain: str = "ETH") -> Account:
         from .keys.solana import SolanaAccount, secret_of
 
         return SolanaAccount(secret_of(key), chain)
+    if chain == "TEZOS":
+        from .keys.tezos import TezosAccount
+
+        return TezosAccount(_secret(key))
     raise SigningError(f"keys of chain {chain} are not known to this version")
 
 

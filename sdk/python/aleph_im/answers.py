@@ -59,7 +59,7 @@ class Message(Record):
     content_verified: bool = False
     """Whether the content was seen to be what item_hash says."""
     signature_verified: bool = False
-    """Whether the signature was seen to be the sender's. What a contract sent has none, and some chains need an extra."""
+    """Whether the signature was seen to be the sender's. What a contract sent has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

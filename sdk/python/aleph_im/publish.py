@@ -159,7 +159,7 @@ def read_message(data: Any, *, verify: bool) -> Message:
     signature_verified = None
     if message.signature:
         payload = f"{message.chain}\n{message.sender}\n{message.type}\n{message.item_hash}".encode()
-        signature_verified = verify_signature(message.chain, message.sender, payload, message.signature)
+        signature_verified = verify_signature(message.chain, message.sender, payload, message.signature, message.time)
         if signature_verified is False:
             raise VerificationError(f"message {message.item_hash}: {message.sender} did not sign it")
     return replace(message, content_verified=content_verified, signature_verified=bool(signature_verified))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from .accounts import EVM_CHAINS
 
 
-def verify_signature(chain: str, sender: str, payload: bytes, signature: str) -> bool | None:
-    """Report whether sender signed payload; None when this installation cannot tell for the chain."""
+def verify_signature(chain: str, sender: str, payload: bytes, signature: str, time: datetime) -> bool | None:
+    """Report whether sender signed payload, in a message of the given time; None when nothing here knows the chain."""
     if chain in EVM_CHAINS:
         from .keys.ethereum import verify
 
@@ -15,4 +17,8 @@ def verify_signature(chain: str, sender: str, payload: bytes, signature: str) ->
         from .keys import solana
 
         return solana.verify(sender, payload, signature)
+    if chain == "TEZOS":
+        from .keys import tezos
+
+        return tezos.verify(sender, payload, signature, time)
     return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from aleph_im.accounts import EVM_CHAINS
 from aleph_im.errors import SigningError
 from aleph_im.keys import keccak, secp256k1
 from aleph_im.keystore import encrypt
+from aleph_im.record import moment
 from aleph_im.verify import verify_signature
 
 from .vectors import load
 
-FAMILIES = ("evm", "sol", "es")
+FAMILIES = ("evm", "sol", "es", "tezos")
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)  # only Tezos looks at the time
 
 
 @pytest.fixture(params=["pure", "coincurve"])
@@ -40,7 +43,7 @@ def test_every_signature_vector_gets_its_verdict(family: str, recovery: None) ->
         message = vector["message"]
         signature = message.get("signature")
         valid = isinstance(signature, str) and verify_signature(
-            message["chain"], message["sender"], payload_of(message), signature
+            message["chain"], message["sender"], payload_of(message), signature, moment(message.get("time", 0))
         )
         assert bool(valid) == (vector["expected"] == "valid"), vector["id"]
 
@@ -93,20 +96,20 @@ def test_accounts_of_the_vectors_have_their_addresses_and_signatures() -> None:
     assert seen >= 3
 
 
-@pytest.mark.parametrize("chain", ["ETH", "BASE", "SOL", "ES"])
+@pytest.mark.parametrize("chain", ["ETH", "BASE", "SOL", "ES", "TEZOS"])
 def test_no_byte_of_what_is_signed_may_change(chain: str) -> None:
     account = from_key(b"\x02" * 32, chain)
     signature = account.sign(b"payload")
-    assert verify_signature(chain, account.address, b"payload", signature)
-    assert not verify_signature(chain, account.address, b"payloae", signature)
-    assert not verify_signature(chain, from_key(b"\x03" * 32, chain).address, b"payload", signature)
+    assert verify_signature(chain, account.address, b"payload", signature, NOW)
+    assert not verify_signature(chain, account.address, b"payloae", signature, NOW)
+    assert not verify_signature(chain, from_key(b"\x03" * 32, chain).address, b"payload", signature, NOW)
 
 
-@pytest.mark.parametrize("chain", ["ETH", "SOL"])
+@pytest.mark.parametrize("chain", ["ETH", "SOL", "TEZOS"])
 @pytest.mark.parametrize("text", ["", "0x", "{}", "[]", "null", "0" * 130, "0x" + "f" * 130, "zz", "[" * 100_000, "é" * 65])
 def test_any_signature_text_is_answered(chain: str, text: str) -> None:
     account = from_key(b"\x02" * 32, chain)
-    assert verify_signature(chain, account.address, b"payload", text) is False
+    assert verify_signature(chain, account.address, b"payload", text, NOW) is False
 
 
 def test_keccak_of_long_input() -> None:
@@ -117,7 +120,7 @@ def test_keccak_of_long_input() -> None:
 
 
 def test_printing_an_account_shows_no_key() -> None:
-    for chain in ("ETH", "SOL"):
+    for chain in ("ETH", "SOL", "TEZOS"):
         assert "01010101" not in repr(from_key("01" * 32, chain)) + str(vars(from_key("01" * 32, chain)))
 
 

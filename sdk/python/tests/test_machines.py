@@ -35,9 +35,9 @@ def allowed(headers: Any, method: str, path: str, now: datetime) -> dict[str, An
     chain, address = delegated["chain"], delegated["address"]
     if chain == "SOL":
         signature = json.dumps({"signature": base58.encode(bytes.fromhex(key["signature"])), "publicKey": address})
-        assert verify_signature(chain, address, payload.hex().encode(), signature)
+        assert verify_signature(chain, address, payload.hex().encode(), signature, now)
     else:
-        assert verify_signature(chain, address, payload, key["signature"])
+        assert verify_signature(chain, address, payload, key["signature"], now)
     assert datetime.fromisoformat(delegated["expires"].replace("Z", "+00:00")) > now
 
     operation = json.loads(bytes.fromhex(act["payload"]))
