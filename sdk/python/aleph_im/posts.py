@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .answers import Page, Post, PostV0
-from .core import given
+from .core import Core, given
 from .errors import NotFoundError, VerificationError
 from .listing import Filter, along, page_of
 from .message import hash_of
 from .operation import Call, M, Service, Walk, operation, walk
-from .publish import Submission, send
+from .publish import Submission, info_of, send
 
 _V0, _V1 = "/api/v0/posts.json", "/api/v1/posts.json"
 
@@ -51,13 +52,17 @@ class Posts(Service[M]):
 
     @operation
     def get(self, item_hash: str) -> Call[Post]:
-        """Return a post as it was last amended, named by the hash of its first version."""
+        """Return a post as it was last amended, named by the hash of its first version.
+
+        Its content is taken from the message that was signed.
+        """
         answer = yield from page_of(self._core, _V1, "posts", {"hashes": item_hash}, Post.read, 1, 1)
         if not answer.items:
             raise NotFoundError(f"there is no post {item_hash}")
-        if answer.items[0].original_item_hash != item_hash:
-            raise VerificationError(f"asked for post {item_hash}, the node sent {answer.items[0].original_item_hash}")
-        return answer.items[0]
+        post = answer.items[0]
+        if post.original_item_hash != item_hash:
+            raise VerificationError(f"asked for post {item_hash}, the node sent {post.original_item_hash}")
+        return (yield from as_signed(self._core, post)) if self._core.options.verify else post
 
     @walk
     def list(self, filter: Filter = Filter(), *, page_size: int = 200) -> Walk[Post]:
@@ -88,3 +93,21 @@ class Posts(Service[M]):
         if not isinstance(written, Mapping) or written.get("content") != post.content:
             raise VerificationError(f"post {post.item_hash}: the node sent another content")
         return post
+
+
+def as_signed(core: Core, post: Post) -> Call[Post]:
+    """Return a post with the content that the message of its version has, and not what the node says of it."""
+    message = (yield from info_of(core, post.item_hash)).message
+    if message is None:
+        raise NotFoundError(f"post {post.original_item_hash}: its version {post.item_hash} is gone")
+    if not message.content_verified:
+        return post
+    content = message.content
+    amends = content.get("type") == "amend" and content.get("ref") == post.original_item_hash
+    if (
+        message.type != "POST"
+        or content.get("address") != post.address
+        or not (amends or message.item_hash == post.original_item_hash)
+    ):
+        raise VerificationError(f"post {post.original_item_hash}: the node sent {post.item_hash}, which is no version of it")
+    return replace(post, content=content.get("content"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aleph_im import NotFoundError, Options, VerificationError, from_key
+from aleph_im.answers import Post
 from aleph_im.core import Core
 from aleph_im.endpoints import COOL_DOWN
 from aleph_im.errors import AnswerError, DeadlineError, RejectedError, StatusError, TransportError
 from aleph_im.errors import InsufficientFundsError as Insufficient
 from aleph_im.message import build
 from aleph_im.operation import Call, Invoke, Pause, Request, Response
+from aleph_im.posts import as_signed
 from aleph_im.publish import broadcast, info_of, read_message, wait_for
 
 A, B = "http://a", "http://b"
@@ -205,6 +208,27 @@ class TestNodesThatLie:
         network = Network(in_turn(reply(200, answer), Response(200, {}, raw + b" ")))
         with pytest.raises(VerificationError, match="another content"):
             network.run(info_of(network.core, unsigned.item_hash))
+
+    def test_the_content_of_a_post_is_what_was_signed(self) -> None:
+        data = shown()
+        post = Post.read(
+            {
+                **dict.fromkeys(["ref", "channel"]),
+                **dict.fromkeys(["created", "last_updated"], 5),
+                "item_hash": data["item_hash"],
+                "original_item_hash": data["item_hash"],
+                "original_type": "t",
+                "address": ACCOUNT.address,
+                "content": "forged",
+            }
+        )
+        info = {"status": "processed", "item_hash": data["item_hash"], "reception_time": 5, "message": data}
+        network = Network(in_turn(reply(200, info)))
+        assert network.run(as_signed(network.core, post)).content == 1
+        for other in (replace(post, original_item_hash="1" * 64), replace(post, address="0xother")):
+            network = Network(in_turn(reply(200, info)))
+            with pytest.raises(VerificationError, match="no version of it"):
+                network.run(as_signed(network.core, other))
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"status":"processed"}', b"null", b'{"item_hash":5}'])
     def test_what_is_no_answer_is_an_error(self, body: bytes) -> None:

@@ -129,4 +129,4 @@ CONTENTS: dict[str, dict[str, Any]] = {
 def test_messages_are_of_the_form_that_nodes_take(type: str) -> None:
     unsigned = build(type, CONTENTS[type], chain="ETH", sender="0x")
     for name, value in (("Envelope", unsigned.attach("0x").envelope()), (type.capitalize(), json.loads(unsigned.item_content))):
-        jsonschema.validate(value, {"$ref": f"#/$defs/{name}", "$defs": SCHEMAS}, jsonschema.Draft202012Validator)
+        jsonschema.Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": SCHEMAS}).validate(value)
