@@ -44,6 +44,7 @@ def pack(folder: str | os.PathLike[str], entrypoint: str | None = None) -> Code:
             path = root / name
             runs = name == found or path.stat().st_mode & 0o111
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, as external_attr holds its modes
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (stat.S_IFREG | (0o755 if runs else 0o644)) << 16
             with open(path, "rb") as source, packed.open(entry, "w", force_zip64=True) as target:

@@ -68,6 +68,8 @@ class Runner:
                 raise StepError(f"{step['do']} {json.dumps(step.get('with', {}))}\n  {wrong}; got: {got}")
             await asyncio.sleep(1)
         for name, member in step.get("save", {}).items():
+            if member not in got:
+                raise StepError(f"{step['do']} has no {member} to save; got: {got}")
             self.variables[name] = got[member]
         print(f"  {step['as']}: {step['do']}")
 
