@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -88,8 +89,9 @@ def convert(kind: Any, value: Any) -> Any:
 def moment(value: Any) -> datetime:
     """Return an aware time from ISO 8601 or Unix seconds."""
     if isinstance(value, str):
+        # Python 3.10 reads neither "Z" nor fractions of other lengths than three and six.
         text = value.removesuffix("Z") + "+00:00" if value.endswith("Z") else value
-        parsed = datetime.fromisoformat(text.replace(" ", "T", 1))
+        parsed = datetime.fromisoformat(re.sub(r"\.(\d+)", lambda fraction: f".{fraction[1]:0<6.6}", text))
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
     return datetime.fromtimestamp(float(value), timezone.utc)
 
