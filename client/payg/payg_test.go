@@ -21,6 +21,7 @@ import (
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/contracts"
 	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
@@ -41,24 +42,7 @@ type gate struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	c, err := chain.New(chain.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	select {
-	case <-c.Ready():
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	c := chaintest.Start(t)
 	node := &gate{}
 	node.left.Store(1000)
 	node.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

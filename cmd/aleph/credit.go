@@ -87,6 +87,16 @@ func (f *creditFlags) filter() (client.CreditFilter, error) {
 	return filter, err
 }
 
+// creditQuery is whose credits a command asks for, and which of their movements.
+func (a *app) creditQuery(args []string, flags creditFlags) (string, client.CreditFilter, error) {
+	address, err := a.address(addressOf(args))
+	if err != nil {
+		return "", client.CreditFilter{}, err
+	}
+	filter, err := flags.filter()
+	return address, filter, err
+}
+
 func (a *app) creditHistory() *cobra.Command {
 	var flags creditFlags
 	var limit int
@@ -94,11 +104,7 @@ func (a *app) creditHistory() *cobra.Command {
 		Use: "history [ADDRESS]", Short: "List what came in and what was spent, newest first", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph credit history --expenses --from 2026-02-01",
 		RunE: a.within(func(ctx context.Context, args []string) error {
-			address, err := a.address(addressOf(args))
-			if err != nil {
-				return err
-			}
-			filter, err := flags.filter()
+			address, filter, err := a.creditQuery(args, flags)
 			if err != nil {
 				return err
 			}
@@ -127,11 +133,7 @@ func (a *app) creditSummary() *cobra.Command {
 		Use: "summary [ADDRESS]", Short: "Sum up what came in and what was spent", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph credit summary --from 2026-02-01 --to 2026-02-28",
 		RunE: a.within(func(ctx context.Context, args []string) error {
-			address, err := a.address(addressOf(args))
-			if err != nil {
-				return err
-			}
-			filter, err := flags.filter()
+			address, filter, err := a.creditQuery(args, flags)
 			if err != nil {
 				return err
 			}

@@ -59,9 +59,6 @@ func examplesOf(t *testing.T) (lines []string) {
 }
 
 func TestEveryExampleRuns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs a node")
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

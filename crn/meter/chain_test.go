@@ -13,28 +13,12 @@ import (
 
 	"github.com/aleph-im/aleph-go/contracts"
 	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/params"
 )
 
 func TestStreamsAreReadFromAContract(t *testing.T) {
-	c, err := chain.New(chain.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	select {
-	case <-c.Ready():
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	c := chaintest.Start(t)
 	streams, err := NewChains([]params.StreamChain{
 		{Chain: "AVAX", RPC: c.Endpoint(), Token: chain.TokenAddress.Hex(), Agreement: chain.FlowsAddress.Hex()},
 		{Chain: "BASE", RPC: c.Endpoint(), Token: chain.TokenAddress.Hex(), Agreement: chain.SyncAddress.Hex()},

@@ -26,6 +26,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -268,25 +269,7 @@ type payments struct {
 }
 
 func newPayments(t *testing.T) *payments {
-	c, err := chain.New(chain.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	select {
-	case <-c.Ready():
-	case <-time.After(time.Minute):
-		t.Fatal("the chain does not come up")
-	}
-	return &payments{c}
+	return &payments{chaintest.Start(t)}
 }
 
 // stream makes an account stream to a receiver, in wei per second, and returns when the chain has it.
