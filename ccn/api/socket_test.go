@@ -30,12 +30,18 @@ func (r *rig) dial(path string, mode websocket.CompressionMode) (*websocket.Conn
 	return conn, resp
 }
 
-// next reads a frame, or fails after some seconds.
-func (r *rig) next(conn *websocket.Conn) map[string]any {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+// read reads a frame, or fails after some time.
+func (r *rig) read(conn *websocket.Conn) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	_, raw, err := conn.Read(ctx)
+	return raw, err
+}
+
+// next returns the object of the next frame.
+func (r *rig) next(conn *websocket.Conn) map[string]any {
+	r.t.Helper()
+	raw, err := r.read(conn)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -110,7 +116,7 @@ func TestWhatAClientSendsIsIgnored(t *testing.T) {
 	}
 	// What would unpack to more than a client may send ends the connection, not the node.
 	if err := conn.Write(t.Context(), websocket.MessageText, []byte(strings.Repeat("x", 10<<20))); err == nil {
-		if _, _, err = conn.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
+		if _, err = r.read(conn); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
 			t.Errorf("after 10 MiB: %v", err)
 		}
 	}
@@ -176,7 +182,7 @@ func TestSubscribersAreToldThatTheNodeStops(t *testing.T) {
 	r.next(conns[1])
 	close(r.stopping)
 	for _, conn := range conns {
-		_, _, err := conn.Read(t.Context())
+		_, err := r.read(conn)
 		if websocket.CloseStatus(err) != websocket.StatusGoingAway {
 			t.Errorf("got %v", err)
 		}
@@ -192,7 +198,7 @@ func TestTooManySubscribersAreTurnedAway(t *testing.T) {
 	a := r.handler.(*API)
 	a.sockets.status.Store(a.maxStatusSockets())
 	conn, _ := r.dial("/api/ws0/status", websocket.CompressionDisabled)
-	_, _, err := conn.Read(t.Context())
+	_, err := r.read(conn)
 	if websocket.CloseStatus(err) != websocket.StatusTryAgainLater || !strings.Contains(err.Error(), "Too many connections") {
 		t.Errorf("got %v", err)
 	}
