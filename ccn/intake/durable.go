@@ -21,7 +21,7 @@ import (
 
 // Bounds of what is applied and not committed, and of the journal.
 const (
-	maxLate    = 100 * time.Millisecond
+	maxLate    = time.Second
 	maxLateNum = 2048     // messages
 	maxSegment = 16 << 20 // bytes of the journal, after which the database must have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet

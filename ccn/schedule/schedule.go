@@ -101,6 +101,10 @@ const (
 	allocationTimeout = 5 * time.Minute // a compute node may boot several machines before it answers
 	probeTimeout      = 2 * time.Second
 	orderTimeout      = 30 * time.Second // of orders that are answered at once
+
+	// Between two computations of the plan. Each reads all workloads, and has the store commit what it applied.
+	minRest    = 500 * time.Millisecond
+	restFactor = 10 // of what the last one took
 )
 
 // Notify says that messages may have changed the plan. It never blocks.
@@ -119,12 +123,19 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	arrived := make(chan journeyResult)
 	ticker := time.NewTicker(time.Duration(s.cfg.Params.Schedule.ProbeInterval) * time.Second)
 	defer ticker.Stop()
+	rested := time.NewTimer(0)
+	defer rested.Stop()
+	stale, tired := true, true // the plan may be out of date; it was computed just now
 	for {
-		if err := s.refresh(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
+		if stale && !tired {
+			begin := time.Now()
+			if err := s.refresh(ctx); err == nil {
+				stale = false
+			} else if ctx.Err() == nil {
+				s.cfg.Logger.Error("plan not computed, the last one stays in force", "error", err)
 			}
-			s.cfg.Logger.Error("plan not computed, the last one stays in force", "error", err)
+			tired = true
+			rested.Reset(max(minRest, restFactor*time.Since(begin)))
 		}
 		s.deliver(ctx, &deliveries, done)
 		s.move(ctx, &deliveries, arrived)
@@ -132,8 +143,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+			stale = true
+		case <-rested.C:
+			tired = false
 		case <-ticker.C:
 			s.look(ctx)
+			stale = true
 		case r := <-done:
 			s.delivered(ctx, r)
 		case r := <-arrived:
