@@ -36,7 +36,7 @@ func TestSameMessagesGiveTheSameAnswers(t *testing.T) {
 	}
 	defer disk.Close()
 	asked := 0
-	check(t, 300, func(t *rapid.T, told *telling) {
+	check(t, 200, func(t *rapid.T, told *telling) {
 		answers := func(p place, batches ...[]news) (text string) {
 			live(t, p, told, func(db *store.Store) {
 				c := &client{handler: handler(t, db, disk, told)}
