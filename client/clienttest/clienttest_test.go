@@ -1,6 +1,7 @@
 package clienttest_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -47,15 +48,23 @@ func TestNodeChecksFunds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	program, err := c.CreateProgram(t.Context(), rich, client.NewProgram("site", image.MessageHash, "main:app", image.MessageHash), client.SendOptions{Sync: true})
+	if err != nil || program.Status != message.StatusProcessed {
+		t.Errorf("a program that is paid for: %+v, %v", program, err)
+	}
 	instance := func() *message.Instance {
-		i := &message.Instance{Rootfs: message.Rootfs{Persistence: "host", SizeMiB: 20480}}
-		i.Rootfs.Parent.Ref, i.Resources.VCPUs, i.Resources.MemoryMiB, i.Resources.Seconds = image.MessageHash, 1, 2048, 30
-		return i
+		return client.NewInstance("box", image.MessageHash, 20480, "ssh-ed25519 AAAA")
 	}
-	if _, p, err := c.Send(t.Context(), rich, message.TypeInstance, instance(), client.SendOptions{Sync: true}); err != nil || p.Status != message.StatusProcessed {
-		t.Errorf("an instance that is paid for: %v, %v", p.Status, err)
+	sent, err := c.CreateInstance(t.Context(), rich, instance(), client.SendOptions{Sync: true})
+	if err != nil || sent.Status != message.StatusProcessed {
+		t.Fatalf("an instance that is paid for: %+v, %v", sent, err)
 	}
-	_, _, err = c.Send(t.Context(), poor, message.TypeInstance, instance(), client.SendOptions{Sync: true})
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if place, err := c.Placed(soon, sent.Hash); err == nil || !strings.Contains(err.Error(), "no compute node has taken") {
+		t.Errorf("placed on %+v, %v", place, err)
+	}
+	_, err = c.CreateInstance(t.Context(), poor, instance(), client.SendOptions{Sync: true})
 	var funds *client.InsufficientFundsError
 	if !errors.As(err, &funds) || funds.Required != "1000.000000000000000000" || funds.Available != "0" {
 		t.Errorf("an instance that nobody pays for: %v", err)

@@ -33,26 +33,9 @@ func deployProgram(ctx context.Context, r *runner, by client.Account, a programA
 	if err != nil {
 		return nil, err
 	}
-	return r.publish(ctx, by, message.TypeProgram, &message.Program{
-		Executable: message.Executable{
-			Environment: message.Environment{Internet: true, AlephAPI: true},
-			Resources:   message.Resources{VCPUs: 1, MemoryMiB: a.Memory, Seconds: 30},
-			Payment:     &message.Payment{Chain: new(string(by.Chain())), Type: message.PaymentHold},
-		},
-		ProgramType: "vm-function",
-		Code:        message.Code{Encoding: message.EncodingPlain, Entrypoint: a.Entrypoint, Ref: code.MessageHash, UseLatest: true},
-		Runtime:     message.Runtime{Ref: a.Runtime, UseLatest: true},
-		On:          message.ProgramHook{HTTP: true},
-	})
-}
-
-// publish publishes a content for which the SDK has no call of its own.
-func (r *runner) publish(ctx context.Context, by client.Account, t message.Type, content message.Content) (any, error) {
-	m, p, err := r.api.Send(ctx, by, t, content, r.options())
-	if err != nil {
-		return nil, err
-	}
-	return sent{m.ItemHash, p.Status}, nil
+	p := client.NewProgram("scenario", code.MessageHash, a.Entrypoint, a.Runtime)
+	p.Code.Encoding, p.Resources.MemoryMiB = message.EncodingPlain, a.Memory
+	return published(r.api.CreateProgram(ctx, by, p, r.options()))
 }
 
 type callArguments struct {
@@ -101,15 +84,9 @@ type instanceArguments struct {
 }
 
 func createInstance(ctx context.Context, r *runner, by client.Account, a instanceArguments) (any, error) {
-	return r.publish(ctx, by, message.TypeInstance, &message.Instance{
-		Executable: message.Executable{
-			AuthorizedKeys: a.Keys,
-			Environment:    message.Environment{Internet: true, AlephAPI: true, Hypervisor: new("qemu")},
-			Resources:      message.Resources{VCPUs: a.VCPUs, MemoryMiB: a.Memory, Seconds: 30},
-			Payment:        &message.Payment{Chain: new(string(by.Chain())), Type: message.PaymentHold},
-		},
-		Rootfs: message.Rootfs{Parent: message.ParentVolume{Ref: a.Image, UseLatest: true}, Persistence: "host", SizeMiB: a.Disk},
-	})
+	i := client.NewInstance("scenario", a.Image, a.Disk, a.Keys...)
+	i.Resources.VCPUs, i.Resources.MemoryMiB = a.VCPUs, a.Memory
+	return published(r.api.CreateInstance(ctx, by, i, r.options()))
 }
 
 // execution asks the compute node of a machine for it.
