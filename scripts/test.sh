@@ -56,7 +56,7 @@ part "pure Go builds of what also uses C"
 CGO_ENABLED=0 go test -timeout 5m ./signature/... ./ccn/store/...
 
 part "end to end: a network, its users, killed processes, published SDKs"
-go test -tags e2e -timeout 20m -count 1 ./test/e2e/
+go test -tags e2e -timeout 25m -count 1 ./test/e2e/
 
 if ! wait "$machines"; then
 	cat "$log"
