@@ -5,6 +5,7 @@
 //	meter      whether workloads are paid for
 //	trigger    what starts and ends programs besides calls: messages and the clock
 //	execution  the life of a program's machine
+//	backup     copies of instances' disks for their owners to download
 //	instance   virtual machines that stay: their disks, addresses, ports
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages, files and accounts, fetched from a core node, and which registered node this one is
@@ -36,6 +37,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/api"
+	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
@@ -223,6 +225,7 @@ type CRN struct {
 	api       *api.Server
 	pool      *execution.Pool
 	instances *instance.Pool // nil where instances cannot run
+	backups   *backup.Store  // nil with them
 	triggers  *trigger.Trigger
 	guestAPI  *guestapi.API
 	identity  *network.Identity
@@ -343,14 +346,17 @@ func New(cfg Config) (_ *CRN, err error) {
 	var instances api.Instances // nil, not a pool that is
 	if n.instances != nil {
 		instances = n.instances
+		if n.backups, err = n.openBackups(); err != nil {
+			return nil, err
+		}
 	}
-	token, err := loginToken(filepath.Join(cfg.DataDir, "login_token"))
+	token, err := secretFile(filepath.Join(cfg.DataDir, "login_token"))
 	if err != nil {
 		return nil, err
 	}
 	if n.api, err = api.New(api.Config{
-		Pool: n.pool, Instances: instances, Network: source, Identity: n.identity, Meter: n.meter, Fingerprint: n.print, DomainName: cfg.DomainName,
-		CoreNode: cfg.CoreNode, Settings: publisher(cfg.Network.Pricing), AllocationSigners: cfg.AllocationSigners,
+		Pool: n.pool, Instances: instances, Backups: n.backups, Network: source, Identity: n.identity, Meter: n.meter, Fingerprint: n.print, DomainName: cfg.DomainName,
+		PublicURL: cfg.PublicURL, CoreNode: cfg.CoreNode, Settings: publisher(cfg.Network.Pricing), AllocationSigners: cfg.AllocationSigners,
 		DefaultSigners: cfg.Network.Schedule.Signers, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
 		LoginToken: token, Options: cfg.shown(), Receiver: cfg.Receiver, Streams: cfg.Network.Streams, PaymentInterval: cfg.PaymentInterval,
 		Diagnostics: cfg.Diagnostics, LegacyDiagnostics: cfg.LegacyDiagnostics, Connectivity: cfg.Connectivity, Resolver: cfg.Resolver,
@@ -399,7 +405,12 @@ func (n *CRN) Run(ctx context.Context) error {
 	group.Go(func() error { return n.identity.Run(ctx) })
 	group.Go(func() error { return n.meter.Run(ctx) })
 	if n.instances != nil {
-		group.Go(func() error { return n.instances.Run(ctx) })
+		talking, quiet := context.WithCancel(context.WithoutCancel(ctx))
+		group.Go(func() error {
+			defer quiet() // those that are being made are called off before their machines are left
+			return n.backups.Run(ctx)
+		})
+		group.Go(func() error { return n.instances.Run(talking) })
 	}
 	group.Go(func() error {
 		// The pool first: while it drains, the node still says what it is doing.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
@@ -42,6 +43,15 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
 		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: runtime.NumCPU() * vcpusPerCore, StopTimeout: n.cfg.InstanceStopTimeout, Log: n.cfg.Log,
 	})
+}
+
+// openBackups opens the backups of instances. Links to them stay valid when the node is started again.
+func (n *CRN) openBackups() (*backup.Store, error) {
+	secret, err := secretFile(filepath.Join(n.cfg.DataDir, "backup_secret"))
+	if err != nil {
+		return nil, err
+	}
+	return backup.New(backup.Config{Machines: n.instances, Dir: filepath.Join(n.cfg.DataDir, "backups"), Secret: secret, Log: n.cfg.Log})
 }
 
 // hostNameservers returns those of the host that guests can reach as well, or else public ones.

@@ -14,22 +14,22 @@ import (
 // discoveryInterval is how long the node waits before it looks for its registration again.
 const discoveryInterval = 5 * time.Minute
 
-// loginToken returns what the operator shows to see more of the node than others: a secret in a file that only it can read, made
-// with the node.
-func loginToken(path string) (string, error) {
+// secretFile returns a secret of the node in a file that only its operator can read, made with the node: what the operator shows to
+// see more than others, and what links are signed with.
+func secretFile(path string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if err == nil && len(raw) > 0 {
 		return string(raw), nil
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("token of the operator: %w", err)
+		return "", fmt.Errorf("secret of the node: %w", err)
 	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
 	token := hex.EncodeToString(secret)
 	os.Remove(path) // one that a crash left empty cannot be written to
 	if err := os.WriteFile(path, []byte(token), 0o400); err != nil {
-		return "", fmt.Errorf("token of the operator: %w", err)
+		return "", fmt.Errorf("secret of the node: %w", err)
 	}
 	return token, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
@@ -34,13 +35,15 @@ const Version = "1.14.0"
 // Config of the server.
 type Config struct {
 	Pool        *execution.Pool
-	Instances   Instances // nil on a node that runs programs alone
+	Instances   Instances     // nil on a node that runs programs alone
+	Backups     *backup.Store // of instances; nil with them
 	Network     *network.Client
 	Identity    *network.Identity
 	Meter       *meter.Meter
 	Fingerprint vm.Fingerprint
 	// DomainName is the host name that users reach the node by. Owners sign it; subdomains of it are programs.
 	DomainName string
+	PublicURL  string // base URL that users reach the node by
 	CoreNode   string // base URL of the core node
 	Settings   string // the address that publishes the network's settings
 	// AllocationSigners are the addresses, EIP-55, whose allocations are followed. When empty, the network's settings name them,
@@ -159,6 +162,12 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/machine/{ref}/erase":     s.operate(s.erase),
 		"POST /control/machine/{ref}/reinstall": s.operate(s.reinstall),
 		"GET /control/machine/{ref}/logs":       s.logs,
+
+		"POST /control/machine/{ref}/backup":        s.operate(s.makeBackup),
+		"GET /control/machine/{ref}/backup":         s.operate(s.showBackup),
+		"GET /control/machine/{ref}/backup/{id}":    s.downloadBackup,
+		"DELETE /control/machine/{ref}/backup/{id}": s.operate(s.deleteBackup),
+		"POST /control/machine/{ref}/restore":       s.operate(s.restore),
 
 		"POST /control/machine/{ref}/migration/export":       s.ordered(s.leave),
 		"GET /control/machine/{ref}/migration/export/status": s.ordered(s.left),

@@ -164,6 +164,12 @@ func (s *Server) erase(w http.ResponseWriter, r *http.Request, on Operations, ha
 		s.failed(w, err)
 		return
 	}
+	if s.cfg.Backups != nil {
+		if err := s.cfg.Backups.Forget(hash); err != nil {
+			s.failed(w, err)
+			return
+		}
+	}
 	plain(w, http.StatusOK, "Erased VM with ref "+string(hash))
 }
 

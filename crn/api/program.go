@@ -155,7 +155,7 @@ func refusal(err error) (status int, text string) {
 	switch {
 	case errors.Is(err, instance.ErrUnknown):
 		return http.StatusNotFound, err.Error()
-	case errors.Is(err, instance.ErrStopped), errors.Is(err, instance.ErrMoving):
+	case errors.Is(err, instance.ErrStopped), errors.Is(err, instance.ErrMoving), errors.Is(err, instance.ErrBusy):
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, execution.ErrDraining):
 		return http.StatusServiceUnavailable, "Server is draining, try another node"

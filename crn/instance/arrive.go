@@ -64,6 +64,8 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 		return err == nil, err
 	}
 	switch {
+	case x.rec.Restore != nil:
+		return false, fmt.Errorf("instance %s: %w", hash, ErrBusy)
 	case x.here():
 		return false, fmt.Errorf("instance %s is here: %w", hash, os.ErrExist)
 	case x.rec.Wanted == wantedArriving && x.rec.Move.Token == a.Token && x.rec.Move.Source == a.Source:

@@ -107,12 +107,17 @@ func (p *Pool) makeRoot(ctx context.Context, x *instance, m *message.Instance, p
 	if err != nil {
 		return err
 	}
+	return createOverlay(ctx, path, parent, format, m.Rootfs.SizeMiB<<20)
+}
+
+// createOverlay makes an empty disk of so many bytes on top of an image, whole or not at all. The image itself is not opened.
+func createOverlay(ctx context.Context, path, parent, format string, bytes int64) error {
 	temporary := path + ".new"
 	if err := os.RemoveAll(temporary); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", backingPath(filepath.Base(parent)), temporary,
-		strconv.FormatInt(m.Rootfs.SizeMiB<<20, 10)).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", format, "-b", backingPath(filepath.Base(parent)), temporary,
+		strconv.FormatInt(bytes, 10)).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("qemu-img is missing: install the package qemu-utils")
 	}

@@ -160,6 +160,7 @@ type fakeDriver struct {
 	specs   []qemu.InstanceSpec
 	deaf    bool // guests do not heed the power button
 	refusal error
+	copy    func(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 }
 
 func (d *fakeDriver) Start(_ context.Context, spec qemu.InstanceSpec) (instance.Machine, error) {
@@ -240,6 +241,10 @@ func (m *fakeMachine) Kill() error {
 	m.killed = true
 	m.end(false)
 	return nil
+}
+
+func (m *fakeMachine) Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error {
+	return m.driver.copy(ctx, disks, freeze)
 }
 
 func (m *fakeMachine) Inspect() vm.Status {

@@ -29,6 +29,7 @@ type instance struct {
 	machine    Machine
 	console    *logfile.Log       // of its machine, or of the last one
 	ending     bool               // the machine was told to end
+	busy       bool               // its disks are copied, or an image to restore is on its way
 	reinstall  bool               // begin with a new root disk
 	eraseData  bool               // and new persistent volumes
 	abort      context.CancelFunc // of the start in progress
@@ -168,6 +169,8 @@ const (
 	stepStart
 	stepList
 	stepFetch
+	stepSwap
+	stepKeep
 )
 
 // next decides it. It is a pure function of what is and what is to be.
@@ -178,14 +181,23 @@ func (x *instance) next(now time.Time) step {
 			return stepCollect
 		default:
 		}
-		if x.rec.Wanted != wantedRunning || x.rec.Restart {
+		switch restore := x.rec.Restore; {
+		case x.rec.Wanted != wantedRunning || x.rec.Restart || restore != nil && !restore.Swapped:
 			return stepStop
+		case restore != nil && !now.Before(x.retry):
+			return stepKeep // it runs with it
 		}
 		return stepNone
 	}
-	switch {
+	switch restore := x.rec.Restore; {
 	case x.rec.Wanted == wantedErased:
 		return stepErase
+	case restore != nil && now.Before(x.retry):
+		return stepNone
+	case restore != nil && !restore.Swapped:
+		return stepSwap
+	case restore != nil && x.rec.Wanted != wantedRunning:
+		return stepKeep
 	case x.reinstall:
 		return stepNewDisks
 	case !x.due() || now.Before(x.retry):
@@ -213,7 +225,7 @@ func (x *instance) run() {
 		var pause <-chan time.Time
 		if do == stepNone {
 			x.settle(generation, failure)
-			if machine == nil && x.due() {
+			if x.rec.Restore != nil || machine == nil && x.due() {
 				pause = time.After(time.Until(x.retry))
 			}
 		}
@@ -242,6 +254,10 @@ func (x *instance) run() {
 			x.list()
 		case stepFetch:
 			x.fetch()
+		case stepSwap:
+			x.swap()
+		case stepKeep:
+			x.keepRestored()
 		case stepErase:
 			x.erase()
 			return
@@ -284,6 +300,10 @@ func (x *instance) start() {
 	}
 	if ctx.Err() != nil {
 		return // not its fault
+	}
+	if x.rec.Restore != nil {
+		x.takeBack(err)
+		return
 	}
 	x.failure = err
 	if errors.Is(err, ErrRefused) && x.refuse(err) == nil {
@@ -358,7 +378,7 @@ func (x *instance) collect(m Machine) {
 	switch {
 	case x.rec.Wanted != wantedRunning:
 		p.cfg.Log.Info("instance ended", "hash", x.hash)
-	case x.rec.Restart:
+	case x.rec.Restart, x.rec.Restore != nil && !x.rec.Restore.Swapped:
 		x.record(wantedRunning)
 	case m.TurnedOff():
 		p.cfg.Log.Info("instance turned itself off", "hash", x.hash)

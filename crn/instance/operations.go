@@ -264,13 +264,41 @@ func (p *Pool) admit(r record) error {
 	case vcpus > p.cfg.VCPUs:
 		return fmt.Errorf("instance %s needs %d processors and %d are free: %w", r.Hash, r.VCPUs, p.cfg.VCPUs-vcpus+r.VCPUs, ErrNoRoom)
 	}
+	left, err := p.diskLeft()
+	if err != nil {
+		return err
+	}
+	if promised > left {
+		return fmt.Errorf("instance %s needs %d MiB of disk and %d MiB are free: %w", r.Hash, r.DiskMiB, max(0, left-promised+r.DiskMiB<<20)>>20, ErrNoRoom)
+	}
+	return nil
+}
+
+// diskLeft is what instances may have of this node's disk together, in bytes: what is free, and what they have already.
+func (p *Pool) diskLeft() (int64, error) {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(p.cfg.Dir, &disk); err != nil {
-		return fmt.Errorf("look at the disk of this node: %w", err)
+		return 0, fmt.Errorf("look at the disk of this node: %w", err)
 	}
-	// What disks hold already is no longer free, and was promised.
-	if left := int64(disk.Bavail)*disk.Bsize + p.diskUsed(); promised > left {
-		return fmt.Errorf("instance %s needs %d MiB of disk and %d MiB are free: %w", r.Hash, r.DiskMiB, max(0, left-promised+r.DiskMiB<<20)>>20, ErrNoRoom)
+	return int64(disk.Bavail)*disk.Bsize + p.diskUsed(), nil
+}
+
+// DiskRoom checks that so many bytes can be written beside what instances were promised. The error is ErrNoRoom.
+func (p *Pool) DiskRoom(bytes int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	promised := int64(0)
+	for _, x := range p.instances {
+		if x.rec.Refusal == "" {
+			promised += x.rec.DiskMiB << 20
+		}
+	}
+	left, err := p.diskLeft()
+	if err != nil {
+		return err
+	}
+	if promised+bytes > left {
+		return fmt.Errorf("%w: %d MiB of disk are needed and %d MiB are free", ErrNoRoom, (bytes+1<<20-1)>>20, max(0, left-promised)>>20)
 	}
 	return nil
 }
@@ -369,6 +397,9 @@ func (p *Pool) Reboot(ctx context.Context, hash message.Hash) (running bool, err
 // Reinstall begins anew from the parent image, by choice with new persistent volumes. Addresses and host ports stay.
 func (p *Pool) Reinstall(ctx context.Context, hash message.Hash, eraseVolumes bool) error {
 	return p.order(ctx, hash, func(x *instance) error {
+		if x.rec.Restore != nil {
+			return fmt.Errorf("instance %s: %w", hash, ErrBusy)
+		}
 		if err := x.again(); err != nil {
 			return err
 		}

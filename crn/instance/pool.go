@@ -46,6 +46,7 @@ type Machine interface {
 	Release() error
 	Detach() error
 	Inspect() vm.Status
+	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 }
 
 // Driver runs machines; [QEMU] in a node.
@@ -143,7 +144,10 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			ResponseHeaderTimeout: askLimit, IdleConnTimeout: time.Minute, DisableCompression: true,
 		}
 	}
-	for _, dir := range []string{diskDir, parentDir, logDir} {
+	if err := os.RemoveAll(filepath.Join(cfg.Dir, incomingDir)); err != nil {
+		return nil, fmt.Errorf("prepare the folder for instances: %w", err)
+	}
+	for _, dir := range []string{diskDir, parentDir, logDir, incomingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 		}
@@ -209,6 +213,9 @@ func (p *Pool) removeOrphans() error {
 	parents := map[string]bool{}
 	for _, x := range p.instances {
 		parents[string(x.rec.Parent)] = true
+		if r := x.rec.Restore; r != nil {
+			parents[string(r.Image)], parents[string(r.Before)] = true, true
+		}
 	}
 	known := func(name string) bool { return p.instances[message.Hash(name)] != nil }
 	return errors.Join(

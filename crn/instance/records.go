@@ -43,7 +43,8 @@ type record struct {
 	Defined   time.Time
 	Changed   time.Time // when Wanted was last set
 	Ports     []tap.Forward
-	Move      *move // of one that leaves or arrives
+	Move      *move        // of one that leaves or arrives
+	Restore   *restoration // of its root disk; nil when none is going on
 }
 
 // migrations bring a database to the form that this node reads; PRAGMA user_version counts those applied.
@@ -75,6 +76,7 @@ var migrations = []string{
 	) STRICT;`,
 	`ALTER TABLE instance ADD COLUMN refusal TEXT NOT NULL DEFAULT '';`,
 	`ALTER TABLE instance ADD COLUMN move TEXT; -- JSON`,
+	`ALTER TABLE instance ADD COLUMN restore TEXT; -- JSON`,
 }
 
 // records is the database of instances. What was saved is on disk.
@@ -136,21 +138,20 @@ func (r *records) transaction(do func(*sql.Tx) error) error {
 
 // save writes a record whole, with its ports.
 func (r *records) save(x record) error {
-	var moved *string
-	if x.Move != nil {
-		raw, err := json.Marshal(x.Move)
-		if err != nil {
-			return fmt.Errorf("record instance %s: %w", x.Hash, err)
-		}
-		text := string(raw)
-		moved = &text
+	moved, err := column(x.Move)
+	if err != nil {
+		return fmt.Errorf("record instance %s: %w", x.Hash, err)
 	}
-	err := r.transaction(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, defined_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	restored, err := column(x.Restore)
+	if err != nil {
+		return fmt.Errorf("record instance %s: %w", x.Hash, err)
+	}
+	err = r.transaction(func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, defined_at, changed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (hash) DO UPDATE SET slot = excluded.slot, planned = excluded.planned, parent = excluded.parent,
-				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, changed_at = excluded.changed_at`,
-			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved,
+				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, restore = excluded.restore, changed_at = excluded.changed_at`,
+			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved, restored,
 			x.Defined.UnixMicro(), x.Changed.UnixMicro())
 		if err != nil {
 			return err
@@ -171,6 +172,16 @@ func (r *records) save(x record) error {
 		return fmt.Errorf("record instance %s: %w", x.Hash, err)
 	}
 	return nil
+}
+
+// column is a part of a record as its column holds it; NULL when there is none.
+func column[T any](part *T) (*string, error) {
+	if part == nil {
+		return nil, nil
+	}
+	raw, err := json.Marshal(part)
+	text := string(raw)
+	return &text, err
 }
 
 func (r *records) remove(hash message.Hash) error {
@@ -203,7 +214,7 @@ func (r *records) load() (list []record, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, defined_at, changed_at FROM instance`)
+	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, defined_at, changed_at FROM instance`)
 	if err != nil {
 		return nil, err
 	}
@@ -211,13 +222,19 @@ func (r *records) load() (list []record, err error) {
 	for rows.Next() {
 		var x record
 		var defined, changed int64
-		var moved []byte
-		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &defined, &changed)
+		var moved, restored []byte
+		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &restored, &defined, &changed)
 		if err != nil {
 			return nil, err
 		}
-		if moved != nil {
-			if err := json.Unmarshal(moved, &x.Move); err != nil {
+		for _, member := range []struct {
+			raw []byte
+			v   any
+		}{{moved, &x.Move}, {restored, &x.Restore}} {
+			if member.raw == nil {
+				continue
+			}
+			if err := json.Unmarshal(member.raw, member.v); err != nil {
 				return nil, err
 			}
 		}

@@ -174,6 +174,8 @@ func (i *Instances) adopt(ctx context.Context, id, dir string, console func() (i
 		log.Close()
 		return nil, err
 	}
+	// The node before this one may have been killed while it copied disks. What does not end now ends before the next copy.
+	_ = m.endLeft(ctx)
 	return m, nil
 }
 
@@ -187,6 +189,7 @@ type Instance struct {
 	serial  net.Conn
 	console io.WriteCloser
 
+	copying   sync.Mutex  // held while disks are copied
 	off       atomic.Bool // the guest turned itself off
 	detaching atomic.Bool
 	work      sync.WaitGroup

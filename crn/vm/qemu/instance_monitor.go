@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // monitor speaks QMP, QEMU's control protocol: a JSON object a line. Questions are asked one at a time.
@@ -39,7 +41,7 @@ type answerLine struct {
 func newMonitor(ctx context.Context, conn net.Conn, event func(*monitor, string, json.RawMessage)) (*monitor, error) {
 	m := &monitor{conn: conn, event: event, answers: make(chan answerLine, 1)}
 	m.reader.Go(m.read)
-	if _, err := m.ask(ctx, "qmp_capabilities"); err != nil {
+	if _, err := m.ask(ctx, order{command: "qmp_capabilities"}); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -70,49 +72,57 @@ const askID = "ask"
 // writeLimit bounds a write. QEMU reads its commands at once, or it hangs.
 const writeLimit = 2 * time.Second
 
-func (m *monitor) write(command, id string) error {
+func (m *monitor) write(o order, id string) error {
 	line, err := json.Marshal(struct {
-		Execute string `json:"execute"`
-		ID      string `json:"id,omitempty"`
-	}{command, id})
+		Execute   string `json:"execute"`
+		Arguments with   `json:"arguments,omitempty"`
+		ID        string `json:"id,omitempty"`
+	}{o.command, o.arguments, id})
 	if err != nil {
 		return err
 	}
+	line = append(line, '\n')
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	_ = m.conn.SetWriteDeadline(time.Now().Add(writeLimit))
-	_, err = m.conn.Write(append(line, '\n'))
+	if o.file == nil {
+		_, err = m.conn.Write(line)
+		return err
+	}
+	_, _, err = m.conn.(*net.UnixConn).WriteMsgUnix(line, unix.UnixRights(int(o.file.Fd())), nil)
 	return err
 }
 
 // send gives a command whose answer is of no interest.
-func (m *monitor) send(command string) { _ = m.write(command, "") }
+func (m *monitor) send(command string) { _ = m.write(order{command: command}, "") }
 
-// ask gives a command and waits for its answer. After an error the monitor answers no more.
-func (m *monitor) ask(ctx context.Context, command string) (json.RawMessage, error) {
+var errHungUp = errors.New("QEMU hung up")
+
+// ask gives a command and waits for its answer. When ctx ends before it comes, the monitor answers no more.
+func (m *monitor) ask(ctx context.Context, o order) (json.RawMessage, error) {
 	m.asking.Lock()
 	defer m.asking.Unlock()
-	if err := m.write(command, askID); err != nil {
-		return nil, fmt.Errorf("%s: %w", command, err)
+	if err := m.write(o, askID); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.command, err)
 	}
 	select {
 	case line, open := <-m.answers:
 		if !open {
-			return nil, fmt.Errorf("%s: %w", command, errors.New("QEMU hung up"))
+			return nil, fmt.Errorf("%s: %w", o.command, errHungUp)
 		}
 		if line.Error != nil {
-			return nil, fmt.Errorf("%s: %s", command, line.Error.Desc)
+			return nil, fmt.Errorf("%s: %s", o.command, line.Error.Desc)
 		}
 		return line.Return, nil
 	case <-ctx.Done():
 		m.conn.Close() // a late answer must not be taken for the next
-		return nil, fmt.Errorf("%s: %w", command, ctx.Err())
+		return nil, fmt.Errorf("%s: %w", o.command, ctx.Err())
 	}
 }
 
 // status is the state of the machine: "running", "paused", "shutdown" and others.
 func (m *monitor) status(ctx context.Context) (string, error) {
-	raw, err := m.ask(ctx, "query-status")
+	raw, err := m.ask(ctx, order{command: "query-status"})
 	if err != nil {
 		return "", err
 	}

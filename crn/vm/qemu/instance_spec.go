@@ -93,7 +93,7 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 func (i *Instances) confine(dir string, spec InstanceSpec, print vm.Fingerprint) (c confined, err error) {
 	c = confined{
 		id: spec.ID, dir: dir, reads: []string{spec.Seed}, writes: []string{spec.Root},
-		memoryMiB: spec.MemoryMiB + print.OverheadMiB, vcpus: spec.VCPUs, fileBytes: longest(spec.RootMiB << 20),
+		memoryMiB: spec.MemoryMiB + print.OverheadMiB, vcpus: spec.VCPUs, fileBytes: MaxImage(spec.RootMiB << 20),
 	}
 	if c.binary, err = i.driver.find(); err != nil {
 		return c, err
@@ -110,7 +110,7 @@ func (i *Instances) confine(dir string, spec InstanceSpec, print vm.Fingerprint)
 		if err != nil {
 			return c, err
 		}
-		c.writes, c.fileBytes = append(c.writes, drive.Path), max(c.fileBytes, info.Size())
+		c.writes, c.fileBytes = append(c.writes, drive.Path), max(c.fileBytes, MaxImage(info.Size()))
 	}
 	if print.Accelerator == "kvm" {
 		c.devices = []string{"/dev/kvm"}
@@ -118,9 +118,9 @@ func (i *Instances) confine(dir string, spec InstanceSpec, print vm.Fingerprint)
 	return c, nil
 }
 
-// longest is what a qcow2 image of a disk of so many bytes may grow to: its tables take 10 bytes for each 64 KiB, and begin with
-// some MiB.
-func longest(bytes int64) int64 { return bytes + bytes/4096 + 64<<20 }
+// MaxImage is what a qcow2 image of a disk of so many bytes may grow to: its tables take 10 bytes for each 64 KiB, and begin with
+// some MiB. Nothing that a machine writes, its disks and copies of them, may become longer than that of its largest disk.
+func MaxImage(bytes int64) int64 { return bytes + bytes/4096 + 64<<20 }
 
 // listen makes a socket in the machine's folder. QEMU inherits it and answers there, also when this node is gone.
 func listen(dir, name string) (*os.File, error) {
