@@ -1,17 +1,19 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,14 +33,23 @@ type Backup struct {
 // ErrInProgress is what a backup that is still being made is.
 var ErrInProgress = errors.New("the backup is being made")
 
-// StartBackup has a compute node copy the disks of an instance, with volumes those beside the root disk too. It is
-// [ErrInProgress] until the copy is there: ask again with GetBackup.
-func (c *Client) StartBackup(ctx context.Context, by Account, crnURL string, hash message.Hash, volumes bool) (*Backup, error) {
-	query := ""
-	if volumes {
-		query = "include_volumes=" + strconv.FormatBool(volumes)
+// BackupOptions say what a backup is to hold.
+type BackupOptions struct {
+	Volumes    bool // persistent volumes beside the root disk
+	SkipFreeze bool // do not ask the guest to make its filesystems whole for the copy
+}
+
+// StartBackup has a compute node copy the disks of an instance. It is [ErrInProgress] until the copy is there: ask again with
+// GetBackup. Where there is a backup already it is returned as it is.
+func (c *Client) StartBackup(ctx context.Context, by Account, crnURL string, hash message.Hash, o BackupOptions) (*Backup, error) {
+	query := url.Values{}
+	if o.Volumes {
+		query.Set("include_volumes", "true")
 	}
-	return c.backup(ctx, by, http.MethodPost, crnURL, hash, query)
+	if o.SkipFreeze {
+		query.Set("skip_fsfreeze", "true")
+	}
+	return c.backup(ctx, by, http.MethodPost, crnURL, hash, query.Encode())
 }
 
 // GetBackup returns the backup of an instance: [ErrInProgress] while it is being made, [ErrNotFound] when there is none.
@@ -79,37 +90,83 @@ func (c *Client) DeleteBackup(ctx context.Context, by Account, crnURL string, ha
 	return nil
 }
 
-// DownloadBackup writes the archive of a backup to w and checks it. An error after the last byte means that w holds what must not
-// be used. Of the link the path and query alone are taken: the node is asked at crnURL.
+// DownloadBackup writes the archive of a backup to w and checks it. A transfer that breaks off goes on where it was. An error after
+// the last byte means that w holds what must not be used. Of the link the path and query alone are taken: the node is asked at crnURL.
 func (c *Client) DownloadBackup(ctx context.Context, crnURL string, b *Backup, w io.Writer) error {
 	link, err := url.Parse(b.URL)
 	if err != nil {
 		return fmt.Errorf("download backup %s: %w", b.ID, err)
 	}
-	target := strings.TrimRight(crnURL, "/") + link.RequestURI()
-	ctx, alive, cancel := untilStall(ctx)
-	defer cancel()
-	req, err := c.request(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		return err
+	d := &backupDownload{c: c, target: strings.TrimRight(crnURL, "/") + link.RequestURI(), to: w, sum: sha256.New()}
+	_, err = c.repeat(ctx, func() (answer, error) {
+		a, err := d.fetch(ctx)
+		if d.failed != nil {
+			return a, nil // no further attempt helps
+		}
+		return a, err
+	}, 1)
+	if err = errors.Join(d.failed, err); err != nil {
+		return fmt.Errorf("download backup %s: %w", b.ID, err)
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("download backup %s: %w", b.ID, because(ctx, err))
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-		return errors.Join(httpError(http.MethodGet, target, answer{status: resp.StatusCode, body: raw}), err)
-	}
-	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(w, sum), &meter{r: resp.Body, moved: func(int64) { alive() }}); err != nil {
-		return fmt.Errorf("download backup %s: %w", b.ID, because(ctx, err))
-	}
-	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != b.Checksum {
+	if got := "sha256:" + hex.EncodeToString(d.sum.Sum(nil)); got != b.Checksum {
 		return &UntrustedError{Node: crnURL, What: "backup " + b.ID, Err: fmt.Errorf("its checksum is %s", got)}
 	}
 	return nil
+}
+
+// backupDownload is an archive that comes in one or more pieces.
+type backupDownload struct {
+	c      *Client
+	target string
+	to     io.Writer
+	sum    hash.Hash // of what was written
+	size   int64
+	failed error // ends it for good
+}
+
+// fetch asks for what is missing. The answer has no body.
+func (d *backupDownload) fetch(ctx context.Context) (answer, error) {
+	ctx, alive, cancel := untilStall(ctx)
+	defer cancel()
+	req, err := d.c.request(ctx, http.MethodGet, d.target, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	if d.size > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.size))
+	}
+	resp, err := d.c.http.Do(req)
+	if err != nil {
+		return answer{}, because(ctx, err)
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, url: d.target, wait: retryAfter(resp.Header, time.Now())}
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		if _, err := io.CopyN(io.Discard, resp.Body, d.size); err != nil { // a node that knows no ranges begins anew
+			return a, because(ctx, err)
+		}
+	case resp.StatusCode == http.StatusPartialContent && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.size)):
+	default:
+		if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxError)); err != nil {
+			return a, because(ctx, err)
+		}
+		if err = httpError(http.MethodGet, d.target, a); !tryLater(a.status) {
+			d.failed = err
+		}
+		return a, err
+	}
+	_, err = io.Copy(d, &meter{r: resp.Body, moved: func(int64) { alive() }})
+	return a, because(ctx, err)
+}
+
+// Write hands bytes on, and counts and sums those that were taken. Errors of who takes them no further attempt mends.
+func (d *backupDownload) Write(b []byte) (int, error) {
+	n, err := d.to.Write(b)
+	d.sum.Write(b[:n])
+	d.size += int64(n)
+	d.failed = errors.Join(d.failed, err)
+	return n, err
 }
 
 // RestoreFile replaces the root disk of an instance by the file, or volume, that the STORE message ref keeps.
@@ -119,6 +176,27 @@ func (c *Client) RestoreFile(ctx context.Context, by Account, crnURL string, has
 		return err
 	}
 	a, err := c.signedCall(ctx, by, http.MethodPost, crnURL, machinePath(hash, "restore"), "", strings.NewReader(string(body)), "application/json")
+	return restored(hash, a, err)
+}
+
+// RestoreImage replaces the root disk of an instance by an image of size bytes that is read: qcow2, and based on no other, such as
+// rootfs.qcow2 of a backup. ctx bounds it.
+func (c *Client) RestoreImage(ctx context.Context, by Account, crnURL string, hash message.Hash, image io.Reader, size int64) error {
+	var form bytes.Buffer
+	parts := multipart.NewWriter(&form)
+	if _, err := parts.CreateFormFile("rootfs", "rootfs.qcow2"); err != nil {
+		return err
+	}
+	head := form.Len()
+	if err := parts.Close(); err != nil {
+		return err
+	}
+	body := sized{io.MultiReader(bytes.NewReader(form.Bytes()[:head]), io.LimitReader(image, size), bytes.NewReader(form.Bytes()[head:])), int64(form.Len()) + size}
+	a, err := c.signedCall(ctx, by, http.MethodPost, crnURL, machinePath(hash, "restore"), "", body, parts.FormDataContentType())
+	return restored(hash, a, err)
+}
+
+func restored(hash message.Hash, a answer, err error) error {
 	if err == nil && a.status != http.StatusOK {
 		err = httpError(http.MethodPost, a.url, a)
 	}

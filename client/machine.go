@@ -21,6 +21,12 @@ func machinePath(hash message.Hash, rest string) string {
 	return "/control/machine/" + string(hash) + "/" + rest
 }
 
+// sized is a body whose length is known, in bytes.
+type sized struct {
+	io.Reader
+	size int64
+}
+
 // signedCall sends one request in the name of an account to a compute node and returns its answer, whatever the status. It is not
 // repeated; ctx bounds it, as some operations take minutes.
 func (c *Client) signedCall(ctx context.Context, by Account, method, crnURL, path, query string, body io.Reader, kind string) (answer, error) {
@@ -38,6 +44,9 @@ func (c *Client) signedCall(ctx context.Context, by Account, method, crnURL, pat
 	}
 	for name, values := range header {
 		req.Header[name] = values
+	}
+	if b, ok := body.(sized); ok {
+		req.ContentLength = b.size
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)

@@ -116,7 +116,7 @@ func TestOwnerOperationsCarryTheirProof(t *testing.T) {
 	if until, err := c.ReserveResources(t.Context(), me, url, &message.Instance{}); err != nil || until == "" {
 		t.Errorf("%q, %v", until, err)
 	}
-	if _, err := c.StartBackup(t.Context(), me, url, hash, true); !errors.Is(err, client.ErrInProgress) {
+	if _, err := c.StartBackup(t.Context(), me, url, hash, client.BackupOptions{Volumes: true, SkipFreeze: true}); !errors.Is(err, client.ErrInProgress) {
 		t.Errorf("backup: %v", err)
 	}
 	b, err := c.AwaitBackup(t.Context(), me, url, hash)
