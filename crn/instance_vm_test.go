@@ -295,6 +295,11 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 		}
 	})
 
+	t.Run("its backup brings back what it had", func(t *testing.T) {
+		h.comesBack(t, hash)
+		restarted(t)
+	})
+
 	t.Run("stopped by its owner it stays stopped, also for the scheduler, until started", func(t *testing.T) {
 		if got := h.operate(hash, client.MachineStop, nil); got != "Stopped VM with ref "+string(hash) {
 			t.Errorf("got %q", got)
@@ -369,8 +374,8 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 
 	t.Run("erased nothing of it stays", func(t *testing.T) {
 		h.operate(hash, client.MachineErase, nil)
-		for _, pattern := range []string{"run/*", "disks/*", "parents/*", "logs/*"} {
-			if left, _ := filepath.Glob(filepath.Join(h.dir, "instances", pattern)); len(left) > 0 {
+		for _, pattern := range []string{"instances/run/*", "instances/disks/*", "instances/parents/*", "instances/logs/*", "instances/incoming/*", "backups/*.tar*", "backups/work/*"} {
+			if left, _ := filepath.Glob(filepath.Join(h.dir, pattern)); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 		}

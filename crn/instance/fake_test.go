@@ -198,6 +198,13 @@ func (d *fakeDriver) machine(hash message.Hash) *fakeMachine {
 	return d.running[string(hash)]
 }
 
+// refuse makes all further starts fail, or none.
+func (d *fakeDriver) refuse(why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refusal = why
+}
+
 func (d *fakeDriver) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

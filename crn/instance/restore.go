@@ -279,6 +279,7 @@ func (x *instance) takeBack(why error) {
 		x.patience() // and is tried again
 	} else {
 		x.rec = changed
+		err = p.removeOrphans() // the image
 	}
 	p.cfg.Log.Warn("instance not restored, it keeps its disk", "hash", x.hash, "error", why)
 	x.settle(x.generation, errors.Join(fmt.Errorf("it keeps its disk: %w", why), err))
