@@ -28,6 +28,8 @@ type fakeNode struct {
 	reject    string // details with which every message but a STORE is rejected for want of funds; "" takes all
 	booting   int    // calls that the program leaves unanswered first
 	noStreams bool   // of logs
+	disks     []byte // of the instance, as a backup
+	backup    []byte // that there is
 
 	mu       sync.Mutex
 	messages map[message.Hash]*message.Message
@@ -81,6 +83,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("/vm/{hash}/{path...}", n.program)
 	mux.HandleFunc("GET /v2/about/executions/list", n.executions)
 	mux.HandleFunc("POST /control/machine/{hash}/{operation}", n.operate)
+	n.keepsBackups(mux)
 	mux.HandleFunc("POST /control/machine/{hash}/update", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) })
 	mux.HandleFunc("GET /control/machine/{hash}/logs", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `[{"SYSLOG_IDENTIFIER":"vm","MESSAGE":"listening","file":"stdout","__REALTIME_TIMESTAMP":"2023-11-14 22:13:20"}]`)

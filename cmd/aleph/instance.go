@@ -20,7 +20,7 @@ import (
 func (a *app) instanceCommand() *cobra.Command {
 	return group("instance", "Run virtual machines on the network", "  aleph instance list",
 		a.instanceCreate(), a.instanceList(), a.instanceShow(), a.instanceSSH(),
-		a.logsCommand("Print the serial console of an instance", "  aleph instance logs "+exampleInstance), a.portForward(),
+		a.logsCommand("Print the serial console of an instance", "  aleph instance logs "+exampleInstance), a.portForward(), a.instanceBackup(),
 		a.instanceOperation(client.MachineStop, "Turn an instance off; it keeps its disks and its place"),
 		a.instanceOperation(client.MachineStart, "Turn an instance on that was stopped"),
 		a.instanceOperation(client.MachineReboot, "Turn an instance off and on again"),
