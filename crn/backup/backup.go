@@ -347,7 +347,7 @@ func (s *Store) purge() error {
 		info, err := os.Stat(s.path(id))
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			errs = append(errs, os.Remove(filepath.Join(s.cfg.Dir, entry.Name())))
+			errs = append(errs, os.RemoveAll(filepath.Join(s.cfg.Dir, entry.Name())))
 		case err == nil && !s.cfg.Now().Before(info.ModTime().Add(Keep)):
 			errs = append(errs, s.remove(id))
 		}

@@ -181,6 +181,7 @@ func TestABackupIsAnArchiveOfAllDisks(t *testing.T) {
 
 func TestABackupIsMadeOnceUntilItIsOldOrDeleted(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
+		time.Sleep(time.Minute) // so that nothing happens by itself when it is old
 		first := r.backup(Options{SkipFreeze: true})
 		time.Sleep(Keep - time.Second)
 		if b, err := r.Make(t.Context(), vm, Options{}); err != nil || b.ID != first.ID {

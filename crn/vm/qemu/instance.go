@@ -87,11 +87,12 @@ func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, a
 	}
 	defer stderr.Close()
 	c.stdout, c.stderr = stderr, stderr
-	defer func() {
+	handOver := func() {
 		for _, f := range c.files {
 			f.Close()
 		}
-	}()
+	}
+	defer handOver()
 	for _, name := range []string{serialSocket, controlSocket, agentSocket} { // serialFD and on
 		f, err := listen(dir, name)
 		if err != nil {
@@ -112,6 +113,7 @@ func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, a
 	if err != nil {
 		return nil, err
 	}
+	handOver() // so that a QEMU that ended does not seem to be there
 	err = writeRecord(dir, cell.Process.Pid)
 	var m *Instance
 	if err == nil {
