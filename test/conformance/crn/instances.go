@@ -143,7 +143,6 @@ var instanceRows = []row{
 	{number: 49, about: "name servers by family", open: noInstances + "; crn holds it"},
 	{number: 50, about: "host_ipv4 is the global address", open: notBuilt},
 	{number: 51, about: "answers of 429 are waited for", open: "the node tries again after pauses of its own and reads no Retry-After"},
-	{number: 52, about: "backup and restore", open: notBuilt},
 	{number: 53, about: "migration", checks: []check{{"on the scheduler's order alone", func(r *rig) {
 		hash := message.HashBytes([]byte("absent"))
 		for _, order := range [][2]string{
