@@ -20,6 +20,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/api"
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
+	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/p2p"
 	"github.com/aleph-im/aleph-go/ccn/schedule"
@@ -100,6 +101,7 @@ type Node struct {
 	store    *store.Store
 	files    files.Store
 	ipfs     *ipfs.Node
+	uploads  *partial.Store
 	closers  []io.Closer // of files and ipfs
 	fetcher  *files.Fetcher
 	intake   *intake.Pipeline

@@ -3,6 +3,7 @@ package ccn
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -72,7 +73,7 @@ func (n *Node) addUpkeep(decides *state.State) error {
 		Store: n.store, State: decides, Files: n.files, Logger: n.cfg.Logger.With("part", "upkeep"),
 		Collect: func(ctx context.Context, before time.Time) error {
 			_, _, err := n.ipfs.Collect(ctx, before)
-			return err
+			return errors.Join(err, n.uploads.Sweep())
 		},
 	})
 	if err != nil {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
+	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/ccn/files/s3"
 )
 
@@ -27,6 +29,9 @@ func (n *Node) openFiles(ctx context.Context) error {
 	}
 	n.closers = append(n.closers, n.ipfs)
 	n.files = files.Combine(stored, n.ipfs)
+	if n.uploads, err = partial.Open(filepath.Join(n.filesDir(), "uploads"), time.Now); err != nil {
+		return err
+	}
 	n.fetcher = files.NewFetcher(files.FetcherConfig{
 		Store: n.files, IPFS: n.ipfs.Fetch, Peers: func() []string { return n.cfg.HTTPPeers },
 	})

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
@@ -32,6 +33,8 @@ type Config struct {
 	Files  files.Store
 	// IPFS is nil when the node has none.
 	IPFS IPFS
+	// Uploads holds those that are not whole yet; nil when uploads cannot be resumed.
+	Uploads *partial.Store
 	// Fetch gets from elsewhere what the node lacks; nil when it gets nothing.
 	Fetch  func(ctx context.Context, h message.Hash, limit int64) (size int64, err error)
 	Intake *intake.Pipeline
@@ -133,7 +136,7 @@ func (a *API) routes() routes {
 	lists := []routes{a.metricRoutes(), a.healthRoutes()}
 	if !a.cfg.OperationsOnly {
 		lists = append(lists, a.messageRoutes(), a.publishRoutes(), a.watchRoutes(), a.postRoutes(), a.aggregateRoutes(), a.authorizationRoutes(),
-			a.aboutRoutes(), a.storageRoutes(), a.ipfsRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
+			a.aboutRoutes(), a.storageRoutes(), a.ipfsRoutes(), a.resumeRoutes(), a.addressRoutes(), a.creditRoutes(), a.balanceRoutes(), a.priceRoutes(),
 			a.measurementRoutes(), a.descriptionRoutes())
 		extra := routes{}
 		for pattern, h := range a.cfg.Extra {
@@ -240,7 +243,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "404: Not Found")
 		return
 	}
-	if r.Method == http.MethodOptions {
+	if r.Method == http.MethodOptions && (found == nil || r.Header.Get("Access-Control-Request-Method") != "") {
 		preflight(w, r, origin, allowed)
 		return
 	}

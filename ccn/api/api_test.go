@@ -21,6 +21,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/authority"
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
+	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
@@ -77,8 +78,12 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	if r.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(dir, "ipfs"), Blocks: blocks}); err != nil {
 		t.Fatal(err)
 	}
+	uploads, err := partial.Open(filepath.Join(dir, "uploads"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{
-		Params: p, Store: db, Files: disk, IPFS: r.ipfs, Stopping: r.stopping, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
+		Params: p, Store: db, Files: disk, IPFS: r.ipfs, Uploads: uploads, Stopping: r.stopping, Intake: pipeline, Version: "test", Addresses: func() []string { return nil },
 		Covers: decides.Covers,
 		Publish: func(_ context.Context, envelope []byte) error {
 			r.published = append(r.published, envelope)

@@ -246,15 +246,7 @@ var errUnpaid = &fault{status: http.StatusPaymentRequired}
 // judged as for any STORE message. It returns the status of the answer (ccn-api §8.1, rows 8 to 10).
 func (a *API) pay(ctx context.Context, p *payment, u *upload) (int, error) {
 	err := a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		if _, err := tx.PutFile(u.row()); err != nil {
-			return err
-		}
-		it := &state.Item{Message: p.message, Content: p.content, ReceptionTime: message.TimeFrom(a.cfg.Now())}
-		covered, err := a.cfg.Covers(tx.Reader, it)
-		if err == nil && !covered {
-			err = errUnpaid // so that nothing is written
-		}
-		return err
+		return a.judge(tx, p, u)
 	})
 	if err != nil {
 		return 0, err
@@ -264,4 +256,17 @@ func (a *API) pay(ctx context.Context, p *payment, u *upload) (int, error) {
 	}
 	_, status, err := a.submit(ctx, p.envelope, p.sync)
 	return status, err
+}
+
+// judge records an upload, unless the owner's funds do not cover it.
+func (a *API) judge(tx *store.Tx, p *payment, u *upload) error {
+	if _, err := tx.PutFile(u.row()); err != nil {
+		return err
+	}
+	it := &state.Item{Message: p.message, Content: p.content, ReceptionTime: message.TimeFrom(a.cfg.Now())}
+	covered, err := a.cfg.Covers(tx.Reader, it)
+	if err == nil && !covered {
+		err = errUnpaid // so that nothing is written
+	}
+	return err
 }

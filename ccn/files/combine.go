@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -30,6 +31,10 @@ func (c combined) of(h message.Hash) Store {
 
 func (c combined) Put(ctx context.Context, r io.Reader, limit int64) (message.Hash, int64, error) {
 	return c.storage.Put(ctx, r, limit)
+}
+
+func (c combined) move(ctx context.Context, f *os.File, h message.Hash) error {
+	return Move(ctx, c.of(h), f, h)
 }
 
 func (c combined) PutExpecting(ctx context.Context, h message.Hash, r io.Reader, limit int64) (int64, error) {

@@ -87,19 +87,28 @@ func (d *Disk) put(ctx context.Context, want message.Hash, r io.Reader, limit in
 	if want != "" && h != want {
 		return "", 0, fmt.Errorf("%w: they hash to %s", ErrWrongHash, h)
 	}
-	if err = f.Chmod(0o644); err != nil {
-		return "", 0, fmt.Errorf("store file %s: %w", h, err)
+	if err = d.move(ctx, f, h); err != nil {
+		return "", 0, err
 	}
-	if err = f.Sync(); err != nil {
-		return "", 0, fmt.Errorf("sync file %s: %w", h, err)
+	return h, size, f.Close()
+}
+
+// move makes a file that is whole and has the hash h one of the store.
+func (d *Disk) move(_ context.Context, f *os.File, h message.Hash) error {
+	if err := f.Chmod(0o644); err != nil {
+		return fmt.Errorf("store file %s: %w", h, err)
 	}
-	if err = f.Close(); err != nil {
-		return "", 0, fmt.Errorf("close file %s: %w", h, err)
+	now := time.Now()
+	if err := os.Chtimes(f.Name(), now, now); err != nil {
+		return fmt.Errorf("store file %s: %w", h, err)
 	}
-	if err = d.place(f.Name(), h); err != nil {
-		return "", 0, fmt.Errorf("store file %s: %w", h, err)
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync file %s: %w", h, err)
 	}
-	return h, size, nil
+	if err := d.place(f.Name(), h); err != nil {
+		return fmt.Errorf("store file %s: %w", h, err)
+	}
+	return nil
 }
 
 // place moves a complete file to where it belongs, durably.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"os"
 	"syscall"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -22,6 +24,23 @@ func Receive(ctx context.Context, w io.Writer, r io.Reader, limit int64) (messag
 		return "", 0, fmt.Errorf("receive file: %w", err)
 	}
 	return message.Hash(hex.EncodeToString(sum.Sum(nil))), size, nil
+}
+
+// mover is a Store that can take a file as it is.
+type mover interface {
+	move(ctx context.Context, f *os.File, h message.Hash) error
+}
+
+// Move puts a file into s whose sha256 the caller has found to be h, and to which nobody writes any more. A store on the same
+// disk takes the file itself, so that it is no longer where it was; any other copies it.
+func Move(ctx context.Context, s Store, f *os.File, h message.Hash) error {
+	if m, ok := s.(mover); ok {
+		if err := m.move(ctx, f, h); !errors.Is(err, syscall.EXDEV) {
+			return err
+		}
+	}
+	_, err := s.PutExpecting(ctx, h, io.NewSectionReader(f, 0, math.MaxInt64), 0)
+	return err
 }
 
 // Bounded returns a reader of r that ends with ctx, and with ErrTooLarge after limit bytes when limit is more than 0.

@@ -1,0 +1,190 @@
+package api
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// beginning is the header of a request that begins an upload.
+func beginning(length int, metadata []byte, format string) []string {
+	said := "metadata " + base64.StdEncoding.EncodeToString(metadata)
+	if format != "" {
+		said += ",format " + base64.StdEncoding.EncodeToString([]byte(format))
+	}
+	return []string{"Tus-Resumable", "1.0.0", "Upload-Length", strconv.Itoa(length), "Upload-Metadata", said}
+}
+
+// paying is what pays for a file.
+func (r *rig) paying(hash message.Hash) []byte { return metadataOf(r.storing(hash, nil), true).body }
+
+// begins begins an upload and returns its path.
+func (r *rig) begins(length int, hash message.Hash, format string) string {
+	r.t.Helper()
+	a := r.do(http.MethodPost, uploadsPath, nil, beginning(length, r.paying(hash), format)...)
+	if a.status != http.StatusCreated {
+		r.t.Fatalf("begin: %d %s", a.status, a.body)
+	}
+	return a.header.Get("Location")
+}
+
+func pieceAt(offset int) []string {
+	return []string{"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", strconv.Itoa(offset)}
+}
+
+func (r *rig) piece(path string, offset int, body io.Reader) answer {
+	r.t.Helper()
+	return r.do(http.MethodPatch, path, body, pieceAt(offset)...)
+}
+
+// offset is how much a node says that it has of an upload.
+func (r *rig) offset(path string) string {
+	r.t.Helper()
+	a := r.do(http.MethodHead, path, nil, "Tus-Resumable", "1.0.0")
+	return strconv.Itoa(a.status) + " " + a.header.Get("Upload-Offset") + "/" + a.header.Get("Upload-Length")
+}
+
+func TestUploadGoesOnWhereItBrokeOff(t *testing.T) {
+	r := newRig(t)
+	file := bytes.Repeat([]byte("0123456789"), 20_000)
+	hash := message.HashBytes(file)
+	path := r.begins(len(file), hash, "")
+	if got := r.offset(path); got != "200 0/200000" {
+		t.Errorf("at its beginning: %s", got)
+	}
+	// A client that breaks off: the body ends before the length that its header names.
+	cut := io.MultiReader(bytes.NewReader(file[:70_000]), failing{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, r.url+path, cut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := 0, pieceAt(0); i < len(h); i += 2 {
+		req.Header.Set(h[i], h[i+1])
+	}
+	if _, err := http.DefaultClient.Do(req); !errors.Is(err, errBroken) {
+		t.Fatalf("the request did not break off: %v", err)
+	}
+	if got := r.offset(path); got != "200 70000/200000" {
+		t.Errorf("after it broke off: %s", got)
+	}
+	r.piece(path, 69_999, bytes.NewReader(file[69_999:])).check(t, "wrong place", 409, "409: the upload has 70000 bytes")
+	if again := r.begins(len(file), hash, ""); again != path {
+		t.Errorf("begun again it is %s, was %s", again, path)
+	}
+	r.piece(path, 70_000, bytes.NewReader(file[70_000:100_000])).check(t, "a piece", 204, "")
+	last := r.piece(path, 100_000, bytes.NewReader(file[100_000:]))
+	last.check(t, "the last piece", 204, "")
+	if got := last.header.Get("Upload-Offset"); got != "200000" {
+		t.Errorf("at its end: %s", got)
+	}
+	r.get("/api/v0/storage/raw/"+string(hash)).check(t, "the file", 200, string(file))
+	if a := r.get("/api/v0/storage/count/" + string(hash)); string(a.body) != "1" {
+		t.Errorf("the file has %s pins", a.body)
+	}
+	if got := r.offset(path); got != "404 /" {
+		t.Errorf("a finished upload: %s", got)
+	}
+	known := r.begins(len(file), hash, "")
+	if got := r.offset(known); got != "200 200000/200000" {
+		t.Errorf("of a file that the node has: %s", got)
+	}
+	r.piece(known, 200_000, nil).check(t, "of a file that the node has", 204, "")
+}
+
+var errBroken = errors.New("broken off")
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errBroken }
+
+func TestUploadIsTakenFromARequestThatHangs(t *testing.T) {
+	r := newRig(t)
+	file := []byte("0123456789")
+	path := r.begins(len(file), message.HashBytes(file), "")
+	hanging, feed := io.Pipe()
+	ended := make(chan answer, 1)
+	go func() { ended <- r.piece(path, 0, hanging) }()
+	if _, err := feed.Write(file[:4]); err != nil {
+		t.Fatal(err)
+	}
+	for r.offset(path) == "200 0/10" { // until what was sent has come
+	}
+	feed.Close()
+	<-ended
+	r.piece(path, 4, bytes.NewReader(file[4:])).check(t, "the rest", 204, "")
+}
+
+func TestUploadsOfIPFSResume(t *testing.T) {
+	r := newRig(t)
+	file := []byte("a file of IPFS")
+	cid := message.Hash(r.form("/api/v0/ipfs/add_file", part{"file", "", file}).object(t)["hash"].(string))
+	archive, root := car([]byte("in an archive"))
+	for _, c := range []struct {
+		bytes  []byte
+		hash   message.Hash
+		format string
+	}{{file, cid, ""}, {archive, root, "car"}} {
+		path := r.begins(len(c.bytes), c.hash, c.format)
+		r.piece(path, 0, bytes.NewReader(c.bytes[:6])).check(t, "first", 204, "")
+		r.piece(path, 6, bytes.NewReader(c.bytes[6:])).check(t, "second", 204, "")
+		r.get("/api/v0/storage/metadata/"+string(c.hash)).check(t, "stored", 200, string(c.hash))
+	}
+}
+
+func TestUploadsThatResumeAreRefusedAsOthers(t *testing.T) {
+	r := newRig(t)
+	r.params.MaxUnauthenticated, r.params.MaxFile = 1000, 2000
+	file, large := []byte("content"), bytes.Repeat([]byte("x"), 1001)
+	hash := message.HashBytes(file)
+	good := r.paying(hash)
+	forged := bytes.Replace(good, []byte(`"signature":"0x`), []byte(`"signature":"0x00`), 1)
+	post := fmt.Appendf(nil, `{"message":%s,"sync":true}`, r.post(1))
+	for name, c := range map[string]struct {
+		header []string
+		status int
+		body   string
+	}{
+		"another version":   {[]string{"Tus-Resumable", "0.2.2"}, 412, "412: say Tus-Resumable: 1.0.0"},
+		"no length":         {[]string{"Tus-Resumable", "1.0.0"}, 400, "400: say the number of bytes"},
+		"a negative length": {beginning(-1, good, ""), 400, "400: say the number of bytes"},
+		"no metadata":       {[]string{"Tus-Resumable", "1.0.0", "Upload-Length", "7"}, 422, "422: metadata is required"},
+		"no base64":         {[]string{"Tus-Resumable", "1.0.0", "Upload-Length", "7", "Upload-Metadata", "metadata !"}, 400, `400: Upload-Metadata: "metadata" is not base64`},
+		"no JSON":           {beginning(7, []byte("{"), ""), 422, "422: Could not decode metadata: ["},
+		"forged":            {beginning(7, forged, ""), 403, "403: Forbidden"},
+		"not a STORE":       {beginning(7, post, ""), 422, "422: Invalid store message content: "},
+		"an archive":        {beginning(7, good, "car"), 422, "422: Expected item_type=ipfs"},
+		"larger than any":   {beginning(2001, good, ""), 413, "Maximum request body size 2000 exceeded."},
+		"no tokens":         {beginning(1001, r.paying(message.HashBytes(large)), ""), 402, "402: Payment Required"},
+	} {
+		r.do(http.MethodPost, uploadsPath, nil, c.header...).check(t, name, c.status, c.body)
+	}
+	wrong := r.begins(len(file), hash, "")
+	r.piece(wrong, 0, strings.NewReader("contant")).check(t, "other bytes", 422, "422: File hash does not match ("+string(hash)+")")
+	r.piece(wrong, 7, nil).check(t, "given up", 404, "404: there is no such upload")
+	long := r.begins(len(file), hash, "")
+	r.piece(long, 0, strings.NewReader("content and more")).check(t, "too many bytes", 413, "")
+	r.do(http.MethodPatch, long, strings.NewReader("x"), "Tus-Resumable", "1.0.0").check(t, "no type", 415, "")
+	r.do(http.MethodPost, long, nil, "Tus-Resumable", "1.0.0").check(t, "a POST", 405, "405: ")
+	r.piece(uploadsPath+"/..%2f..%2faleph.db", 0, nil).check(t, "a path", 404, "404: ")
+}
+
+func TestUploadThatCannotBePaidAtItsEndIsPaidLater(t *testing.T) {
+	r := newRig(t)
+	file := []byte("content")
+	path := r.begins(len(file), message.HashBytes(file), "")
+	r.params.MaxUnauthenticated = 5 // from here on it costs something
+	r.piece(path, 0, bytes.NewReader(file)).check(t, "unpaid", 402, "402: Payment Required")
+	if got := r.offset(path); got != "200 7/7" {
+		t.Errorf("unpaid: %s", got)
+	}
+	r.params.MaxUnauthenticated = 100
+	r.piece(path, 7, nil).check(t, "paid", 204, "")
+}
