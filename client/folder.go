@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -31,14 +32,18 @@ func HashFolder(ctx context.Context, folder fs.FS) (*Folder, error) {
 // way, never held in memory. Engine of the options is not used: folders are on IPFS.
 func (c *Client) UploadFolder(ctx context.Context, by Account, folder *Folder, o UploadOptions) (*Uploaded, error) {
 	o.Engine = message.ItemIPFS
-	return c.upload(ctx, by, carPath, upload{hash: folder.Hash, size: folder.Size, open: func() (io.ReadCloser, error) {
+	return c.upload(ctx, by, carPath, upload{hash: folder.Hash, size: folder.Size, archive: true, open: func(from int64) (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			w.CloseWithError(folder.archive.WriteTo(ctx, w))
 		}()
-		return &packing{r, done}, nil
+		p := &packing{r, done}
+		if _, err := io.CopyN(io.Discard, p, from); err != nil { // an archive is made anew, the same
+			return nil, errors.Join(err, p.Close())
+		}
+		return p, nil
 	}}, o)
 }
 

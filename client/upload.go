@@ -64,6 +64,11 @@ type UploadOptions struct {
 	Payment  *message.Payment           // nil pays by holding tokens
 	Sync     bool                       // wait until the node has processed the STORE message, at most 30 s
 	Progress func(sent, fileSize int64) // bytes; called often, from the goroutine that sends; may be nil
+
+	// Resumed is told at which byte an upload goes on that broke off before, by this call or an earlier one; may be nil.
+	Resumed func(at int64)
+	// Whole is told that a large file is sent in one piece, as the node offers nothing else; may be nil.
+	Whole func()
 }
 
 // Uploaded is a file that a node took.
@@ -81,8 +86,11 @@ const (
 )
 
 // UploadFile sends a file together with the signed STORE message that pays for it. The file is read twice, to hash it and
-// to send it, and never held in memory. When a node cannot be reached or breaks off, the file is sent again from its beginning,
-// to another node if there is one. What the account cannot pay is an [*InsufficientFundsError].
+// to send it, and never held in memory. What the account cannot pay is an [*InsufficientFundsError].
+//
+// An upload of 8 MiB or more that breaks off goes on where it was: within the call, when the node is back within a minute, and
+// by another call of the same account for the same file within a day. Nodes that do not offer this, and small files, get all of
+// it again, or another node does if there is one.
 func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker, o UploadOptions) (*Uploaded, error) {
 	if o.Engine == "" {
 		o.Engine = message.ItemStorage
@@ -99,8 +107,8 @@ func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker,
 	if err != nil {
 		return nil, err
 	}
-	return c.upload(ctx, by, path, upload{hash: hash, size: size, open: func() (io.ReadCloser, error) {
-		if _, err := file.Seek(start, io.SeekStart); err != nil {
+	return c.upload(ctx, by, path, upload{hash: hash, size: size, open: func(from int64) (io.ReadCloser, error) {
+		if _, err := file.Seek(start+from, io.SeekStart); err != nil {
 			return nil, err
 		}
 		return io.NopCloser(file), nil
@@ -109,10 +117,14 @@ func (c *Client) UploadFile(ctx context.Context, by Account, file io.ReadSeeker,
 
 // upload is something that can be sent more than once.
 type upload struct {
-	hash message.Hash
-	size int64
-	open func() (io.ReadCloser, error)
+	hash    message.Hash
+	size    int64
+	archive bool                                    // a CAR
+	open    func(from int64) (io.ReadCloser, error) // from is less than size, or 0
 }
+
+// resumeFrom is from how many bytes on an upload is one that resumes: smaller ones are quicker sent again than asked about.
+const resumeFrom = 8 << 20
 
 // upload signs the STORE message of a file and sends both.
 func (c *Client) upload(ctx context.Context, by Account, path string, u upload, o UploadOptions) (*Uploaded, error) {
@@ -130,7 +142,15 @@ func (c *Client) upload(ctx context.Context, by Account, path string, u upload, 
 		return nil, fmt.Errorf("upload file: %w", err)
 	}
 	up := &Uploaded{MessageHash: m.ItemHash, FileHash: u.hash, Size: u.size, Status: message.StatusPending}
-	a, err := c.send(ctx, path, metadata, u, o.Progress)
+	a, err := answer{}, errWhole
+	if u.size >= resumeFrom {
+		if a, err = c.resume(ctx, m.ItemHash, metadata, u, &o); errors.Is(err, errWhole) && o.Whole != nil {
+			o.Whole()
+		}
+	}
+	if errors.Is(err, errWhole) {
+		a, err = c.send(ctx, path, metadata, u, o.Progress)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("upload file %s: %w", u.hash, err)
 	}
@@ -164,7 +184,7 @@ func (c *Client) cannotPay(ctx context.Context, address string, store *message.M
 
 // storeContent puts the content of a message on the node, where it stays for a day without a message that needs it.
 func (c *Client) storeContent(ctx context.Context, hash message.Hash, content []byte) error {
-	a, err := c.send(ctx, storagePath, nil, upload{hash, int64(len(content)), func() (io.ReadCloser, error) {
+	a, err := c.send(ctx, storagePath, nil, upload{hash: hash, size: int64(len(content)), open: func(int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content)), nil
 	}}, nil)
 	if err != nil {
@@ -184,7 +204,7 @@ func (c *Client) storeContent(ctx context.Context, hash message.Hash, content []
 func (c *Client) send(ctx context.Context, path string, metadata []byte, u upload, progress func(int64, int64)) (answer, error) {
 	c.compare(ctx)
 	return c.repeat(ctx, func() (answer, error) {
-		file, err := u.open()
+		file, err := u.open(0)
 		if err != nil {
 			return answer{}, err
 		}
