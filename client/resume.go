@@ -55,7 +55,12 @@ func (c *Client) resume(ctx context.Context, store message.Hash, metadata []byte
 		switch {
 		case err == nil && a.status == http.StatusNotImplemented:
 			return answer{}, errWhole
-		case err == nil && !tryLater(a.status), ctx.Err() != nil, r.at < 0, time.Since(r.moved) > stall:
+		case err == nil && !tryLater(a.status):
+			return a, nil
+		case ctx.Err() != nil, r.at < 0, time.Since(r.moved) > stall:
+			if err != nil && r.at > 0 {
+				err = fmt.Errorf("%w; the same upload goes on where it was, within a day", err)
+			}
 			return a, err
 		}
 	}

@@ -60,7 +60,7 @@ func (a *app) fileUpload() *cobra.Command {
 		Long: `Store files and folders on the network, each with a STORE message that keeps it. - is standard input.
 
 A file is named by its sha256, or with --ipfs by its CID. A folder is packed here and has a CID, which is printed before it is
-sent. What is not paid for is refused before it is sent. With --dry-run nothing is sent: hash and size are printed.`,
+sent. When an upload of 8 MiB or more breaks off, the same command goes on where it was, within a day. What is not paid for is refused before it is sent. With --dry-run nothing is sent: hash and size are printed.`,
 		Example: "  aleph file upload notes.txt photo.jpg\n  aleph file upload photos\n  tar c photos | aleph file upload -\n" +
 			"  aleph file upload notes.txt --ref notes\n  aleph file upload photos --dry-run",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -217,7 +217,8 @@ func (a *app) canStore(ctx context.Context, api *client.Client, account client.A
 // uploading shows how something is sent and waits until the node keeps it.
 func (a *app) uploading(ctx context.Context, api *client.Client, name string, o client.UploadOptions, send func(client.UploadOptions) (*client.Uploaded, error)) (*client.Uploaded, error) {
 	p := a.progressOf(name)
-	o.Channel, o.Address, o.Sync, o.Progress = a.channel, a.owner, a.wait, p.moved
+	o.Channel, o.Address, o.Sync, o.Progress, o.Resumed = a.channel, a.owner, a.wait, p.moved, p.resumed
+	o.Whole = func() { a.say("The node takes files in one piece only: if this upload breaks off, it begins anew") }
 	up, err := send(o)
 	p.end()
 	if err != nil {

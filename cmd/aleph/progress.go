@@ -11,6 +11,7 @@ type progress struct {
 	a            *app
 	name         string
 	began, shown time.Time
+	before       int64 // bytes that had passed when it began
 	now          func() time.Time
 }
 
@@ -32,8 +33,15 @@ func (p *progress) moved(done, total int64) {
 	fmt.Fprintf(p.a.err, "\r\x1b[K%s", p.a.cut(p.a.clean(p.line(done, total, now.Sub(p.began))), p.a.screen()-1))
 }
 
+// resumed tells that an upload goes on which broke off when at bytes were there.
+func (p *progress) resumed(at int64) {
+	p.end()
+	p.a.say("%s goes on at %s", p.name, bytesText(at))
+	p.began, p.before = p.now(), at
+}
+
 func (p *progress) line(done, total int64, after time.Duration) string {
-	speed := float64(done) / max(after.Seconds(), 0.001)
+	speed := float64(done-p.before) / max(after.Seconds(), 0.001)
 	if total <= 0 {
 		return fmt.Sprintf("%s  %s  %s/s", p.name, bytesText(done), bytesText(int64(speed)))
 	}
