@@ -64,7 +64,7 @@ var benchmarks = []benchmark{
 	{[]string{"ccn-query-messages-p50-ms", "ccn-query-messages-p99-ms"}, queryMessages},
 	{[]string{"ccn-query-posts-p50-ms"}, queryPosts},
 	{[]string{"ccn-start-1m-s"}, start},
-	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib"}, upload},
+	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib", "aleph-upload-1gib", "aleph-upload-peak-mib"}, upload},
 	{[]string{"ws-fanout-p99-ms", "ws-fanout-peak-mib"}, fanout},
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms", "crn-warm-overhead-binary-ms"}, network},
 	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
