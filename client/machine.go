@@ -63,6 +63,26 @@ func (c *Client) signedCall(ctx context.Context, by Account, method, crnURL, pat
 	return answer{resp.StatusCode, raw, target, retryAfter(resp.Header, time.Now())}, nil
 }
 
+// StreamReceiver returns the address to which the compute node at crnURL wants streams on a chain to go; "" when it takes none
+// there (crn §2.5.2).
+func (c *Client) StreamReceiver(ctx context.Context, crnURL, chain string) (string, error) {
+	var config struct {
+		Payment struct {
+			Receiver string `json:"PAYMENT_RECEIVER_ADDRESS"`
+			Chains   map[string]struct {
+				Active bool `json:"active"`
+			} `json:"AVAILABLE_PAYMENTS"`
+		} `json:"payment"`
+	}
+	if err := c.getFrom(ctx, strings.TrimRight(crnURL, "/"), "/status/config", nil, &config); err != nil {
+		return "", fmt.Errorf("how %s is paid: %w", crnURL, err)
+	}
+	if !config.Payment.Chains["Chain."+chain].Active {
+		return "", nil
+	}
+	return config.Payment.Receiver, nil
+}
+
 // NotifyAllocation asks a compute node to start an instance that is paid to it by a stream or by credits (crn §2.7.1). The answer
 // comes when the machine runs; only ctx bounds that. What is not paid is an [*HTTPError] with status 402 that says what is missing.
 func (c *Client) NotifyAllocation(ctx context.Context, crnURL string, hash message.Hash) error {

@@ -68,6 +68,8 @@ type ComputeNode struct {
 	Score   float64      `json:"score"`  // 0 … 1
 	Address string       `json:"address"`
 	Parent  *string      `json:"parent"` // the core node it is linked to
+
+	StreamReward string `json:"stream_reward"` // where its owner says that streams go; "" when they do not
 }
 
 // Nodes reads the registry of nodes, the aggregate "corechannel" of owner.

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // Config says where the network lives. Ports are fixed offsets from BasePort, so that a network is found again.
@@ -117,6 +118,9 @@ func New(cfg Config) (*Net, error) {
 	if err := n.checkPorts(); err != nil {
 		return nil, err
 	}
+	if err := n.writeParameters(); err != nil {
+		return nil, err
+	}
 	var err error
 	n.chain, err = chain.New(chain.Config{DataDir: filepath.Join(cfg.Dir, "chain"), Host: "127.0.0.1", Port: n.chainPort()})
 	if err != nil {
@@ -170,6 +174,26 @@ func (n *Net) writeKeys() error {
 	return nil
 }
 
+// ParametersPath is the file of the network's parameters, as --network of every command takes it. The profile devnet says the same
+// of a network on the usual ports.
+func (n *Net) ParametersPath() string { return filepath.Join(n.cfg.Dir, "parameters.json") }
+
+// writeParameters says where the chain of this network is.
+func (n *Net) writeParameters() error {
+	streams := params.Devnet().Streams
+	for i := range streams {
+		streams[i].RPC = fmt.Sprintf("http://127.0.0.1:%d", n.chainPort())
+	}
+	raw, err := json.MarshalIndent(map[string]any{"profile": "devnet", "streams": streams}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the network's parameters: %w", err)
+	}
+	if err := os.WriteFile(n.ParametersPath(), append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the network's parameters: %w", err)
+	}
+	return nil
+}
+
 func (n *Net) coreProcess(i int) *Process {
 	name := fmt.Sprintf("ccn%d", i+1)
 	args := []string{
@@ -207,7 +231,7 @@ func (n *Net) computeProcess(i int) *Process {
 		"--data-dir", filepath.Join(n.cfg.Dir, name),
 		"--http-listen", fmt.Sprintf("127.0.0.1:%d", n.computePort(i)),
 		"--ccn", fmt.Sprintf("http://127.0.0.1:%d", n.corePort(i)),
-		"--network", "devnet",
+		"--network", n.ParametersPath(),
 		"--domain-name", host,
 		"--public-url", fmt.Sprintf("http://%s:%d", host, n.computePort(i)),
 		"--owner", chain.Accounts()[coreOwner+i].Address.Hex(),

@@ -67,6 +67,9 @@ type StreamChain struct {
 	RPC       string `json:"rpc"`         // URL of JSON-RPC
 	Token     string `json:"super_token"` // address of the token that is streamed
 	Agreement string `json:"agreement"`   // address of the contract that answers getFlow
+	// Forwarder is the address of Superfluid's CFAv1Forwarder, which takes changes of streams. Empty: Agreement takes them itself,
+	// as on development chains.
+	Forwarder string `json:"forwarder,omitempty"`
 	Testnet   bool   `json:"testnet"`
 }
 

@@ -82,21 +82,26 @@ func Mainnet() *Network {
 			{
 				Chain: "AVAX", ChainID: 43114, RPC: "https://api.avax.network/ext/bc/C/rpc",
 				Token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", Agreement: "0x6946c5B38Ffea373b0a2340b4AEf0De8F6782e58",
+				Forwarder: superfluidForwarder,
 			},
 			{
 				Chain: "BASE", ChainID: 8453, RPC: "https://base-mainnet.public.blastapi.io",
 				Token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", Agreement: "0x19ba78B9cDB05A877718841c574325fdB53601bb",
+				Forwarder: superfluidForwarder,
 			},
 		},
 	}
 }
+
+// superfluidForwarder is Superfluid's CFAv1Forwarder, the same on all chains.
+const superfluidForwarder = "0xcfA132E353cB4E398080B9700609bb008eceB125"
 
 // DevnetAuthority is the address that publishes balances, credits, prices and the node registry on a devnet. It is the
 // tenth of the well-known development accounts, whose private key everybody knows: never trust it on another network.
 const DevnetAuthority = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
 
 // Devnet returns the parameters of a network on one machine: the mainnet's rules without cut-off dates, with small
-// thresholds and its own authority, so that every way to pay can be tried.
+// thresholds and its own authority, so that every way to pay can be tried. Streams are on the chain of the package devnet.
 func Devnet() *Network {
 	n := Mainnet()
 	n.Name = "devnet"
@@ -123,7 +128,10 @@ func Devnet() *Network {
 	n.Nodes.RemovalHeight = Never
 	n.Nodes.BonusEndHeight = 0
 	n.Schedule = Sched{RequireActive: false, ProbeInterval: 2, ProbeFailures: 3, Resend: 60}
-	n.Streams = nil
+	n.Streams = []StreamChain{{
+		Chain: "AVAX", ChainID: 31337, RPC: "http://127.0.0.1:8545", Testnet: true,
+		Token: "0xA1e9400000000000000000000000000000000001", Agreement: "0xA1e9400000000000000000000000000000000003",
+	}}
 	return n
 }
 

@@ -20,10 +20,7 @@ import (
 
 // Config says where streams are.
 type Config struct {
-	Chain params.StreamChain
-	// Forwarder is the address of Superfluid's CFAv1Forwarder, which takes changes of streams on public chains. Empty: the contract of
-	// Chain.Agreement takes them itself, as on development chains.
-	Forwarder  string
+	Chain      params.StreamChain
 	HTTPClient *http.Client // http.DefaultClient if nil
 }
 
@@ -42,8 +39,8 @@ func New(cfg Config) (*Streams, error) {
 	var err1, err2, err3 error
 	s.token, err1 = parseAddress(cfg.Chain.Token)
 	s.agreement, err2 = parseAddress(cfg.Chain.Agreement)
-	if s.writer = s.agreement; cfg.Forwarder != "" {
-		s.writer, err3 = parseAddress(cfg.Forwarder)
+	if s.writer = s.agreement; cfg.Chain.Forwarder != "" {
+		s.writer, err3 = parseAddress(cfg.Chain.Forwarder)
 		s.method = "setFlowrate(address,address,int96)"
 	}
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -135,6 +132,16 @@ func (s *Streams) Reduce(ctx context.Context, sender string, by []Flow) (*Plan, 
 			return left
 		}
 		return new(big.Int)
+	})
+}
+
+// Ensure plans streams of at least these rates. What streams already is used; so planning and applying it again does no more.
+func (s *Streams) Ensure(ctx context.Context, sender string, least []Flow) (*Plan, error) {
+	return s.plan(ctx, sender, least, func(now, rate *big.Int) *big.Int {
+		if now.Cmp(rate) > 0 {
+			return now
+		}
+		return rate
 	})
 }
 

@@ -30,6 +30,7 @@ func (a *app) instanceCommand() *cobra.Command {
 // createFlags is what a user may say about an instance.
 type createFlags struct {
 	image, name, payment string
+	chain, node, resume  string
 	keys, volumes        []string
 	memory, vcpus, disk  int
 	internet             bool
@@ -54,9 +55,11 @@ func (f *createFlags) content(keys []string) (*message.Instance, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	paid, err := payment(f.payment)
-	if err != nil {
-		return nil, err
+	var paid *message.Payment // that of streams is known with their receiver
+	if f.payment != streamPayment {
+		if paid, err = payment(f.payment); err != nil {
+			return nil, usageError{fmt.Errorf("--payment %s: want hold, credit or stream", f.payment)}
+		}
 	}
 	metadata, err := json.Marshal(map[string]string{"name": f.name})
 	if err != nil {
@@ -81,12 +84,21 @@ func (a *app) instanceCreate() *cobra.Command {
 		Long: `Check that the account can pay for an instance, show what it costs, ask, publish it and say where it runs.
 
 The image is a disk with a boot loader and cloud-init, qcow2 or raw: a file, which is stored first, or the hash of the STORE
-message of one that is stored already. When the command is broken off after the message was sent, the instance is there:
-aleph instance list shows it, aleph instance show where it runs.`,
+message of one that is stored already.
+
+With --payment stream tokens are streamed on a chain to one compute node, --node, and in part to the community, as long as the
+instance exists; aleph instance delete ends that. All streams begin or none does, and what streams already and pays for nothing is
+used. When the command breaks off after the message was sent, --resume with the hash of the instance goes on with it.`,
 		Example: "  aleph instance create --image debian-12.qcow2 --disk 20480 --ssh-key id_ed25519.pub --yes\n" +
-			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --volume data:10240 --payment credit --yes",
+			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --volume data:10240 --payment credit --yes\n" +
+			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --payment stream --yes\n" +
+			"  aleph instance create --resume " + exampleInstance + " --yes",
 		RunE: a.within(func(ctx context.Context, _ []string) error {
-			v, err := a.createInstance(ctx, f)
+			create := a.createInstance
+			if f.resume != "" {
+				create = a.resumeInstance
+			}
+			v, err := create(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -97,10 +109,14 @@ aleph instance list shows it, aleph instance show where it runs.`,
 	flags := c.Flags()
 	flags.StringVar(&f.image, "image", "", "`file` of a disk image, or the hash of its STORE message")
 	flags.StringVar(&f.name, "name", "", "name; default that of the image")
-	flags.StringVar(&f.payment, "payment", "hold", "hold or credit")
+	flags.StringVar(&f.payment, "payment", "hold", "hold, credit or stream")
+	flags.StringVar(&f.chain, "chain", "", "`chain` to stream on, such as AVAX or BASE; default the first that the network has")
+	flags.StringVar(&f.node, "node", "", "hash, name or address of the compute `node` to stream to; default the best")
+	flags.StringVar(&f.resume, "resume", "", "go on with the instance that has this `hash`")
 	flags.StringArrayVar(&f.keys, "ssh-key", nil, "`file` of a public key that may log in; may be repeated; default those in ~/.ssh")
 	flags.BoolVar(&f.internet, "internet", true, "give it a network card; without, nobody reaches it")
-	require(c, "image")
+	c.MarkFlagsOneRequired("image", "resume")
+	c.MarkFlagsMutuallyExclusive("image", "resume")
 	return c
 }
 
@@ -120,20 +136,32 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	}
 	api := a.client()
 	// Everything that can be refused is looked at before anything is stored or paid for.
+	var streamed *streaming
+	imagePayment := content.Payment
+	if f.payment == streamPayment {
+		if streamed, err = a.toStream(ctx, api, account, f, content); err != nil {
+			return nil, err
+		}
+	}
 	priced := *content
 	if priced.Rootfs.Parent.Ref, err = knownImage(f.image); err != nil {
 		return nil, err
 	}
-	if err := a.agree(ctx, api, account, f.shape(), &priced); err != nil {
+	if err := a.agree(ctx, api, account, f.shape(), &priced, streamed); err != nil {
 		return nil, err
 	}
-	if content.Rootfs.Parent.Ref, err = a.image(ctx, api, account, f.image, content.Payment); err != nil {
+	if content.Rootfs.Parent.Ref, err = a.image(ctx, api, account, f.image, imagePayment); err != nil {
 		return nil, err
 	}
 	a.say("Publishing the instance")
-	sent, err := a.send(ctx, api, account, content, a.wait)
+	sent, err := a.send(ctx, api, account, content, a.wait || streamed != nil)
 	if err != nil {
 		return nil, fmt.Errorf("publish the instance: %w", err)
+	}
+	if streamed != nil {
+		if err := streamed.pay(ctx, sent.ItemHash, *content.Requirements.Node.NodeHash); err != nil {
+			return nil, err
+		}
 	}
 	if !a.wait {
 		return &machineView{ItemHash: sent.ItemHash}, nil
@@ -142,10 +170,10 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	return a.machine(ctx, api, sent.ItemHash, func(x client.Execution) bool { return x.Running })
 }
 
-// agree shows what a workload costs in the way it is paid, checks that the account can, and asks.
-func (a *app) agree(ctx context.Context, api *client.Client, account client.Account, what string, content message.Content) error {
+// agree shows what a workload costs in the way it is paid, checks that the account can, and asks. streamed is nil but for streams.
+func (a *app) agree(ctx context.Context, api *client.Client, account client.Account, what string, content *message.Instance, streamed *streaming) error {
 	cost, err := estimate(ctx, api, account.Address(), account.Chain(), content, nil)
-	if a.notEstimated(err) {
+	if streamed == nil && a.notEstimated(err) {
 		return a.confirm(what + ", at a price that is not known. Create it?")
 	}
 	if err != nil {
@@ -159,7 +187,13 @@ func (a *app) agree(ctx context.Context, api *client.Client, account client.Acco
 		return err
 	}
 	price := fmt.Sprintf("holds %s ALEPH as long as it exists", o.Hold)
-	if cost.Payment == message.PaymentCredit {
+	switch cost.Payment {
+	case message.PaymentSuperfluid:
+		if _, err := streamed.plan(ctx, *content.Payment.Receiver, cost.Cost); err != nil {
+			return err
+		}
+		price = streamed.costs(o)
+	case message.PaymentCredit:
 		price = fmt.Sprintf("costs %s credits an hour, %s a day, %s in 30 days ($%s, $%s, $%s)",
 			o.Credits.Hour, o.Credits.Day, o.Credits.Month, o.CreditsUSD.Hour, o.CreditsUSD.Day, o.CreditsUSD.Month)
 	}

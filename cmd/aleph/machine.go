@@ -156,7 +156,11 @@ func (a *app) instanceErase() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.forget(ctx, api, account, deletedByOwner, hash); err != nil {
+			err = a.endStreams(ctx, api, hash)
+			if err == nil {
+				err = a.forget(ctx, api, account, deletedByOwner, hash)
+			}
+			if err != nil {
 				return fmt.Errorf("instance %s is erased, its message is not forgotten: %w", hash, err)
 			}
 			return nil
@@ -186,6 +190,10 @@ func (a *app) instanceDelete() *cobra.Command {
 			}
 			if err := a.dropPorts(ctx, api, account, hash); err != nil {
 				a.say("Its forwarded ports stay in the list: %v", err)
+			}
+			// Forgotten last: what is streamed for it is known from its message.
+			if err := a.endStreams(ctx, api, hash); err != nil {
+				return fmt.Errorf("delete instance %s: %w", hash, err)
 			}
 			if err := a.forget(ctx, api, account, deletedByOwner, hash); err != nil {
 				return fmt.Errorf("forget instance %s: %w", hash, err)

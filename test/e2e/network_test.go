@@ -106,6 +106,13 @@ func aleph(t *testing.T, args ...string) (stdout string, exitCode int) {
 
 func alephAs(t *testing.T, keyFile string, args ...string) (stdout string, exitCode int) {
 	t.Helper()
+	out, errOut, code := alephOf(t, keyFile, args...)
+	return out + errOut, code
+}
+
+// alephOf is alephAs that keeps apart what is printed.
+func alephOf(t *testing.T, keyFile string, args ...string) (stdout, stderr string, exitCode int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "build", "aleph"), append([]string{"--network", "devnet", "--api", network.Core[0].URL, "--key-file", keyFile}, args...)...)
@@ -118,7 +125,7 @@ func alephAs(t *testing.T, keyFile string, args ...string) (stdout string, exitC
 		t.Fatalf("run aleph %v: %v", args, err)
 	}
 	t.Logf("aleph %s\n%s%s", strings.Join(args, " "), out.String(), errOut.String())
-	return out.String() + errOut.String(), cmd.ProcessState.ExitCode()
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
 // deploy deploys a folder and returns the hash of the program.

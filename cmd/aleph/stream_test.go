@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/client/payg"
+	"github.com/aleph-im/aleph-go/crn/meter"
+	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/devnet/chain"
+	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+)
+
+// streamRig is a network with a real chain, a real core node, and a compute node of which the check of payments is real.
+type streamRig struct {
+	*testing.T
+	u                   *user
+	streams             *payg.Streams
+	receiver, community string
+	image, key          string
+	transactions        atomic.Int64 // that the chain still takes before it refuses one
+	admitted            atomic.Int64
+}
+
+func newStreamRig(t *testing.T) *streamRig {
+	t.Helper()
+	r := &streamRig{T: t, receiver: chain.Accounts()[2].Address.Hex(), community: chain.Accounts()[3].Address.Hex()}
+	r.transactions.Store(1000)
+	rpc := httptest.NewServer(r.chain(chaintest.Start(t).Endpoint()))
+	t.Cleanup(rpc.Close)
+	of := params.Devnet().Streams[0]
+	of.RPC = rpc.URL
+	var err error
+	if r.streams, err = payg.New(payg.Config{Chain: of}); err != nil {
+		t.Fatal(err)
+	}
+
+	r.u = newUser(t, "")
+	r.u.env["ALEPH_PRIVATE_KEY"] = hex.EncodeToString(chain.Accounts()[1].PrivateKey)
+	node := newRealNode(t, r.u.address())
+	node.core.SetAggregate("settings", map[string]any{"community_wallet_address": r.community, "community_wallet_timestamp": 1})
+	r.u.api, r.u.network = node.URL, filepath.Join(t.TempDir(), "network.json")
+	var described map[string]any
+	raw, err := os.ReadFile(node.network)
+	if err == nil {
+		err = json.Unmarshal(raw, &described)
+	}
+	described["streams"] = []params.StreamChain{of}
+	if raw, err = json.Marshal(described); err == nil {
+		err = os.WriteFile(r.u.network, raw, 0o600)
+	}
+	r.key, r.image = filepath.Join(t.TempDir(), "key.pub"), filepath.Join(t.TempDir(), "disk.img")
+	err = errors.Join(err, os.WriteFile(r.key, []byte("ssh-ed25519 AAAA me\n"), 0o600), os.WriteFile(r.image, []byte("a disk"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	compute := httptest.NewServer(r.compute(node, of))
+	t.Cleanup(compute.Close)
+	node.core.SetAggregate("corechannel", map[string]any{"resource_nodes": []any{map[string]any{
+		"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": compute.URL, "parent": exampleCore,
+		"stream_reward": strings.ToLower(r.receiver),
+	}}})
+	return r
+}
+
+// chain is the way to a chain, which ends when transactions are used up, for one of them.
+func (r *streamRig) chain(endpoint string) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		if err == nil && bytes.Contains(body, []byte("eth_sendRawTransaction")) && r.transactions.Add(-1) == -1 {
+			http.Error(w, "gone", http.StatusBadGateway)
+			return
+		}
+		resp, err := http.Post(endpoint, "application/json", bytes.NewReader(body))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(w, resp.Body) // a client that is gone needs no answer
+	}
+}
+
+// compute is a compute node that starts nothing, but checks what is streamed as a node does.
+func (r *streamRig) compute(node *realNode, of params.StreamChain) http.Handler {
+	source, err := network.New(network.Config{API: node.core.URL, Dir: r.TempDir(), AnswerAge: time.Nanosecond})
+	if err != nil {
+		r.Fatal(err)
+	}
+	chains, err := meter.NewChains([]params.StreamChain{of})
+	if err != nil {
+		r.Fatal(err)
+	}
+	payments := meter.New(meter.Config{Accounts: source, Streams: chains, Settings: node.core.Authority(), Receiver: r.receiver})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status/config", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"payment":{"PAYMENT_RECEIVER_ADDRESS":%q,"AVAILABLE_PAYMENTS":{"Chain.AVAX":{"active":true}}}}`, r.receiver)
+	})
+	mux.HandleFunc("POST /control/allocation/notify", func(w http.ResponseWriter, request *http.Request) {
+		var body struct{ Instance message.Hash }
+		err := json.NewDecoder(request.Body).Decode(&body)
+		var workload *network.Workload
+		if err == nil {
+			workload, err = source.Workload(request.Context(), body.Instance)
+		}
+		if err == nil {
+			err = payments.Admit(request.Context(), workload)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusPaymentRequired)
+			return
+		}
+		r.admitted.Add(1)
+		fmt.Fprint(w, `{"success":true,"successful":true,"failing":[],"errors":{}}`)
+	})
+	return mux
+}
+
+// flows expects as many times what one instance streams, and returns that.
+func (r *streamRig) flows(when string, one *big.Int, times int64) *big.Int {
+	r.Helper()
+	node, err1 := r.streams.Flow(r.Context(), r.u.address(), r.receiver)
+	community, err2 := r.streams.Flow(r.Context(), r.u.address(), r.community)
+	if err := errors.Join(err1, err2); err != nil {
+		r.Fatal(err)
+	}
+	if one == nil {
+		one = node
+	}
+	if want := new(big.Int).Mul(one, big.NewInt(times)); node.Cmp(want) != 0 || (node.Sign() == 0) != (community.Sign() == 0) || community.Cmp(node) > 0 {
+		r.Errorf("%s: %d wei a second to the node, %d to the community; want %d and a quarter of it", when, node, community, want)
+	}
+	return one
+}
+
+func (r *streamRig) create(more ...string) (code int, hash message.Hash, errOut string) {
+	r.Helper()
+	args := []string{"--timeout", "30s", "-y", "instance", "create", "--payment", "stream", "--image", r.image, "--ssh-key", r.key}
+	code, out, errOut := r.u.run(append(args, more...)...)
+	if fields := strings.Fields(out); code == 0 && len(fields) > 1 {
+		hash = message.Hash(fields[1])
+	}
+	return code, hash, errOut
+}
+
+func TestInstanceIsPaidByStreams(t *testing.T) {
+	r := newStreamRig(t)
+	code, first, errOut := r.create()
+	if code != 0 || !strings.Contains(errOut, "ALEPH an hour") || !strings.Contains(errOut, "streamed on AVAX: four fifths to the compute node") {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	one := r.flows("one instance", nil, 1)
+	if one.Sign() == 0 || r.admitted.Load() != 1 {
+		t.Fatalf("%d wei a second, admitted %d times", one, r.admitted.Load())
+	}
+	// Again is no more: what is streamed is enough.
+	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", string(first)); code != 0 {
+		t.Errorf("resumed: exit code %d: %s", code, errOut)
+	}
+	r.flows("resumed", one, 1)
+
+	code, second, errOut := r.create("--name", "second", "--node", "CRN-1", "--chain", "avax")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	r.flows("two instances", one, 2)
+	for i, hash := range []message.Hash{first, second} {
+		if code, _, errOut := r.u.run("-y", "instance", "delete", string(hash)); code != 0 {
+			t.Errorf("exit code %d: %s", code, errOut)
+		}
+		r.flows("deleted", one, 1-int64(i))
+	}
+
+	// The chain refuses the second of the two transactions: the first is taken back.
+	r.transactions.Store(1)
+	code, _, errOut = r.create("--name", "third")
+	_, after, _ := strings.Cut(errOut, "--resume ")
+	if code == 0 || !strings.Contains(errOut, "nothing is streamed for it") || len(after) < 64 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	r.flows("half done", one, 0)
+	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", after[:64]); code != 0 {
+		t.Errorf("continued: exit code %d: %s", code, errOut)
+	}
+	r.flows("continued", one, 1)
+}
+
+func TestStreamsAreRefusedBeforeAnythingIsDone(t *testing.T) {
+	r := newStreamRig(t)
+	for name, c := range map[string]struct {
+		more []string
+		code int
+		says string
+	}{
+		"no such chain": {[]string{"--chain", "BASE"}, exitUsage, "no streams there"},
+		"no such node":  {[]string{"--node", "crn-9"}, exitUsage, "no compute node has this hash, name or address"},
+		"for another":   {[]string{"--on-behalf-of", exampleAddress}, exitUsage, "paid by the account itself"},
+	} {
+		if code, _, errOut := r.create(c.more...); code != c.code || !strings.Contains(errOut, c.says) {
+			t.Errorf("%s: exit code %d: %s", name, code, errOut)
+		}
+	}
+	r.u.env["ALEPH_PRIVATE_KEY"] = strings.Repeat("5a", 32) // who has nothing on the chain
+	if code, _, errOut := r.create(); code != exitFunds || !strings.Contains(errOut, "gas") {
+		t.Errorf("without gas: exit code %d: %s", code, errOut)
+	}
+	if code, out, _ := r.u.run("-o", "json", "message", "list", "--type", "INSTANCE"); code != 0 || strings.Contains(out, "item_hash") {
+		t.Errorf("something was published: %s", out)
+	}
+}
