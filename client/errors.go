@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,7 +95,8 @@ func (e *HTTPError) Error() string {
 	if e.Body == "" {
 		return fmt.Sprintf("%s %s: %d %s", e.Method, e.URL, e.Status, http.StatusText(e.Status))
 	}
-	return fmt.Sprintf("%s %s: %d: %s", e.Method, e.URL, e.Status, e.Body)
+	// Core nodes begin the text with the status.
+	return fmt.Sprintf("%s %s: %d: %s", e.Method, e.URL, e.Status, strings.TrimPrefix(e.Body, strconv.Itoa(e.Status)+": "))
 }
 
 // Is makes 404 and 410 [ErrNotFound].

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,8 +84,8 @@ func (a *app) instanceCreate() *cobra.Command {
 		Use: "create", Short: "Put a virtual machine on the network", Args: cobra.NoArgs,
 		Long: `Check that the account can pay for an instance, show what it costs, ask, publish it and say where it runs.
 
-The image is a disk with a boot loader and cloud-init, qcow2 or raw: a file, which is stored first, or the hash of the STORE
-message of one that is stored already.
+The image is a disk with a boot loader and cloud-init, qcow2 or raw: a file, which is stored first, the hash of the STORE message
+of one that is stored already, or a name that the network has for one.
 
 With --payment stream tokens are streamed on a chain to one compute node, --node, and in part to the community, as long as the
 instance exists; aleph instance delete ends that. All streams begin or none does, and what streams already and pays for nothing is
@@ -107,7 +108,7 @@ used. When the command breaks off after the message was sent, --resume with the 
 	}
 	f.addShape(c)
 	flags := c.Flags()
-	flags.StringVar(&f.image, "image", "", "`file` of a disk image, or the hash of its STORE message")
+	flags.StringVar(&f.image, "image", "", "`file` of a disk image, the hash of its STORE message, or a name that the network has for it")
 	flags.StringVar(&f.name, "name", "", "name; default that of the image")
 	flags.StringVar(&f.payment, "payment", "hold", "hold, credit or stream")
 	flags.StringVar(&f.chain, "chain", "", "`chain` to stream on, such as AVAX or BASE; default the first that the network has")
@@ -125,7 +126,11 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	if err != nil {
 		return nil, err
 	}
+	api := a.client()
 	f.name = cmp.Or(f.name, filepath.Base(f.image))
+	if f.image, err = a.namedImage(ctx, api, f.image); err != nil {
+		return nil, err
+	}
 	content, err := f.content(keys)
 	if err != nil {
 		return nil, err
@@ -134,7 +139,6 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 	if err != nil {
 		return nil, err
 	}
-	api := a.client()
 	// Everything that can be refused is looked at before anything is stored or paid for.
 	var streamed *streaming
 	imagePayment := content.Payment
@@ -199,6 +203,44 @@ func (a *app) agree(ctx context.Context, api *client.Client, account client.Acco
 	}
 	a.say("%s %s.", what, price)
 	return a.confirm("Create it?")
+}
+
+// imagesKey is the aggregate in which a network's authority names images of instances (sdk-cli §1.2.3).
+const imagesKey = "vm-images"
+
+// namedImage returns the STORE message of an image that the network names. What is a hash or a file, or looks like the path of one,
+// stays as it is.
+func (a *app) namedImage(ctx context.Context, api *client.Client, wanted string) (string, error) {
+	if _, err := message.ParseHash(wanted); err == nil || strings.ContainsAny(wanted, `/\`) {
+		return wanted, nil
+	}
+	if _, err := os.Stat(wanted); err == nil {
+		return wanted, nil
+	}
+	var known struct {
+		Rootfs map[string]struct {
+			Hash       message.Hash `json:"hash"`
+			Deprecated bool         `json:"deprecated"`
+		} `json:"rootfs"`
+	}
+	err := api.Aggregate(ctx, a.params.Pricing.Addresses[0], imagesKey, &known)
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return "", fmt.Errorf("look for the network's images (name one by its hash, or a file, with --image): %w", err)
+	}
+	if image, ok := known.Rootfs[wanted]; ok {
+		return string(image.Hash), nil
+	}
+	var names []string
+	for name, image := range known.Rootfs {
+		if !image.Deprecated {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "", usageError{fmt.Errorf("--image %s: there is no such file, and the network names no images", wanted)}
+	}
+	slices.Sort(names)
+	return "", usageError{fmt.Errorf("--image %s: there is no such file, and the network has no such image; it has: %s", wanted, strings.Join(names, ", "))}
 }
 
 // knownImage is the hash by which the price of an image is asked for: that of its message, or any while it is a file.

@@ -107,3 +107,26 @@ func TestOperationsGoToWhereTheInstanceRuns(t *testing.T) {
 		t.Errorf("operated %v", node.operated)
 	}
 }
+
+func TestImagesHaveNames(t *testing.T) {
+	node, u, _ := funded(t)
+	image, key := instanceFiles(t)
+	var stored []fileView
+	u.result(&stored, "file", "upload", image)
+	node.core.SetAggregate(imagesKey, map[string]any{"rootfs": map[string]any{
+		"debian-12": map[string]any{"hash": stored[0].ItemHash, "display_name": "Debian 12"},
+		"debian-11": map[string]any{"hash": stored[0].ItemHash, "deprecated": true},
+	}})
+	var v machineView
+	u.result(&v, "instance", "create", "--image", "debian-12", "--ssh-key", key, "--wait=false")
+	var content struct {
+		Rootfs message.Rootfs `json:"rootfs"`
+	}
+	if err := node.core.Client().MessageContent(t.Context(), v.ItemHash, &content); err != nil || content.Rootfs.Parent.Ref != stored[0].ItemHash {
+		t.Errorf("the image is %s, %v", content.Rootfs.Parent.Ref, err)
+	}
+	code, _, errOut := u.run("instance", "create", "--image", "debian-13", "--ssh-key", key, "--yes")
+	if code != exitUsage || !strings.Contains(errOut, "no such image; it has: debian-12\n") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
