@@ -1,6 +1,6 @@
 // Package schema describes in JSON Schema (2020-12) what crosses the wire: messages with their contents, and the answers
-// of a core node's API. ccn/api serves it inside the description of the node, cmd/aleph-schema writes it for the
-// generators of the SDKs' types.
+// of a core node's API. ccn/api serves it inside the description of the node, cmd/aleph-schema prints it, and
+// the types of the SDKs that are made from it (decision 0033).
 //
 // Of a content it describes the form to write: nodes read more, such as "1" for a number (spec/messages.md §5.0). Rules
 // between members that JSON Schema cannot say are told by message.ParseContent alone.

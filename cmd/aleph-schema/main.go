@@ -1,7 +1,8 @@
-// Command aleph-schema prints the JSON Schema of messages and of answers, from which the SDKs' types are generated.
+// Command aleph-schema prints the JSON Schema of messages and of answers, and the types of the SDKs that are made from it.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 
@@ -9,9 +10,20 @@ import (
 )
 
 func main() {
-	document, err := schema.Document()
+	typescript := flag.Bool("typescript", false, "print the types of the TypeScript SDK")
+	python := flag.Bool("python", false, "print the records of the Python SDK")
+	flag.Parse()
+
+	write := schema.Document
+	switch {
+	case *typescript:
+		write = schema.TypeScript
+	case *python:
+		write = schema.Python
+	}
+	text, err := write()
 	if err == nil {
-		_, err = os.Stdout.Write(document)
+		_, err = os.Stdout.Write(text)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "aleph-schema:", err)
