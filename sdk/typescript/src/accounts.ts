@@ -1,60 +1,8 @@
 import { NotFoundError } from "./errors.ts";
-import type { Hash } from "./hash.ts";
 import { defaultPage, walk } from "./lists.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
-
-/** What an address holds. Amounts of ALEPH are floats, which keep 15 digits. */
-export interface Balance {
-  address: string;
-  balance: number;
-  /** By chain. */
-  details: Record<string, number>;
-  /** ALEPH held for what the address uses. */
-  locked_amount: number;
-  credit_balance: number;
-  credit_balance_details: { expiration_date: string | null; amount: number }[] | null;
-}
-
-/** One movement of credits; what is spent is negative. Times are Unix seconds. */
-export interface CreditEntry {
-  amount: number;
-  price: number | null;
-  bonus_amount: number | null;
-  tx_hash: string | null;
-  token: string | null;
-  chain: string | null;
-  provider: string | null;
-  origin: string | null;
-  origin_ref: string | null;
-  payment_method: string | null;
-  credit_ref: Hash;
-  credit_index: number;
-  expiration_date: number | null;
-  message_timestamp: number;
-  expense_count: number | null;
-  expense_size_mib: number | null;
-}
-
-export interface CreditSummary {
-  address: string;
-  entry_count: number;
-  total_amount: number;
-  total_incoming: number;
-  /** Negative. */
-  total_outgoing: number;
-}
-
-/** A file that a STORE message of the address keeps. */
-export interface OwnedFile {
-  file_hash: Hash;
-  /** Bytes. */
-  size: number;
-  type: "file" | "dir";
-  /** Unix seconds. */
-  created: number;
-  item_hash: Hash;
-}
+import type { Balance, CreditEntry, CreditSummary, Hash, OwnedFile } from "./wire.ts";
 
 /** What addresses hold and own. */
 export class Accounts {

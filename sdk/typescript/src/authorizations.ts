@@ -1,7 +1,7 @@
 import type { Aggregates } from "./aggregates.ts";
-import type { MessageType } from "./envelope.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
+import type { MessageType } from "./wire.ts";
 
 /** What somebody may do in an owner's name. An absent list allows everything. */
 export interface Authorization {

@@ -1,9 +1,8 @@
 import { Accounts } from "./accounts.ts";
 import { Aggregates } from "./aggregates.ts";
 import { Authorizations } from "./authorizations.ts";
-import type { MessageType, Signed, Unsigned } from "./envelope.ts";
+import type { Signed, Unsigned } from "./envelope.ts";
 import { Files } from "./files.ts";
-import type { Hash } from "./hash.ts";
 import { Messages } from "./messages.ts";
 import { Domains, Ports } from "./names.ts";
 import { type CallOptions, Nodes, type NodesConfig } from "./nodes.ts";
@@ -12,6 +11,7 @@ import { Prices } from "./prices.ts";
 import { Publisher, type SendOptions, type Submission } from "./publish.ts";
 import type { Signer, Verifier } from "./signer.ts";
 import { Workloads } from "./workloads.ts";
+import type { Hash, MessageType } from "./wire.ts";
 
 /** Nodes of the public network. */
 export const mainnet: readonly string[] = ["https://api2.aleph.im", "https://api3.aleph.im"];

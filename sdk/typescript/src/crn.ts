@@ -2,10 +2,10 @@
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { base58 } from "@scure/base";
 import { AlephError, HttpError } from "./errors.ts";
-import type { Hash } from "./hash.ts";
 import { type CallOptions, Nodes, parse } from "./nodes.ts";
 import type { Signer } from "./signer.ts";
 import { Connection, socketOf } from "./socket.ts";
+import type { Hash } from "./wire.ts";
 
 /** What an owner may ask of a workload (crn §2.7.4). */
 export type Operation = "start" | "stop" | "reboot" | "erase" | "reinstall";

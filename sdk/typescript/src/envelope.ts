@@ -1,25 +1,8 @@
 import { utf8ToBytes } from "@noble/hashes/utils.js";
 import { AlephError } from "./errors.ts";
-import { type Hash, hashOf } from "./hash.ts";
+import { hashOf } from "./hash.ts";
 import type { Signer } from "./signer.ts";
-
-export type MessageType = "POST" | "AGGREGATE" | "STORE" | "PROGRAM" | "INSTANCE" | "FORGET" | "V-PROGRAM";
-export type ItemType = "inline" | "storage" | "ipfs";
-
-/** A signed message as it is published (messages §1.1). */
-export interface Envelope {
-  chain: string;
-  sender: string;
-  type: MessageType;
-  channel: string | null;
-  /** Unix seconds. Not signed. */
-  time: number;
-  item_type: ItemType;
-  item_hash: Hash;
-  /** The very text that item_hash is of; absent when the content is stored apart. */
-  item_content?: string | null;
-  signature: string | null;
-}
+import type { Envelope, Hash, MessageType, PostContent } from "./wire.ts";
 
 /** A signed message, and its content when that has to be stored on a node before the message is published. */
 export interface Signed {
@@ -34,6 +17,9 @@ export const inlineLimit = 50_000;
 export function verificationText(m: Pick<Envelope, "chain" | "sender" | "type" | "item_hash">): string {
   return `${m.chain}\n${m.sender}\n${m.type}\n${m.item_hash}`;
 }
+
+/** Members that every content has. */
+export type Content = Pick<PostContent, "address" | "time">;
 
 /** What a message is built from. */
 export interface Draft {

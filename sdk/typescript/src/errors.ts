@@ -1,4 +1,4 @@
-import type { Hash } from "./hash.ts";
+import type { Hash } from "./wire.ts";
 
 /** Every failure that this SDK reports. */
 export class AlephError extends Error {

@@ -1,9 +1,7 @@
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import type { Balance } from "./accounts.ts";
-import type { Payment, StoreContent } from "./content.ts";
 import type { Signed } from "./envelope.ts";
 import { AlephError, HttpError, VerificationError, rejection } from "./errors.ts";
-import { type Hash, type HashKind, hashKind } from "./hash.ts";
+import { type HashKind, hashKind } from "./hash.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import { Prices, decimal, units } from "./prices.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
@@ -11,6 +9,7 @@ import { newSha256 } from "./sha256.ts";
 import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
 import { FileCID } from "./unixfs.ts";
 import { post, unlessStalled } from "./upload.ts";
+import type { Balance, FileVersion, Hash, Payment, StoreContent } from "./wire.ts";
 
 /** How a file is stored. */
 export interface UploadOptions extends SendOptions {
@@ -41,15 +40,6 @@ export interface Download {
   /** Bytes, when the node says it. */
   size: number | undefined;
   stream: ReadableStream<Uint8Array>;
-}
-
-/** What a node knows of a file. */
-export interface FileVersion {
-  ref: string;
-  owner: string;
-  file_hash: Hash;
-  download_url: string;
-  size: number;
 }
 
 /** Stores and reads files. */

@@ -1,7 +1,4 @@
-import type { MessageType } from "./envelope.ts";
-import type { Hash } from "./hash.ts";
-
-export type MessageStatus = "pending" | "processed" | "rejected" | "forgotten" | "removing" | "removed";
+import type { Hash, MessageStatus, MessageType } from "./wire.ts";
 
 /** Selects messages. Members of one list are alternatives, and all lists must match; what is absent selects everything. */
 export interface MessageFilter {

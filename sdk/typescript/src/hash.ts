@@ -1,8 +1,6 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-
-/** Names a message or a file: 64 hex digits of a sha256, or a CID of IPFS, `Qm…` or `bafy…`. */
-export type Hash = string;
+import type { Hash } from "./wire.ts";
 
 /** Where the bytes behind a hash live; a message's own content may also travel inline. */
 export type HashKind = "storage" | "ipfs";

@@ -1,62 +1,13 @@
 import { utf8ToBytes } from "@noble/hashes/utils.js";
-import type { AnyContent } from "./content.ts";
-import type { Envelope, MessageType } from "./envelope.ts";
 import { AlephError, NotFoundError, TimeoutError, VerificationError, rejection } from "./errors.ts";
 import { type MessageFilter, query } from "./filter.ts";
-import { type Hash, hashOf } from "./hash.ts";
+import { hashOf } from "./hash.ts";
 import { type Page, defaultPage, page, walk } from "./lists.ts";
 import { type CallOptions, type Nodes, parse, sleep } from "./nodes.ts";
 import type { Verifier } from "./signer.ts";
 import { FileCID } from "./unixfs.ts";
 import { type WatchOptions, watch } from "./watch.ts";
-
-/** A transaction that anchors a message on a chain. */
-export interface Confirmation {
-  chain: string;
-  hash: string;
-  height: number;
-}
-
-/** Any message that is processed, with its content, told apart by `type`. */
-export type Message = { [T in MessageType]: MessageOf<T> }[MessageType];
-
-/** A message of one type. */
-export interface MessageOf<T extends MessageType> extends Envelope {
-  type: T;
-  content: AnyContent[T];
-  confirmed: boolean;
-  confirmations: Confirmation[];
-  /** Bytes of the content; in lists only. */
-  size?: number;
-}
-
-/** What is left of a message that was forgotten or removed. */
-export interface Remains {
-  item_hash: Hash;
-  sender: string | null;
-  chain: string | null;
-  signature: string | null;
-  type: MessageType | null;
-  item_type: string | null;
-  time: number | null;
-  channel: string | null;
-  owner: string | null;
-  payment_type: string | null;
-  size: number | null;
-}
-
-/** What a node knows of a message, told apart by `status` (ccn-api §3.3). */
-export type MessageInfo = { item_hash: Hash; reception_time: string } & (
-  | { status: "pending"; messages: (Omit<Envelope, "time"> & { time: string; reception_time: string; content: unknown })[] }
-  | { status: "processed"; message: Message }
-  | { status: "removing"; message: Message; reason: RemovalReason }
-  | { status: "removed"; message: Remains; reason: RemovalReason; removed_at: number | null; size: number | null }
-  | { status: "forgotten"; message: Remains; forgotten_by: Hash[] }
-  | { status: "rejected"; message: Record<string, unknown>; error_code: number; details: unknown }
-);
-
-/** Why a node takes a message away that its owner does not pay for any more. */
-export type RemovalReason = "balance_insufficient" | "credit_insufficient";
+import type { Hash, Message, MessageInfo } from "./wire.ts";
 
 /**
  * Reads messages. Every one is checked: its hash against its text, its signature where the chain's verifier is at hand. Two

@@ -1,7 +1,7 @@
 import type { Aggregates } from "./aggregates.ts";
-import type { Hash } from "./hash.ts";
 import type { CallOptions } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
+import type { Hash } from "./wire.ts";
 
 /** What a domain leads to. */
 export interface DomainTarget {

@@ -7,7 +7,7 @@ import { Client, type ClientConfig } from "./client.ts";
 import { AlephError } from "./errors.ts";
 import { EthereumAccount } from "./eth.ts";
 import type { DownloadOptions, Files, UploadOptions, Uploaded } from "./files.ts";
-import type { Hash } from "./hash.ts";
+import type { Hash } from "./wire.ts";
 
 /** Uploads a file from disk, reading it as it is sent. */
 export async function uploadPath(files: Files, path: string, o: UploadOptions = {}): Promise<Uploaded> {

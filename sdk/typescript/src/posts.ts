@@ -1,48 +1,10 @@
 import { NotFoundError, VerificationError } from "./errors.ts";
 import { type PostFilter, postNames, query } from "./filter.ts";
-import type { Hash } from "./hash.ts";
 import { type Page, defaultPage, page, walk } from "./lists.ts";
-import type { Confirmation, Messages } from "./messages.ts";
+import type { Messages } from "./messages.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
-
-/** A post merged with its latest amend. */
-export interface Post<T = unknown> {
-  /** Of the version that counts. */
-  item_hash: Hash;
-  original_item_hash: Hash;
-  original_type: string;
-  /** The owner. */
-  address: string;
-  content: T;
-  ref: string | null;
-  channel: string | null;
-  created: string;
-  last_updated: string;
-}
-
-/** The same in the longer form of the first version of the API. */
-export interface PostV0<T = unknown> {
-  chain: string;
-  item_hash: Hash;
-  sender: string;
-  type: string;
-  channel: string | null;
-  confirmed: boolean;
-  content: T;
-  item_content: string | null;
-  item_type: string;
-  signature: string | null;
-  size: number;
-  time: number;
-  confirmations: Confirmation[];
-  original_item_hash: Hash;
-  original_signature: string | null;
-  original_type: string;
-  hash: Hash;
-  address: string;
-  ref: string | null;
-}
+import type { Hash, Post, PostV0 } from "./wire.ts";
 
 /** What a post is made from. */
 export interface NewPost extends SendOptions {

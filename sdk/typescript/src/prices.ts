@@ -1,32 +1,7 @@
-import type { AnyContent, Content } from "./content.ts";
-import type { MessageType } from "./envelope.ts";
-import type { Hash } from "./hash.ts";
+import type { Content } from "./envelope.ts";
 import { hashOf } from "./hash.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
-
-/** One line of a price, in the three ways to pay. Decimals as text. */
-export interface CostLine {
-  type: string;
-  name: string;
-  /** ALEPH to hold. */
-  cost_hold: string;
-  /** ALEPH a second. */
-  cost_stream: string;
-  /** Credits a second. */
-  cost_credit: string;
-  size_mib: number | null;
-}
-
-/** What something costs in the way it is paid: ALEPH to hold, ALEPH a second, or credits a second. */
-export interface Price {
-  /** The cost as a float. */
-  required_tokens: number;
-  payment_type: "hold" | "superfluid" | "credit";
-  /** Decimal with 18 digits after the point. */
-  cost: string;
-  charged_address: string;
-  detail: CostLine[];
-}
+import type { AnyContent, Hash, MessageType, Price } from "./wire.ts";
 
 /** A price in all ways to pay and in the units that people think in. */
 export interface CostPreview {

@@ -1,9 +1,10 @@
-import { type Draft, type Envelope, type MessageType, type Signed, Unsigned, now } from "./envelope.ts";
+import { type Draft, type Signed, Unsigned, now } from "./envelope.ts";
 import { AlephError, VerificationError, rejection } from "./errors.ts";
-import { type Hash, hashOf } from "./hash.ts";
+import { hashOf } from "./hash.ts";
 import type { Messages } from "./messages.ts";
 import { type CallOptions, type Nodes, parse } from "./nodes.ts";
 import type { Signer } from "./signer.ts";
+import type { Envelope, Hash, MessageType } from "./wire.ts";
 
 /** What a write takes besides its content. */
 export interface SendOptions extends CallOptions {

@@ -1,4 +1,4 @@
-import type { Envelope } from "./envelope.ts";
+import type { Envelope } from "./wire.ts";
 
 /** What a signature says besides the bytes under it. Some wallets show it or need it. */
 export interface Occasion {

@@ -6,10 +6,11 @@ import { blake2b } from "@noble/hashes/blake2.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { concatBytes, hexToBytes, utf8ToBytes } from "@noble/hashes/utils.js";
 import { createBase58check } from "@scure/base";
-import { type Envelope, verificationText } from "./envelope.ts";
+import { verificationText } from "./envelope.ts";
 import { AlephError } from "./errors.ts";
 import { holds, privateKey } from "./key.ts";
 import type { Signer, Verifier } from "./signer.ts";
+import type { Envelope } from "./wire.ts";
 
 export type Curve = "ed25519" | "secp256k1" | "p256";
 

@@ -1,7 +1,7 @@
 import { concatBytes } from "@noble/hashes/utils.js";
 import { base32, base58 } from "@scure/base";
-import type { Hash } from "./hash.ts";
 import { newSha256 } from "./sha256.ts";
+import type { Hash } from "./wire.ts";
 
 /** Bytes of a chunk, and links of a node, in the layout that the network checks files by (messages §2.1). */
 const chunkSize = 262_144;

@@ -1,8 +1,8 @@
 import { AlephError } from "./errors.ts";
 import { type MessageFilter, query } from "./filter.ts";
-import type { Message } from "./messages.ts";
 import { type Nodes, sleep } from "./nodes.ts";
 import { Connection, socketOf } from "./socket.ts";
+import type { Message } from "./wire.ts";
 
 export interface WatchOptions {
   signal?: AbortSignal;

@@ -1,11 +1,11 @@
-import type { Executable, InstanceContent, ProgramContent } from "./content.ts";
-import type { Hash } from "./hash.ts";
 import { type CallOptions, type Nodes, sleep } from "./nodes.ts";
 import { NotFoundError, TimeoutError } from "./errors.ts";
 import { type CostPreview, type Prices, preview } from "./prices.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
+import type { Allocation, Hash, InstanceContent, ProgramContent } from "./wire.ts";
 
-type Common = Pick<Executable, "metadata" | "authorized_keys" | "variables" | "payment" | "requirements" | "volumes" | "replaces">;
+/** What a program and an instance are asked for in the same words. */
+type Common = Pick<ProgramContent, "metadata" | "authorized_keys" | "variables" | "payment" | "requirements" | "volumes" | "replaces">;
 
 /** A program to run. What is left out takes the network's usual values. */
 export interface NewProgram extends Partial<Common>, SendOptions {
@@ -44,27 +44,6 @@ export interface NewInstance extends Partial<Common>, SendOptions {
   internet?: boolean;
   allowAmend?: boolean;
   ports?: { port: number; protocol?: "tcp" | "udp" }[];
-}
-
-/** Where a workload runs. */
-export interface Allocation {
-  vm_hash: Hash;
-  vm_type: "instance" | "micro_vm" | "persistent_program";
-  vm_ipv6: string | null;
-  period: { start_timestamp: string; duration_seconds: number };
-  /** The compute node. */
-  node: PlacedNode;
-  /** The core node that it is linked to, when the answer says it. */
-  ccn?: PlacedNode;
-}
-
-export interface PlacedNode {
-  /** Its registration message. */
-  node_id: string;
-  url?: string;
-  name: string;
-  ipv6: string | null;
-  supports_ipv6: boolean;
 }
 
 /** Creates programs and instances, and finds where they run. */

@@ -146,7 +146,7 @@ test("a lack of tokens is told in numbers", async () => {
 });
 
 test("a price is summed up to the last digit in every way to pay", () => {
-  const line = (hold: string, stream: string, credit: string) => ({ type: "EXECUTION", name: "", cost_hold: hold, cost_stream: stream, cost_credit: credit, size_mib: null });
+  const line = (hold: string, stream: string, credit: string) => ({ type: "EXECUTION" as const, name: "", cost_hold: hold, cost_stream: stream, cost_credit: credit, size_mib: null });
   const price = {
     required_tokens: 0,
     payment_type: "credit" as const,
