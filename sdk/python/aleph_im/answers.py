@@ -1,4 +1,7 @@
-"""What nodes say, as records. Names are those of the API (ccn-api); amounts are Decimals, times are aware datetimes."""
+"""What nodes say, as records. Names are those of the API (ccn-api); amounts are Decimals, times are aware datetimes.
+
+What the schemas of the network describe is in wire, which is made from them; here is what this SDK adds, and compute nodes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
+from . import wire
 from .errors import RejectedError, rejection
 from .record import Record
+from .wire import Aggregate as Aggregate
+from .wire import AllocatedNode as AllocatedNode
+from .wire import Allocation as Allocation
+from .wire import Confirmation as Confirmation
+from .wire import CreditEntry as CreditEntry
+from .wire import CreditLot as CreditLot
+from .wire import CreditSummary as CreditSummary
+from .wire import FileVersion as FileVersion
+from .wire import ItemType as ItemType
+from .wire import MessageStatus as MessageStatus
+from .wire import MessageType as MessageType
+from .wire import OwnedFile as OwnedFile
+from .wire import PaymentType as PaymentType
+from .wire import Period as Period
+from .wire import Post as Post
+from .wire import PostV0 as PostV0
+from .wire import Price as Price
+from .wire import PriceLine as PriceLine
+from .wire import Status as Status
 
 T = TypeVar("T")
-
-Status = Literal["pending", "processed", "rejected", "forgotten", "removing", "removed"]
-MessageType = Literal["POST", "AGGREGATE", "STORE", "PROGRAM", "INSTANCE", "FORGET", "V-PROGRAM"]
 
 
 @dataclass(frozen=True)
@@ -28,34 +48,11 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirmation(Record):
-    """A transaction that anchors a message on a chain."""
+class Message(wire.Message):
+    """A processed message, with what was checked of it."""
 
-    chain: str
-    height: int
-    hash: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message(Record):
-    """A message as a node shows it."""
-
-    item_hash: str
-    type: str
-    chain: str
-    sender: str
-    signature: str | None
-    item_type: str
-    item_content: str | None = None
     content: Any = None
     """When the content travels inside the message, what its sender wrote, read from the text that was hashed."""
-    time: datetime
-    """When its sender says it was made."""
-    channel: str | None = None
-    size: int | None = None
-    """Bytes of the content; lists only."""
-    confirmed: bool = False
-    confirmations: list[Confirmation] = field(default_factory=list)
     content_verified: bool = False
     """Whether the content was seen to be what item_hash says."""
     signature_verified: bool = False
@@ -89,212 +86,13 @@ class MessageInfo(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MessageStatus(Record):
-    """Where a message stands."""
-
-    status: Status
-    item_hash: str
-    reception_time: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Post(Record):
-    """A post merged with its latest amendment."""
-
-    item_hash: str
-    """Of the version that counts."""
-    content: Any
-    original_item_hash: str
-    original_type: str
-    address: str
-    """Owner."""
-    ref: Any
-    channel: str | None
-    created: datetime
-    last_updated: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class PostV0(Record):
-    """A post in the older form, with the envelope of the version that counts."""
-
-    chain: str
-    item_hash: str
-    sender: str
-    """The owner."""
-    type: str
-    channel: str | None
-    confirmed: bool
-    content: Any
-    item_content: str | None
-    item_type: str
-    signature: str | None
-    size: int
-    time: datetime
-    confirmations: list[Confirmation]
-    original_item_hash: str
-    original_signature: str | None
-    original_type: str
-    hash: str
-    address: str
-    ref: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Aggregate(Record):
-    """The merged content of all messages of one owner under one key."""
-
-    address: str
-    key: str
-    content: dict[str, Any]
-    created: datetime
-    last_updated: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnedFile(Record):
-    """A file that an address keeps on the network."""
-
-    file_hash: str
-    size: int
-    """Bytes."""
-    type: str
-    created: datetime
-    item_hash: str
-    """Of the STORE message that keeps it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileVersion(Record):
-    """The file that a STORE message, or the newest one with a ref, keeps."""
-
-    ref: str
-    owner: str
-    file_hash: str
-    download_url: str
-    size: int
-    """Bytes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreditLot(Record):
-    """Credits that end at the same time."""
-
-    expiration_date: datetime | None
-    amount: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Balance(Record):
+class Balance(wire.Balance):
     """What an address holds. Amounts of tokens are ALEPH."""
-
-    address: str
-    balance: Decimal
-    """On all chains."""
-    details: dict[str, Decimal]
-    """By chain."""
-    locked_amount: Decimal
-    """What its resources need it to hold."""
-    credit_balance: int
-    credit_balance_details: list[CreditLot] | None = None
 
     @property
     def free(self) -> Decimal:
         """Tokens that no resource needs."""
         return self.balance - self.locked_amount
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreditEntry(Record):
-    """Credits that came, or went when amount is negative."""
-
-    amount: int
-    price: Decimal | None
-    bonus_amount: int | None
-    tx_hash: str | None
-    token: str | None
-    chain: str | None
-    provider: str | None
-    origin: str | None
-    origin_ref: str | None
-    payment_method: str | None
-    credit_ref: str
-    credit_index: int
-    expiration_date: datetime | None
-    message_timestamp: datetime
-    expense_count: int | None = None
-    expense_size_mib: Decimal | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreditSummary(Record):
-    """The sums of a history of credits."""
-
-    address: str
-    entry_count: int
-    total_amount: int
-    total_incoming: int
-    total_outgoing: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriceLine(Record):
-    """One part of a price, in the three ways to pay."""
-
-    type: str
-    name: str
-    cost_hold: Decimal
-    """ALEPH."""
-    cost_stream: Decimal
-    """ALEPH a second."""
-    cost_credit: Decimal
-    """Credits a second."""
-    size_mib: Decimal | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Price(Record):
-    """What a resource costs in the way that it is paid."""
-
-    required_tokens: Decimal
-    payment_type: str
-    cost: Decimal
-    """ALEPH to hold, ALEPH a second, or credits a second, as payment_type says."""
-    charged_address: str = ""
-    detail: list[PriceLine] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllocatedNode(Record):
-    """A node that runs a workload, or the core node that it is linked to."""
-
-    node_id: str
-    name: str = ""
-    url: str = ""
-    ipv6: str | None = None
-    supports_ipv6: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Period(Record):
-    """From when, and for how many seconds, an allocation holds."""
-
-    start_timestamp: datetime
-    duration_seconds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allocation(Record):
-    """Where a workload runs."""
-
-    vm_hash: str
-    vm_type: str
-    vm_ipv6: str | None = None
-    period: Period
-    node: AllocatedNode
-    """The compute node."""
-    ccn: AllocatedNode | None = None
-    """The core node that it is linked to."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Records are written by hand, for their comments and their names; the schemas of the API say whether they are right."""
+"""How records are read, and that what is sent has the form that the schemas of the network ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from aleph_im import answers, build
+from aleph_im import build
 from aleph_im.errors import AnswerError
 from aleph_im.instances import InstanceSettings
 from aleph_im.programs import ProgramSettings
@@ -24,61 +24,6 @@ SCHEMAS: dict[str, Any] = {
     for file in ("messages.json", "answers.json")
     for name, schema in json.loads((ROOT / "schema" / file).read_text()).items()
 }
-
-RECORDS = [
-    (answers.Confirmation, "Confirmation"),
-    (answers.Message, "ListedMessage"),
-    (answers.Message, "Message"),
-    (answers.MessageStatus, "MessageStatus"),
-    (answers.Post, "PostV1"),
-    (answers.PostV0, "PostV0"),
-    (answers.Aggregate, "AggregateList/aggregates"),
-    (answers.OwnedFile, "OwnedFiles/files"),
-    (answers.FileVersion, "FileVersion"),
-    (answers.Balance, "Balance"),
-    (answers.CreditLot, "Balance/credit_balance_details"),
-    (answers.CreditEntry, "CreditHistory/credit_history"),
-    (answers.CreditSummary, "CreditSummary"),
-    (answers.Price, "Price"),
-    (answers.PriceLine, "CostLine"),
-    (answers.Allocation, "Allocation"),
-    (answers.AllocatedNode, "PlanNode"),
-    (answers.Period, "Period"),
-]
-
-
-def schema_of(path: str) -> dict[str, Any]:
-    name, *members = path.split("/")
-    schema: dict[str, Any] = SCHEMAS[name]
-    for member in members:
-        schema = schema["properties"][member]
-        schema = schema.get("items", schema)
-    return schema
-
-
-@pytest.mark.parametrize(("record", "path"), RECORDS, ids=lambda value: getattr(value, "__name__", value))
-def test_records_have_the_members_of_their_schema(record: type[Record], path: str) -> None:
-    schema = schema_of(path)
-    fields = {f.metadata.get("name", f.name): f for f in dataclasses.fields(record)}
-    own = {"extra", "content_verified", "signature_verified"}
-    if path == "Message":
-        own.add("size")  # of lists only
-    assert set(schema["properties"]) == set(fields) - own
-    for name in set(fields) - own:
-        f = fields[name]
-        needed = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        assert not needed or name in schema["required"], f"{name} need not be there"
-        nullable = _nullable(schema["properties"][name])
-        assert "None" in str(f.type) or f.type == "Any" or not nullable, f"{name} may be null"
-
-
-def _nullable(schema: Any) -> bool:
-    if schema is True:
-        return True
-    if "anyOf" in schema:
-        return any(map(_nullable, schema["anyOf"]))
-    kinds = schema.get("type", [])
-    return "null" in ([kinds] if isinstance(kinds, str) else kinds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
