@@ -2,10 +2,11 @@
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { concatBytes, utf8ToBytes } from "@noble/hashes/utils.js";
-import { base58, base64 } from "@scure/base";
+import { base64 } from "@scure/base";
 import { verificationText } from "./envelope.ts";
 import { holds, privateKey } from "./key.ts";
-import { hash160, recoverKey, signDigest } from "./recover.ts";
+import { base58Address, prefix, withLength } from "./nuls.ts";
+import { recoverKey, signDigest } from "./recover.ts";
 import type { Signer, Verifier } from "./signer.ts";
 
 /** The first byte of a signature, to which the recovery id is added. */
@@ -23,21 +24,12 @@ export const verifier: Verifier = {
 };
 
 function digest(payload: Uint8Array): Uint8Array {
-  return sha256(concatBytes(utf8ToBytes("\x18NULS Signed Message:\n"), length(payload.length), payload));
-}
-
-/** A length as Bitcoin writes it. */
-function length(n: number): Uint8Array {
-  if (n < 253) return Uint8Array.of(n);
-  if (n <= 0xffff) return Uint8Array.of(253, n & 255, n >> 8);
-  return Uint8Array.of(254, n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24);
+  return sha256(concatBytes(prefix, withLength(payload)));
 }
 
 /** The letter after the network's name counts the name's letters. */
 function addressOf(key: Uint8Array, network: 1 | 2): string {
-  const body = concatBytes(Uint8Array.of(network, 0, 1), hash160(key));
-  const check = body.reduce((all, byte) => all ^ byte, 0);
-  return (network === 1 ? "NULSd" : "tNULSe") + base58.encode(concatBytes(body, Uint8Array.of(check)));
+  return (network === 1 ? "NULSd" : "tNULSe") + base58Address(key, network);
 }
 
 /** A private key in memory. */

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Envelope, Unsigned, type Signer, type Verifier } from "@aleph-im/sdk";
+import { bytesToHex } from "@noble/hashes/utils.js";
+import { AlephError, type Envelope, Unsigned, type Signer, type Verifier } from "@aleph-im/sdk";
+import * as avalanche from "@aleph-im/sdk/avalanche";
 import * as cosmos from "@aleph-im/sdk/cosmos";
 import * as eth from "@aleph-im/sdk/eth";
+import { generatePhrase, keyOfPhrase } from "@aleph-im/sdk/mnemonic";
+import * as nuls1 from "@aleph-im/sdk/nuls1";
 import * as nuls2 from "@aleph-im/sdk/nuls2";
 import * as sol from "@aleph-im/sdk/sol";
 import * as substrate from "@aleph-im/sdk/substrate";
@@ -23,6 +27,8 @@ const families: Record<string, Verifier> = {
   dot: substrate.verifier,
   csdk: cosmos.verifier,
   nuls2: nuls2.verifier,
+  nuls: nuls1.verifier,
+  avax: avalanche.verifier,
 };
 
 for (const [family, verifier] of Object.entries(families)) {
@@ -89,11 +95,13 @@ test("keys give the addresses that other wallets give them", async () => {
     assert.equal(account.address, address);
     checked++;
   }
-  assert.ok(checked >= 17, `only ${checked} accounts`);
+  assert.ok(checked >= 25, `only ${checked} accounts`);
 });
 
 function open(chain: string, d: Partial<Record<string, string>>): Signer | undefined {
   const key = d["private_key_hex"];
+  // What a phrase leads to is also there as a key; DOT has the seed under its own name.
+  if (d["mnemonic"]) assert.equal(bytesToHex(keyOfPhrase(` ${d["mnemonic"].toUpperCase()}\n`, chain, d["passphrase"])), key ?? d["mini_secret_hex"]);
   switch (chain) {
     case "ETH":
       return eth.EthereumAccount.fromPrivateKey(key!);
@@ -105,9 +113,14 @@ function open(chain: string, d: Partial<Record<string, string>>): Signer | undef
     case "DOT":
       return substrate.SubstrateAccount.fromSeed(d["mini_secret_hex"]!);
     case "CSDK":
-      return key === undefined ? undefined : cosmos.CosmosAccount.fromPrivateKey(key, d["hrp"]);
+      return cosmos.CosmosAccount.fromPrivateKey(key!, d["hrp"]);
     case "NULS2":
-      return key === undefined ? undefined : nuls2.NULS2Account.fromPrivateKey(key, Number(d["chain_id"] ?? 1) as 1 | 2);
+      return nuls2.NULS2Account.fromPrivateKey(key!, Number(d["chain_id"] ?? 1) as 1 | 2);
+    case "NULS":
+      return nuls1.NULS1Account.fromPrivateKey(key!, Number(d["chain_id"]));
+    case "AVAX":
+      assert.equal(avalanche.AvalancheAccount.fromPrivateKey(key!).address, avalanche.AvalancheAccount.fromPrivateKey(d["private_key_cb58"]!).address);
+      return avalanche.AvalancheAccount.fromPrivateKey(key!);
   }
   return undefined;
 }
@@ -122,6 +135,8 @@ test("every kind of account signs what its verifier accepts", async () => {
     substrate.SubstrateAccount.generate(),
     cosmos.CosmosAccount.generate(),
     nuls2.NULS2Account.generate(),
+    nuls1.NULS1Account.generate(),
+    avalanche.AvalancheAccount.generate("P"),
   ];
   for (const account of accounts) {
     const unsigned = Unsigned.build({ chain: account.chain, sender: account.address, type: "POST", content: { a: account.address } });
@@ -132,9 +147,27 @@ test("every kind of account signs what its verifier accepts", async () => {
   }
 });
 
+test("a phrase leads to the keys of ed25519 that wallets show for it", () => {
+  const phrase = "abandon ".repeat(11) + "about";
+  assert.equal(sol.SolanaAccount.fromPrivateKey(keyOfPhrase(phrase, "SOL")).address, "HAgk14JpMQLgt6rVgv7cBQFJWFto5Dqxi472uT3DKpqk");
+  assert.notDeepEqual(keyOfPhrase(phrase, "TEZOS"), keyOfPhrase(phrase, "SOL"));
+});
+
+test("phrases are made, and refused without being shown", () => {
+  for (const words of [12, 24] as const) {
+    const phrase = generatePhrase(words);
+    assert.equal(phrase.split(" ").length, words);
+    assert.equal(keyOfPhrase(phrase).length, 32);
+    assert.notDeepEqual(keyOfPhrase(phrase), keyOfPhrase(phrase, "ETH", "a passphrase"));
+  }
+  const wrong = "zebra ".repeat(12);
+  assert.throws(() => keyOfPhrase(wrong), (e: Error) => e instanceof AlephError && !e.message.includes("zebra"));
+  assert.throws(() => keyOfPhrase(generatePhrase(), "NULS"), /no phrases/);
+});
+
 test("what is no private key is refused without showing it", () => {
   const secret = "c0ffee".repeat(10);
-  for (const from of [eth.EthereumAccount.fromPrivateKey, sol.SolanaAccount.fromPrivateKey, tezos.TezosAccount.fromPrivateKey, cosmos.CosmosAccount.fromPrivateKey, nuls2.NULS2Account.fromPrivateKey]) {
+  for (const from of [eth.EthereumAccount.fromPrivateKey, sol.SolanaAccount.fromPrivateKey, tezos.TezosAccount.fromPrivateKey, cosmos.CosmosAccount.fromPrivateKey, nuls2.NULS2Account.fromPrivateKey, nuls1.NULS1Account.fromPrivateKey, avalanche.AvalancheAccount.fromPrivateKey]) {
     assert.throws(() => from(secret), (e: Error) => !e.message.includes("c0ffee"));
   }
   assert.throws(() => eth.EthereumAccount.fromPrivateKey("00".repeat(32)));
