@@ -4,7 +4,7 @@ import { Authorizations } from "./authorizations.ts";
 import type { Signed, Unsigned } from "./envelope.ts";
 import { Files } from "./files.ts";
 import { Messages } from "./messages.ts";
-import { Domains, Ports } from "./names.ts";
+import { Domains, Ports, Websites } from "./names.ts";
 import { type CallOptions, Nodes, type NodesConfig } from "./nodes.ts";
 import { Posts } from "./posts.ts";
 import { Prices } from "./prices.ts";
@@ -56,6 +56,7 @@ export class Client {
   readonly workloads: Workloads;
   readonly domains: Domains;
   readonly ports: Ports;
+  readonly websites: Websites;
   readonly signer: Signer | undefined;
   readonly #publisher: Publisher;
 
@@ -87,6 +88,7 @@ export class Client {
     this.workloads = new Workloads(this.nodes, this.#publisher, this.prices, config.scheduler ?? "");
     this.domains = new Domains(this.aggregates);
     this.ports = new Ports(this.aggregates, this.#publisher);
+    this.websites = new Websites(this.aggregates, this.files, this.#publisher);
   }
 
   /** Builds a message of the signer without signing it: for another machine to sign, or to look at. */

@@ -1,4 +1,5 @@
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
+import { checked, lengthOf, unchecked } from "./checked.ts";
 import type { Signed } from "./envelope.ts";
 import { AlephError, HttpError, VerificationError, rejection } from "./errors.ts";
 import { type HashKind, hashKind } from "./hash.ts";
@@ -8,7 +9,7 @@ import type { Publisher, SendOptions, Submission } from "./publish.ts";
 import { newSha256 } from "./sha256.ts";
 import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
 import { FileCID } from "./unixfs.ts";
-import { post, unlessStalled } from "./upload.ts";
+import { post } from "./upload.ts";
 import type { Balance, FileVersion, Hash, Payment, StoreContent } from "./wire.ts";
 
 /** How a file is stored. */
@@ -20,6 +21,15 @@ export interface UploadOptions extends SendOptions {
   metadata?: Record<string, unknown>;
   payment?: Payment;
   progress?: Progress;
+}
+
+/** A folder that was read to its end, such as readFolder of `@aleph-im/sdk/folder` returns. */
+export interface PackedFolder {
+  /** Its CID. */
+  hash: Hash;
+  /** Bytes of the archive in which it travels. */
+  size: number;
+  archive(): AsyncIterable<Uint8Array>;
 }
 
 /** A file that a node took. `hash` is that of the STORE message which keeps it. */
@@ -60,12 +70,22 @@ export class Files {
    */
   async upload(file: FileSource, o: UploadOptions = {}): Promise<Uploaded> {
     const engine = o.engine ?? "storage";
-    const source = openSource(file);
+    return this.#upload(engine === "ipfs" ? "/api/v0/ipfs/add_file" : "/api/v0/storage/add_file", engine, openSource(file), undefined, o);
+  }
+
+  /** Sends a folder to IPFS, together with the signed STORE message that pays for it. */
+  async uploadFolder(folder: PackedFolder, o: Omit<UploadOptions, "engine"> = {}): Promise<Uploaded> {
+    const blob = this.#nodes.config.xhr ? await collect(folder.archive()) : undefined;
+    const source = { size: folder.size, again: true, blob, open: () => folder.archive() };
+    return this.#upload("/api/v0/ipfs/add_car", "ipfs", source, folder.hash, o);
+  }
+
+  /** Sends bytes to a path. What they are named by is told when it is not their own hash. */
+  async #upload(path: string, engine: HashKind, source: Source, name: Hash | undefined, o: UploadOptions): Promise<Uploaded> {
     let sent: { signed: Signed; fileHash: Hash } | undefined;
     const sign = async (fileHash: Hash) => (sent = { signed: await this.#publisher.build("STORE", store(fileHash, engine, o), o).sign(this.#publisher.signer), fileHash });
-    if (source.again) await sign(await digest(source, hasherOf(engine), o.signal));
+    if (name ?? source.again) await sign(name ?? (await digest(source, hasherOf(engine), o.signal)));
 
-    const path = engine === "ipfs" ? "/api/v0/ipfs/add_file" : "/api/v0/storage/add_file";
     const hasher = hasherOf(engine);
     let size = 0;
     const metadata = (s: Signed) => utf8ToBytes(JSON.stringify({ message: s.message, sync: o.sync ?? true }));
@@ -112,36 +132,11 @@ export class Files {
   /** Reads a file as it comes. */
   async download(fileHash: Hash, o: DownloadOptions = {}): Promise<Download> {
     const response = await this.#nodes.open(`/api/v0/storage/raw/${encodeURIComponent(fileHash)}`, o);
-    const length = response.headers.get("content-length");
-    const size = length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+    const size = lengthOf(response);
     if (!response.body) throw new AlephError(`file ${fileHash}: the answer has no body`, { code: "answer" });
-    const verify = o.verify ?? this.#verify;
     const hasher = fileHash.startsWith("bafy") ? new FileCID(1) : hasherOf(hashKind(fileHash) ?? "storage");
-    const reader = response.body.getReader();
-    let got = 0;
-    const stream = new ReadableStream<Uint8Array>({
-      async pull(out) {
-        try {
-          const { done, value } = await unlessStalled(reader.read());
-          if (!done) {
-            got += value.length;
-            if (verify) hasher.update(value);
-            o.progress?.(got, size);
-            return out.enqueue(value);
-          }
-          const hash = verify ? hasher.digest() : fileHash;
-          if (hash !== fileHash) {
-            const unless = hashKind(fileHash) === "ipfs" ? ", unless it is a folder or laid out in an unusual way" : "";
-            throw new VerificationError(`file ${fileHash}: the node sent other bytes, whose hash is ${hash}${unless}`);
-          }
-          out.close();
-        } catch (error) {
-          await reader.cancel(error).catch(() => {});
-          throw error;
-        }
-      },
-      cancel: (why) => reader.cancel(why),
-    });
+    const check = (o.verify ?? this.#verify) ? { update: (chunk: Uint8Array) => hasher.update(chunk), end: () => same(fileHash, hasher.digest()) } : unchecked;
+    const stream = checked(response.body, check, size, o.progress);
     return { size, stream };
   }
 
@@ -167,6 +162,13 @@ export class Files {
   }
 }
 
+/** Refuses other bytes than those that were asked for. */
+function same(fileHash: Hash, hash: Hash): void {
+  if (hash === fileHash) return;
+  const unless = hashKind(fileHash) === "ipfs" ? ", unless it is a folder or laid out in an unusual way" : "";
+  throw new VerificationError(`file ${fileHash}: the node sent other bytes, whose hash is ${hash}${unless}`);
+}
+
 interface Hasher {
   update(chunk: Uint8Array): unknown;
   digest(): Hash;
@@ -181,6 +183,12 @@ function hasherOf(engine: HashKind): Hasher {
 async function digest(source: Source, hasher: Hasher, signal: AbortSignal | undefined): Promise<Hash> {
   for await (const chunk of metered(source.open(), () => signal?.throwIfAborted())) hasher.update(chunk);
   return hasher.digest();
+}
+
+async function collect(bytes: AsyncIterable<Uint8Array>): Promise<Blob> {
+  const parts: BlobPart[] = [];
+  for await (const chunk of bytes) parts.push(chunk as Uint8Array<ArrayBuffer>);
+  return new Blob(parts);
 }
 
 function store(fileHash: Hash, engine: HashKind, o: UploadOptions): object {

@@ -1,7 +1,8 @@
 import type { Aggregates } from "./aggregates.ts";
+import type { Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
 import type { CallOptions } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
-import type { Hash } from "./wire.ts";
+import type { Hash, Payment } from "./wire.ts";
 
 /** What a domain leads to. */
 export interface DomainTarget {
@@ -94,6 +95,70 @@ export class Ports {
 
   #write(machine: Hash, ports: Record<string, PortUse>, o: SendOptions): Promise<Submission> {
     return this.#aggregates.merge("port-forwarding", { [machine]: { ports } }, o);
+  }
+}
+
+/** A folder that is served under a name of its owner's choice (sdk-cli §4.15). Times are Unix seconds. */
+export interface Website {
+  metadata: { name: string; tags: string[]; framework: string };
+  payment?: Payment;
+  /** Counts up from 1. */
+  version: number;
+  /** STORE message of the folder. */
+  volume_id: Hash;
+  /** Volumes by earlier versions. */
+  history: Record<string, Hash>;
+  ens: string[];
+  created_at: number;
+  updated_at: number;
+}
+
+/** Gives stored folders names (the aggregate `websites`). */
+export class Websites {
+  readonly #aggregates: Aggregates;
+  readonly #files: Files;
+  readonly #publisher: Publisher;
+
+  constructor(aggregates: Aggregates, files: Files, publisher: Publisher) {
+    this.#aggregates = aggregates;
+    this.#files = files;
+    this.#publisher = publisher;
+  }
+
+  async list(owner: string, o: CallOptions = {}): Promise<Record<string, Website>> {
+    return members(await this.#aggregates.find<Record<string, Website | null>>(owner, "websites", o));
+  }
+
+  /** Stores a folder and gives it a name. A name that exists gets a new version. */
+  async deploy(name: string, folder: PackedFolder, o: Omit<UploadOptions, "engine" | "ref" | "metadata"> = {}): Promise<Uploaded> {
+    const stored = await this.#files.uploadFolder(folder, o);
+    const { payment, progress: _, ...rest } = o;
+    await this.publish(name, stored.hash, { ...rest, ...(payment && { payment }) });
+    return stored;
+  }
+
+  /** Gives a name to the folder that a STORE message keeps. A name that exists gets a new version. */
+  async publish(name: string, volume: Hash, o: SendOptions & { payment?: Payment } = {}): Promise<Submission> {
+    const { payment, ...rest } = o;
+    const now = Math.floor(Date.now() / 1000);
+    const before = (await this.list(this.#publisher.owner(o), o))[name];
+    const site: Website = {
+      metadata: { name, tags: [], framework: "none" },
+      ens: [],
+      created_at: now,
+      ...before,
+      ...(payment && { payment }),
+      version: (before?.version ?? 0) + 1,
+      volume_id: volume,
+      history: before ? { ...before.history, [String(before.version)]: before.volume_id } : {},
+      updated_at: now,
+    };
+    return this.#aggregates.merge("websites", { [name]: site }, rest);
+  }
+
+  /** Takes a name away. The folders of its versions stay until their messages are forgotten. */
+  unpublish(name: string, o: SendOptions = {}): Promise<Submission> {
+    return this.#aggregates.deleteMembers("websites", [name], o);
   }
 }
 

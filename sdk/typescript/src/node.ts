@@ -1,17 +1,36 @@
 /** What needs a file system or an environment: Node, Bun and Deno. @module */
 import { createWriteStream, openAsBlob } from "node:fs";
-import { readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Client, type ClientConfig } from "./client.ts";
 import { AlephError } from "./errors.ts";
 import { EthereumAccount } from "./eth.ts";
-import type { DownloadOptions, Files, UploadOptions, Uploaded } from "./files.ts";
+import type { DownloadOptions, Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
+import { readFolder } from "./folder.ts";
 import type { Hash } from "./wire.ts";
 
 /** Uploads a file from disk, reading it as it is sent. */
 export async function uploadPath(files: Files, path: string, o: UploadOptions = {}): Promise<Uploaded> {
   return files.upload(await openAsBlob(path), o);
+}
+
+/** Reads a folder from disk, and computes the CID under which IPFS will have it. Links and devices are refused. */
+export async function readFolderPath(path: string, o: { signal?: AbortSignal } = {}): Promise<PackedFolder> {
+  return readFolder(await filesBelow(path, ""), o);
+}
+
+async function filesBelow(root: string, folder: string): Promise<[string, Blob | ""][]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
+  const found: [string, Blob | ""][] = entries.length > 0 || folder === "" ? [] : [[folder, ""]];
+  for (const entry of entries) {
+    const path = folder + entry.name;
+    if (entry.isDirectory()) found.push(...(await filesBelow(root, path + "/")));
+    else if (entry.isFile()) found.push([path, await openAsBlob(join(root, path))]);
+    else throw new AlephError(`${join(root, path)} is neither file nor folder`, { code: "argument" });
+  }
+  return found;
 }
 
 /** Downloads a file to disk. Under its name it appears only once it is whole and verified. */

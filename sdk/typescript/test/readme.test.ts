@@ -14,6 +14,7 @@ const printed: Record<string, (RegExp | string)[]> = {
   Begin: ["hello, world"],
   Read: [/^0x\w{40} ./, "POST", /^(POST|STORE) \w{64}$/],
   Files: [/^10 of 10 bytes$/, /^\w{64} \w{64}$/, "some bytes"],
+  Websites: [/^bafy\w{55}$/, /^\w{64}$/],
   "Sign elsewhere": ["true"],
   Pay: [/^\d+(\.\d+)?$/, /^\d+(\.\d+)? credits are needed, 0 are there$/],
   "Compute nodes": ["200 POST /path hello", "first line", "second line"],
