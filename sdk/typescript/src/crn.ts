@@ -1,9 +1,13 @@
 /** Compute nodes: calling programs, and operating what one owns (crn §2). @module */
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { base58 } from "@scure/base";
-import { AlephError, HttpError } from "./errors.ts";
-import { type CallOptions, Nodes, parse } from "./nodes.ts";
+import { checked } from "./checked.ts";
+import { AlephError, HttpError, NotFoundError, TimeoutError, VerificationError } from "./errors.ts";
+import type { Download } from "./files.ts";
+import { type CallOptions, Nodes, parse, sleep } from "./nodes.ts";
+import { newSha256 } from "./sha256.ts";
 import type { Signer } from "./signer.ts";
+import type { Progress } from "./source.ts";
 import { Connection, socketOf } from "./socket.ts";
 import type { Hash } from "./wire.ts";
 
@@ -39,6 +43,20 @@ export interface LogLine {
 export interface LiveLine {
   type: "stdout" | "stderr" | "system";
   message: string;
+}
+
+/** A copy of the disks of an instance, which its node keeps for a day (crn §2.8). */
+export interface Backup {
+  backup_id: string;
+  /** Bytes of the archive. */
+  size: number;
+  /** `sha256:` and hex. */
+  checksum: string;
+  /** Disks in the archive. */
+  volumes: string[];
+  expires_at: string;
+  /** Works for everybody who has it. */
+  download_url: string;
 }
 
 interface Header {
@@ -135,11 +153,69 @@ export class ComputeNode {
   /** Does something to a workload and returns what the node says once it is done. Only the signal bounds that. */
   async operate(hash: Hash, operation: Operation, o: { signal?: AbortSignal; eraseVolumes?: boolean } = {}): Promise<string> {
     const query = o.eraseVolumes === undefined ? "" : `?erase_volumes=${o.eraseVolumes}`;
-    const url = `${this.url}/control/machine/${hash}/${operation}${query}`;
-    const response = await this.#fetch(url, { method: "POST", headers: await this.#headers("POST", url), ...(o.signal && { signal: o.signal }) });
+    return (await this.#signed("POST", hash, operation + query, o)).text;
+  }
+
+  /** Has the node copy the disks of an instance, the root disk alone or its volumes too. Undefined while the copy is being made. */
+  startBackup(hash: Hash, o: { signal?: AbortSignal; includeVolumes?: boolean } = {}): Promise<Backup | undefined> {
+    return this.#backup("POST", hash, o.includeVolumes ? "?include_volumes=true" : "", o);
+  }
+
+  /** The backup of an instance; undefined while it is being made, a {@link NotFoundError} when there is none. */
+  getBackup(hash: Hash, o: { signal?: AbortSignal } = {}): Promise<Backup | undefined> {
+    return this.#backup("GET", hash, "", o);
+  }
+
+  /** Waits for a backup that was started, half an hour by default. */
+  async awaitBackup(hash: Hash, o: { signal?: AbortSignal; deadline?: number } = {}): Promise<Backup> {
+    const end = Date.now() + (o.deadline ?? 1_800_000);
+    for (let pause = 500; ; pause = Math.min(2 * pause, 5_000)) {
+      const backup = await this.getBackup(hash, o);
+      if (backup) return backup;
+      if (Date.now() + pause >= end) throw new TimeoutError(`the backup of ${hash} is not made yet`);
+      await sleep(pause, o.signal);
+    }
+  }
+
+  async #backup(method: "GET" | "POST", hash: Hash, query: string, o: { signal?: AbortSignal }): Promise<Backup | undefined> {
+    const answer = await this.#signed(method, hash, "backup" + query, o, 202);
+    return answer.status === 202 ? undefined : (parse(answer, `backup of ${hash}`) as Backup);
+  }
+
+  /** Reads the archive of a backup as it comes. The stream fails at its end when the bytes are not those that were copied. */
+  async downloadBackup(backup: Backup, o: { signal?: AbortSignal; progress?: Progress } = {}): Promise<Download> {
+    // The link is the node's word on itself; the node was reached under another name perhaps.
+    const { pathname, search } = new URL(backup.download_url, this.url);
+    const response = await this.#nodes.open(pathname + search, { ...(o.signal && { signal: o.signal }) });
+    if (!response.body) throw new AlephError(`backup ${backup.backup_id}: the answer has no body`, { code: "answer" });
+    const sum = newSha256();
+    const end = () => {
+      const got = "sha256:" + bytesToHex(new Uint8Array(sum.digest()));
+      if (got !== backup.checksum) throw new VerificationError(`backup ${backup.backup_id}: the node sent other bytes, whose checksum is ${got}`);
+    };
+    return { size: backup.size, stream: checked(response.body, { update: (chunk) => sum.update(chunk), end }, backup.size, o.progress) };
+  }
+
+  /** Removes a backup from the node. */
+  async deleteBackup(hash: Hash, id: string, o: { signal?: AbortSignal } = {}): Promise<void> {
+    if (!/^[\w-]+$/.test(id)) throw new AlephError(`${id} is not the name of a backup`, { code: "argument" });
+    await this.#signed("DELETE", hash, `backup/${id}`, o);
+  }
+
+  /** Replaces the root disk of an instance by a QCOW2 file that a STORE message keeps, and starts it again. */
+  async restore(hash: Hash, file: Hash, o: { signal?: AbortSignal } = {}): Promise<void> {
+    await this.#signed("POST", hash, "restore", { ...o, body: JSON.stringify({ volume_ref: file }) });
+  }
+
+  /** Sends one request of the owner of a workload, and does not repeat it. */
+  async #signed(method: string, hash: Hash, what: string, o: { signal?: AbortSignal; body?: string }, other = 200): Promise<{ status: number; text: string }> {
+    const url = `${this.url}/control/machine/${hash}/${what}`;
+    const headers = { ...(await this.#headers(method, url)), ...(o.body && { "content-type": "application/json" }) };
+    const response = await this.#fetch(url, { method, headers, ...(o.body && { body: o.body }), ...(o.signal && { signal: o.signal }) });
     const text = await response.text();
-    if (response.status !== 200) throw new HttpError("POST", url, response.status, text);
-    return text;
+    if (response.status === 404) throw new NotFoundError(method, url, 404, text);
+    if (response.status !== 200 && response.status !== other) throw new HttpError(method, url, response.status, text);
+    return { status: response.status, text };
   }
 
   /** Has the node read again which ports the owner of a machine wants forwarded. */

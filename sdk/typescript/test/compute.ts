@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { type IncomingMessage, createServer } from "node:http";
+import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
 import type { Socket } from "node:net";
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { base58 } from "@scure/base";
@@ -17,6 +17,9 @@ export class FakeComputeNode {
   /** Who may operate what is here; anybody when undefined. */
   owner: string | undefined;
   readonly operated: string[] = [];
+  /** What a download of a backup gives. */
+  archive = "the archive";
+  #copying = 0;
   readonly #server = createServer();
   readonly #sockets = new Set<Socket>();
 
@@ -28,12 +31,14 @@ export class FakeComputeNode {
       const { pathname, search } = new URL(asked.url!, node.url);
       const [, area, , , operation] = pathname.split("/");
       if (area === "vm") return answer.end(`${asked.method} /${pathname.split("/").slice(3).join("/")} ${body}`);
+      if (search.startsWith("?signature=")) return answer.end(node.archive);
       if (pathname === "/v2/about/executions/list") return answer.end("{}");
       const headers = Object.fromEntries(["X-SignedPubKey", "X-SignedOperation"].map((name) => [name, JSON.parse((asked.headers[name.toLowerCase()] as string | undefined) ?? "null")]));
       const who = await signerOf(headers, asked.method!, pathname).catch((e: Error) => e);
       if (who instanceof Error) return answer.writeHead(401).end(who.message);
       if (node.owner !== undefined && who !== node.owner) return answer.writeHead(403).end("Unauthorized sender");
-      node.operated.push(operation + search);
+      node.operated.push(`${operation}${search}${body && " " + body}`);
+      if (operation === "backup") return node.#backup(asked.method!, pathname, answer);
       if (operation === "logs") return answer.end(JSON.stringify([{ __REALTIME_TIMESTAMP: "2020-10-12 01:02:00", file: "stdout", MESSAGE: "first line" }]));
       answer.end(`Done: ${operation}`);
     });
@@ -58,6 +63,20 @@ export class FakeComputeNode {
     await new Promise<void>((resolve) => node.#server.listen(0, "127.0.0.1", resolve));
     node.url = `http://127.0.0.1:${(node.#server.address() as { port: number }).port}`;
     return node;
+  }
+
+  /** A backup is there once it was asked for twice, until it is deleted. */
+  #backup(method: string, path: string, answer: ServerResponse): void {
+    if (method === "DELETE") this.#copying = 0;
+    if (method === "POST") this.#copying = 1;
+    else if (method === "GET" && this.#copying > 0) this.#copying++;
+    if (method === "DELETE") return void answer.end("Deleted backup");
+    if (this.#copying === 0) return void answer.writeHead(404).end('{"error":"No backup found for this VM"}');
+    if (this.#copying < 3) return void answer.writeHead(202).end('{"status":"in_progress"}');
+    const checksum = "sha256:" + createHash("sha256").update("the archive").digest("hex");
+    // The node knows itself under another name.
+    const download_url = `https://crn.example${path}/the-backup?signature=ab&expires=1`;
+    answer.end(JSON.stringify({ backup_id: "the-backup", size: 11, volumes: ["rootfs.qcow2"], expires_at: "2030-01-01T00:00:00+00:00", checksum, source_sizes: {}, download_url }));
   }
 
   close(): void {

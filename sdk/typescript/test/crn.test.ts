@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { AlephError, HttpError, type Signer } from "@aleph-im/sdk";
+import { AlephError, HttpError, NotFoundError, type Signer, VerificationError } from "@aleph-im/sdk";
 import { ComputeNode, DelegatedKey } from "@aleph-im/sdk/crn";
 import { EthereumAccount } from "@aleph-im/sdk/eth";
 import { SolanaAccount } from "@aleph-im/sdk/sol";
@@ -53,4 +53,24 @@ test("a key that has been delegated to serves several nodes, and is made anew wh
   assert.match(await new ComputeNode(fake.url, { key }).operate(program, "reboot"), /Done/);
   const old = await DelegatedKey.create(account, 0.5);
   assert.match(await new ComputeNode(fake.url, { key: old, signer: account }).operate(program, "reboot"), /Done/);
+});
+
+test("an instance is copied, the copy fetched and checked, and a file put in its place", async () => {
+  const account = EthereumAccount.generate();
+  fake.owner = account.address;
+  fake.operated.length = 0;
+  const node = new ComputeNode(fake.url, { signer: account });
+  await assert.rejects(node.getBackup(program), NotFoundError);
+  assert.equal(await node.startBackup(program, { includeVolumes: true }), undefined);
+  const backup = await node.awaitBackup(program);
+  const told: number[] = [];
+  const read = async () => new Response((await node.downloadBackup(backup, { progress: (n) => told.push(n) })).stream).text();
+  assert.equal(await read(), "the archive");
+  assert.deepEqual(told, [11]);
+  fake.archive = "another one";
+  await assert.rejects(read(), VerificationError);
+  await assert.rejects(node.deleteBackup(program, "../x"), AlephError);
+  await node.deleteBackup(program, backup.backup_id);
+  await node.restore(program, "cd".repeat(32));
+  assert.deepEqual(fake.operated, ["backup", "backup?include_volumes=true", "backup", "backup", "backup", `restore {"volume_ref":"${"cd".repeat(32)}"}`]);
 });

@@ -1,0 +1,170 @@
+/** The registry of nodes: what operators and stakers do with it, and what it says (spec corechannel §4). @module */
+import type { Client } from "./client.ts";
+import { AlephError, TimeoutError } from "./errors.ts";
+import { sleep } from "./nodes.ts";
+import type { SendOptions, Submission } from "./publish.ts";
+import type { Hash } from "./wire.ts";
+
+/** What an owner says of any node. Members that are absent stay as they are. */
+export interface NodeDetails {
+  name?: string;
+  /** Hashes of stored pictures. */
+  picture?: string;
+  banner?: string;
+  description?: string;
+  /** Address that is rewarded. */
+  reward?: string;
+  /** Address that may change the node as well. */
+  manager?: string;
+  /** Takes no compute nodes, or no stakers, but those that are authorized. */
+  locked?: boolean;
+  authorized?: string[];
+  registration_url?: string;
+  /** STORE message of what users must accept. */
+  terms_and_conditions?: Hash;
+}
+
+export interface CoreNodeDetails extends NodeDetails {
+  /** Where other core nodes reach it. */
+  multiaddress?: string;
+}
+
+export interface ComputeNodeDetails extends NodeDetails {
+  /** Base URL of its API. */
+  address?: string;
+  /** Address that streams pay. */
+  stream_reward?: string;
+}
+
+/** What the registry says of any node. */
+interface RegisteredNode {
+  /** Of the message that registered it. */
+  hash: Hash;
+  name: string;
+  owner: string;
+  /** Unix seconds. */
+  time: number;
+  /** 0 … 1. */
+  score: number;
+  reward: string;
+  locked: boolean;
+  authorized: string[];
+}
+
+export interface CoreNode extends RegisteredNode {
+  status: "waiting" | "active";
+  multiaddress: string;
+  /** ALEPH. */
+  total_staked: number;
+  /** ALEPH by address. */
+  stakers: Record<string, number>;
+  /** Its compute nodes. */
+  resource_nodes: Hash[];
+}
+
+export interface ComputeNodeEntry extends RegisteredNode {
+  status: "waiting" | "linked";
+  address: string;
+  stream_reward: string;
+  /** The core node that it is linked to. */
+  parent: Hash | null;
+}
+
+export interface RegisteredNodes {
+  nodes: CoreNode[];
+  resource_nodes: ComputeNodeEntry[];
+}
+
+export interface RegistryConfig {
+  /** Whose aggregate is the registry; the public network's by default. */
+  owner?: string;
+  /** What marks operations of the network; `mainnet` on the public one. */
+  tag?: string;
+}
+
+/**
+ * Reads and changes the registry. An operation is a message like any other: the network keeps it whether the registry's rules
+ * allow it or not. What became of it shows in the registry some moments later: see {@link Registry.until}.
+ */
+export class Registry {
+  readonly #client: Client;
+  readonly #owner: string;
+  readonly #tag: string;
+
+  constructor(client: Client, config: RegistryConfig = {}) {
+    this.#client = client;
+    this.#owner = config.owner ?? "0xa1B3bb7d2332383D96b7796B908fB7f7F3c2Be10";
+    this.#tag = config.tag ?? "mainnet";
+  }
+
+  /** Core nodes and compute nodes, with their links, stakes and scores. */
+  async list(o: { signal?: AbortSignal } = {}): Promise<RegisteredNodes> {
+    const { nodes = [], resource_nodes = [] } = (await this.#client.aggregates.find<Partial<RegisteredNodes>>(this.#owner, "corechannel", o)) ?? {};
+    return { nodes, resource_nodes };
+  }
+
+  /** Reads the registry until it is as it should be, for a minute by default. */
+  async until(done: (nodes: RegisteredNodes) => boolean, o: { signal?: AbortSignal; deadline?: number } = {}): Promise<RegisteredNodes> {
+    const end = Date.now() + (o.deadline ?? 60_000);
+    for (let pause = 100; ; pause = Math.min(2 * pause, 2_000)) {
+      const nodes = await this.list(o);
+      if (done(nodes)) return nodes;
+      if (Date.now() + pause >= end) throw new TimeoutError("the registry of nodes has not changed as it was waited for");
+      await sleep(pause, o.signal);
+    }
+  }
+
+  /** Registers a core node. The hash of the message is the node's from then on. */
+  createCore(d: CoreNodeDetails & { name: string; multiaddress: string }, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("create-node", undefined, d, o);
+  }
+
+  /** Registers a compute node. The hash of the message is the node's from then on. */
+  createCompute(d: ComputeNodeDetails & { name: string; address: string }, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("create-resource-node", undefined, { ...d, type: "compute" }, o);
+  }
+
+  amendCore(node: Hash, d: CoreNodeDetails, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("create-node", node, d, o);
+  }
+
+  amendCompute(node: Hash, d: ComputeNodeDetails, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("create-resource-node", node, d, o);
+  }
+
+  /** Links a compute node to the core node of the signer. */
+  link(computeNode: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("link", computeNode, undefined, o);
+  }
+
+  /** Ends a link. Both owners may. */
+  unlink(computeNode: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("unlink", computeNode, undefined, o);
+  }
+
+  /** Backs a core node with what the signer holds, which is split over all that it backs. */
+  stake(coreNode: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("stake-split", coreNode, undefined, o);
+  }
+
+  unstake(coreNode: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("unstake", coreNode, undefined, o);
+  }
+
+  /** Takes a node of the signer out of the registry. */
+  drop(node: Hash, o: SendOptions = {}): Promise<Submission> {
+    return this.#post("drop-node", node, undefined, o);
+  }
+
+  /** Posts an operation. One with details and a reference amends the node. */
+  #post(action: string, ref: Hash | undefined, details: object | undefined, o: SendOptions): Promise<Submission> {
+    if (details && Object.keys(details).length === 0) throw new AlephError("say what is to be changed of the node, such as its name", { code: "argument" });
+    return this.#client.posts.create({
+      type: ref !== undefined && details ? "amend" : "corechan-operation",
+      content: { action, tags: [action, this.#tag], ...(details && { details }) },
+      ...(ref !== undefined && { ref }),
+      channel: "FOUNDATION",
+      ...o,
+    });
+  }
+}
