@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .accounts import from_file as from_file
     from .accounts import from_key as from_key
     from .accounts import from_keystore as from_keystore
+    from .accounts import from_phrase as from_phrase
     from .accounts import generate as generate
     from .client import AsyncClient as AsyncClient
     from .client import Client as Client
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .signer import Signer as Signer
 
 _HOMES = {
-    "accounts": ("Account", "from_env", "from_file", "from_key", "from_keystore", "generate"),
+    "accounts": ("Account", "from_env", "from_file", "from_key", "from_keystore", "from_phrase", "generate"),
     "client": ("AsyncClient", "Client"),
     "core": ("Options",),
     "errors": ("AlephError", "InsufficientFundsError", "NotFoundError", "RejectedError", "VerificationError"),

@@ -21,4 +21,22 @@ def verify_signature(chain: str, sender: str, payload: bytes, signature: str, ti
         from .keys import tezos
 
         return tezos.verify(sender, payload, signature, time)
+    if chain == "CSDK":
+        from .keys import cosmos
+
+        return cosmos.verify(sender, payload, signature)
+    if chain in ("NULS", "NULS2"):
+        from .keys import nuls
+
+        return (nuls.verify if chain == "NULS2" else nuls.verify_legacy)(sender, payload, signature)
+    if chain == "AVAX":
+        from .keys import avalanche
+
+        return avalanche.verify(sender, payload, signature)
+    if chain == "DOT":
+        try:
+            from .keys.substrate import verify as verify_substrate
+        except ImportError:  # the extra polkadot is not installed
+            return None
+        return verify_substrate(sender, payload, signature)
     return None

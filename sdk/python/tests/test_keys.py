@@ -1,23 +1,28 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aleph_im import AlephError, from_env, from_file, from_key, from_keystore
+from aleph_im import Account, AlephError, from_env, from_file, from_key, from_keystore, from_phrase
 from aleph_im.accounts import EVM_CHAINS
 from aleph_im.errors import SigningError
-from aleph_im.keys import keccak, secp256k1
+from aleph_im.keys import keccak, ripemd160, secp256k1
+from aleph_im.keys.cosmos import CosmosAccount
+from aleph_im.keys.nuls import LegacyAccount, NULSAccount
+from aleph_im.keys.substrate import SubstrateAccount
 from aleph_im.keystore import encrypt
 from aleph_im.record import moment
 from aleph_im.verify import verify_signature
 
 from .vectors import load
 
-FAMILIES = ("evm", "sol", "es", "tezos")
+FAMILIES = ("evm", "sol", "es", "tezos", "csdk", "nuls", "nuls2", "avax", "dot")
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)  # only Tezos looks at the time
 
 
@@ -96,7 +101,105 @@ def test_accounts_of_the_vectors_have_their_addresses_and_signatures() -> None:
     assert seen >= 3
 
 
-@pytest.mark.parametrize("chain", ["ETH", "BASE", "SOL", "ES", "TEZOS"])
+def test_accounts_of_other_families_have_their_addresses() -> None:
+    seen: dict[str, int] = {}
+    for vector in load("accounts.json")["accounts"]:
+        chain, detail = vector["chain"], vector["detail"]
+        account: Account
+        key = detail.get("private_key_hex") or detail.get("mini_secret_hex")
+        match chain:
+            case "CSDK":
+                account = CosmosAccount(bytes.fromhex(key), vector["address"].partition("1")[0])
+            case "NULS2":
+                account = NULSAccount(bytes.fromhex(key), detail.get("chain_id", 1))
+            case "NULS":
+                account = LegacyAccount(bytes.fromhex(key), detail["chain_id"])
+                if "sign_GOOD" in detail:
+                    assert account.sign(b"GOOD") == detail["sign_GOOD"]["serialized_hex"]
+            case "AVAX":
+                account = from_key(detail["private_key_cb58"])
+                assert from_key("AVAX:" + key).address == account.address
+            case "DOT":
+                account = from_key(key, "DOT")
+                for number in (0, 2):
+                    if address := detail.get(f"address_prefix_{number}"):
+                        assert SubstrateAccount(bytes.fromhex(key), number).address == address
+            case _:
+                continue
+        assert (account.address, account.chain) == (vector["address"], chain), vector["id"]
+        seen[chain] = seen.get(chain, 0) + 1
+    assert seen.keys() == {"CSDK", "NULS2", "NULS", "AVAX", "DOT"}
+
+
+def test_phrases_lead_to_the_accounts_of_the_vectors() -> None:
+    seen = set()
+    for vector in load("accounts.json")["accounts"]:
+        chain, detail = vector["chain"], vector["detail"]
+        if "mnemonic" in detail:
+            spaced = "  " + detail["mnemonic"].upper().replace(" ", "\n")
+            account = from_phrase(spaced, chain, passphrase=detail.get("passphrase") or "")
+            assert account.address == vector["address"], vector["id"]
+            seen.add(chain)
+    assert seen == {"ETH", "CSDK", "NULS2", "DOT"}
+
+
+@pytest.mark.parametrize(
+    ("phrase", "chain", "text"),
+    [
+        ("test " * 11 + "test", "ETH", "checksum"),
+        ("test " * 11 + "nonsense", "CSDK", "checksum"),
+        ("", "DOT", "checksum"),
+        ("test " * 11 + "junk", "SOL", "not read here"),
+    ],
+)
+def test_phrases_that_are_none_are_refused_and_not_shown(phrase: str, chain: str, text: str) -> None:
+    with pytest.raises(SigningError, match=text) as caught:
+        from_phrase(phrase, chain)
+    assert "junk" not in str(caught.value)
+    assert "nonsense" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "extra"),
+    [
+        ("sr25519", lambda: from_key(b"\x01" * 32, "DOT"), "polkadot"),
+        ("mnemonic", lambda: from_phrase("test " * 11 + "junk"), "phrases"),
+    ],
+)
+def test_what_an_extra_brings_is_said_to_be_missing(
+    module: str, call: Callable[[], Any], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("aleph_im.keys.substrate", "aleph_im.keys.phrase"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SigningError, match=rf"aleph-im\[{extra}\]"):
+        call()
+    assert verify_signature("DOT", "5x", b"payload", "{}", NOW) is (None if module == "sr25519" else False)
+
+
+@pytest.mark.parametrize("size", [0, 252, 253, 65535, 65536])
+def test_signatures_of_any_length_of_text_verify(size: int) -> None:
+    for chain in ("NULS", "NULS2", "AVAX", "CSDK"):
+        account = from_key(b"\x02" * 32, chain)
+        text = b"it's \x7f " + b"x" * size
+        assert verify_signature(chain, account.address, text, account.sign(text), NOW)
+
+
+def test_texts_say_of_which_chain_a_key_is() -> None:
+    assert from_key("CSDK:" + "01" * 32).chain == "CSDK"
+    assert from_key("BASE:" + "01" * 32).address == from_key("01" * 32).address
+    # The key and the address of Tezos' own documentation of its sandbox.
+    bootstrap = from_key("edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh")
+    assert (bootstrap.chain, bootstrap.address) == ("TEZOS", "tz1KqTpEZ7Yob7QbPE4Hy4Wo8fHG8LhKxZSx")
+    for text, chain in (("CSDK:" + "01" * 32, "ETH"), ("PrivateKey-1", None), ("edsk1", None), ("PrivateKey-x", "ETH")):
+        with pytest.raises(SigningError):
+            from_key(text, chain)
+
+
+CHAINS = ["ETH", "BASE", "SOL", "ES", "TEZOS", "CSDK", "NULS", "NULS2", "AVAX", "DOT"]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
 def test_no_byte_of_what_is_signed_may_change(chain: str) -> None:
     account = from_key(b"\x02" * 32, chain)
     signature = account.sign(b"payload")
@@ -105,7 +208,7 @@ def test_no_byte_of_what_is_signed_may_change(chain: str) -> None:
     assert not verify_signature(chain, from_key(b"\x03" * 32, chain).address, b"payload", signature, NOW)
 
 
-@pytest.mark.parametrize("chain", ["ETH", "SOL", "TEZOS"])
+@pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("text", ["", "0x", "{}", "[]", "null", "0" * 130, "0x" + "f" * 130, "zz", "[" * 100_000, "é" * 65])
 def test_any_signature_text_is_answered(chain: str, text: str) -> None:
     account = from_key(b"\x02" * 32, chain)
@@ -119,8 +222,18 @@ def test_keccak_of_long_input() -> None:
     assert keccak.keccak256(b"abc").hex() == "4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45"
 
 
+def test_ripemd160() -> None:
+    # Values of those who published the function.
+    for text, digest in {
+        b"": "9c1185a5c5e9fc54612808977ee8f548b2258d31",
+        b"message digest": "5d0689ef49d2fae572b881b123a85ffa21595f36",
+        b"1234567890" * 8: "9b752e45573d4b39f4dbd3323cab82bf63326bfb",
+    }.items():
+        assert ripemd160.ripemd160(text).hex() == digest
+
+
 def test_printing_an_account_shows_no_key() -> None:
-    for chain in ("ETH", "SOL", "TEZOS"):
+    for chain in CHAINS:
         assert "01010101" not in repr(from_key("01" * 32, chain)) + str(vars(from_key("01" * 32, chain)))
 
 

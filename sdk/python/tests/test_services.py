@@ -257,7 +257,7 @@ def test_what_addresses_publish(either: Any) -> None:
     assert either.addresses.channels() == ["TEST"]
 
 
-@pytest.mark.parametrize("chain", ["SOL", "ES", "BASE", "TEZOS"])
+@pytest.mark.parametrize("chain", ["SOL", "ES", "BASE", "TEZOS", "CSDK", "NULS", "NULS2", "AVAX", "DOT"])
 def test_accounts_of_other_chains(node: Node, chain: str) -> None:
     with Client(node.url, account=from_key(b"\x07" * 32, chain)) as client:
         post = client.posts.create(chain, type="note")

@@ -24,6 +24,7 @@ _KEYS = {
 }
 _ED25519 = bytes.fromhex("0d0f25d9")
 _ANY_SIGNATURE = bytes.fromhex("04822b")
+_SEED = bytes.fromhex("0d0f3a07")
 
 
 class TezosAccount:
@@ -43,6 +44,14 @@ class TezosAccount:
 
     def __repr__(self) -> str:
         return f"<{self.chain} account {self.address}>"
+
+
+def secret_of(text: str) -> bytes:
+    """Return the seed in a text edsk… as wallets show it; anything else is a ValueError, which shows nothing of it."""
+    try:
+        return _decode(text, (_SEED,))[1]
+    except ValueError:
+        raise ValueError("the secret key is not edsk and a seed") from None
 
 
 def verify(sender: str, payload: bytes, signature: str, time: datetime) -> bool:
