@@ -22,6 +22,7 @@ from .posts import Posts
 from .prices import Prices
 from .programs import Programs
 from .signer import Signer
+from .websites import Websites
 
 MAINNET = ("https://api2.aleph.im", "https://api3.aleph.im", "https://api.aleph.im")
 """Core nodes that are asked when none are named."""
@@ -45,6 +46,7 @@ class _Services(Generic[M]):
         self.machines: Machines[M] = Machines(core, driver)
         self.domains: Domains[M] = Domains(core, driver)
         self.ports: Ports[M] = Ports(core, driver)
+        self.websites: Websites[M] = Websites(core, driver)
 
     @property
     def account(self) -> Signer:

@@ -1,22 +1,36 @@
-"""Files: uploads that stream, downloads that are checked."""
+"""Files and folders: uploads that stream, downloads that are checked."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict, TypeVar
 
 from .answers import FileVersion, OwnedFile, Page, Status
 from .core import Core, decoded, given, segment
-from .errors import InsufficientFundsError, NotFoundError, StatusError, VerificationError
+from .errors import (
+    AlephError,
+    InsufficientFundsError,
+    NotFoundError,
+    StatusError,
+    TransportError,
+    VerificationError,
+)
 from .listing import along, page_of
-from .operation import Call, Close, Effect, Invoke, Item, M, Open, Read, Request, Service, Stream, Walk, operation, walk
+from .operation import Call, Close, Effect, Invoke, Item, M, Open, Pause, Read, Request, Service, Stream, Walk, operation, walk
 from .prices import estimate
 from .publish import Submission, send, signed, why_rejected
-from .source import Content, Progress, Source, content_of, hasher
-from .upload import STALL, send_file
+from .source import Content, Progress, Source, content_of, hasher, is_cid
+from .upload import CAR, IPFS, STALL, STORAGE, send_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .archive import Archive
 
 Engine = Literal["storage", "ipfs"]
 
@@ -31,7 +45,7 @@ class StoredFile:
     """Of the STORE message that keeps it."""
     file_hash: str
     size: int
-    """Bytes."""
+    """Bytes; of a folder those that were sent."""
     status: Status
     """Of the message."""
 
@@ -75,6 +89,39 @@ class Files(Service[M]):
         )
 
     @operation
+    def upload_folder(
+        self,
+        folder: str | os.PathLike[str] | Archive,
+        *,
+        ref: str | None = None,
+        payment: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        address: str | None = None,
+        channel: str | None = None,
+        sync: bool = True,
+        progress: Progress | None = None,
+    ) -> Call[StoredFile]:
+        """Send a folder to IPFS with the signed message that pays for it.
+
+        It is read twice, to find its CID and to send it, and packed on the way. pack_folder tells the CID before anything is
+        sent; what it returns can be passed here. All that is in the folder is sent, hidden files too; what is neither file nor
+        folder is a ValueError.
+        """
+        return (
+            yield from upload_folder(
+                self._core,
+                folder,
+                ref=ref,
+                payment=payment,
+                metadata=metadata,
+                address=address,
+                channel=channel,
+                sync=sync,
+                progress=progress,
+            )
+        )
+
+    @operation
     def pin(
         self,
         file_hash: str,
@@ -95,7 +142,8 @@ class Files(Service[M]):
     def iter_bytes(self, file_hash: str, *, progress: Progress | None = None) -> Walk[bytes]:
         """Yield the bytes of a file as they come.
 
-        They are hashed while they pass. A VerificationError after the last of them says that none may be used.
+        A transfer that breaks off goes on where it was, at another node if there is one. Bytes are hashed while they pass. A
+        VerificationError after the last of them says that none may be used.
         """
         yield from _fetch(self._core, file_hash, Item, progress)
 
@@ -103,6 +151,7 @@ class Files(Service[M]):
     def download(self, file_hash: str, to: str | os.PathLike[str] | BinaryIO, *, progress: Progress | None = None) -> Call[int]:
         """Write a file to a path, or to a file that is open for writing, and return its size in bytes.
 
+        A transfer that breaks off goes on where it was, at another node if there is one.
         A path gets the file once its bytes were checked, and nothing before. An open file holds what must not be used when
         this ends with a VerificationError.
         """
@@ -119,6 +168,32 @@ class Files(Service[M]):
             file.close()
             part.unlink(missing_ok=True)
             raise
+        return size
+
+    @operation
+    def download_folder(self, cid: str, to: str | os.PathLike[str], *, progress: Progress | None = None) -> Call[int]:
+        """Write a folder of IPFS to a path where nothing is, and return the bytes of its files.
+
+        The path gets the folder once all of it was checked, and nothing before. Links in it are refused.
+        """
+        from .archive import unpack
+
+        path = Path(to)
+        if path.exists():
+            raise FileExistsError(f"{path} exists already: a folder is written where nothing is")
+        work: Path = yield Invoke(lambda: Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
+        try:
+            tar: BinaryIO = yield Invoke(lambda: open(work / "tar", "x+b"))  # noqa: SIM115 - closed below
+            try:
+                yield from _copy(self._core, cid, tar, progress, folder=True)
+                yield Invoke(lambda: tar.seek(0))
+                verify = self._core.options.verify
+                size: int = yield Invoke(lambda: unpack(tar, work / "folder", cid, verify=verify))
+            finally:
+                tar.close()
+            yield Invoke(lambda: os.rename(work / "folder", path))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         return size
 
     @operation
@@ -159,31 +234,67 @@ def upload(
     source: Source,
     *,
     engine: Engine = "storage",
+    progress: Progress | None = None,
+    **how: Unpack[Storing],
+) -> Call[StoredFile]:
+    """Send a file with the signed message that pays for it; see Files.upload."""
+    content: Content = yield Invoke(lambda: content_of(source))
+    try:
+        file_hash: str = yield Invoke(lambda: content.hash(engine))
+        return (yield from _store(core, IPFS if engine == "ipfs" else STORAGE, engine, file_hash, content, progress, **how))
+    finally:
+        content.close()
+
+
+def upload_folder(
+    core: Core, folder: str | os.PathLike[str] | Archive, *, progress: Progress | None = None, **how: Unpack[Storing]
+) -> Call[StoredFile]:
+    """Send a folder with the signed message that pays for it; see Files.upload_folder."""
+    from .archive import Archive, pack_folder
+
+    archive: Archive = folder if isinstance(folder, Archive) else (yield Invoke(lambda: pack_folder(folder)))
+    content = Content(archive.open, archive.size, f"{archive.folder.name}.car")
+    return (yield from _store(core, CAR, "ipfs", archive.cid, content, progress, **how))
+
+
+class Storing(TypedDict, total=False):
+    """How what is uploaded is kept."""
+
+    ref: str | None
+    payment: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    address: str | None
+    channel: str | None
+    sync: bool
+
+
+def _store(
+    core: Core,
+    path: str,
+    engine: Engine,
+    file_hash: str,
+    content: Content,
+    progress: Progress | None,
+    *,
     ref: str | None = None,
     payment: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
     address: str | None = None,
     channel: str | None = None,
     sync: bool = True,
-    progress: Progress | None = None,
 ) -> Call[StoredFile]:
-    """Send a file with the signed message that pays for it; see Files.upload."""
-    content: Content = yield Invoke(lambda: content_of(source))
-    try:
-        file_hash: str = yield Invoke(lambda: content.hash(engine))
-        members = {"item_type": engine, "item_hash": file_hash, **given(ref=ref, metadata=metadata, payment=payment)}
-        message = yield from signed(core, "STORE", members, address=address, channel=channel)
-        payer = {"message": message.envelope(), "sync": sync}
-        answer = yield from send_file(core, engine, payer, content, progress)
-    finally:
-        content.close()
+    """Sign the message that keeps a file and send both."""
+    members = {"item_type": engine, "item_hash": file_hash, **given(ref=ref, metadata=metadata, payment=payment)}
+    message = yield from signed(core, "STORE", members, address=address, channel=channel)
+    payer = {"message": message.envelope(), "sync": sync}
+    answer = yield from send_file(core, path, payer, content, progress)
     if answer.status == 402:
         raise (yield from _cannot_pay(core, message.item_hash, members, address, content.size))
     try:
         kept = decoded(answer.body)["hash"]
     except (ValueError, KeyError, TypeError):
         text = answer.body[:1000].decode(errors="replace")
-        raise StatusError("POST", f"/api/v0/{engine}/add_file", answer.status, text) from None
+        raise StatusError("POST", path, answer.status, text) from None
     if answer.status == 422:  # the message was refused after the file was taken
         raise (yield from why_rejected(core, message.item_hash))
     if kept != file_hash:
@@ -192,13 +303,19 @@ def upload(
     return StoredFile(message.item_hash, file_hash, content.size, status)
 
 
-def _open(core: Core, file_hash: str) -> Call[tuple[Stream, int]]:
-    """Ask for a file, and return its bytes to come and their number, 0 when the node does not say."""
-    node = core.endpoints.order()[0]
+def _open(core: Core, node: str, file_hash: str, done: int) -> Call[tuple[Stream, int, int]]:
+    """Ask a node for a file from an offset on.
+
+    Return what comes, how much of it is to be left out, and the size of the file, 0 when the node does not say.
+    """
     url = f"{node}/api/v0/storage/raw/{segment(file_hash)}"
-    stream: Stream = yield Open(Request("GET", url, {"Accept-Encoding": "identity"}, None, STALL))
-    if stream.status == 200:
-        return stream, int(stream.headers.get("content-length", "0"))
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    stream: Stream = yield Open(Request("GET", url, headers, None, STALL))
+    length = int(stream.headers.get("content-length", "0"))
+    if stream.status == 200:  # a node that knows no ranges begins anew
+        return stream, done, length
+    if stream.status == 206 and stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
+        return stream, 0, done + length
     text = b""
     try:
         while len(text) < 16 << 10 and (piece := (yield Read(stream))):
@@ -211,30 +328,59 @@ def _open(core: Core, file_hash: str) -> Call[tuple[Stream, int]]:
 
 
 def _fetch(
-    core: Core, file_hash: str, then: Callable[[bytes], E], progress: Progress | None
+    core: Core, file_hash: str, then: Callable[[bytes], E], progress: Progress | None, *, folder: bool = False
 ) -> Generator[Effect | E, Any, int]:
-    """Do something with each piece of a file as it comes, check them all, and return their length."""
-    stream, size = yield from _open(core, file_hash)
-    check = hasher(file_hash) if core.options.verify else None
-    done = 0
-    try:
-        while piece := (yield Read(stream)):
-            done += len(piece)
-            if check:
-                check.update(piece)
-            if progress:
-                progress(done, size)
-            yield then(piece)
-    finally:
-        yield Close(stream)
+    """Do something with each piece of a file as it comes, check them all, and return their length.
+
+    It goes on after failures as long as each attempt of some brings bytes; the archive of a folder is made anew each time, so
+    that it cannot.
+    """
+    check = hasher(file_hash) if core.options.verify and not folder else None
+    done, failures, wait = 0, 0, core.options.backoff
+    while True:
+        node, before = core.endpoints.order()[0], done
+        stream: Stream | None = None
+        try:
+            stream, skip, size = yield from _open(core, node, file_hash, done)
+            _expect(file_hash, stream, folder=folder)
+            while piece := (yield Read(stream)):
+                piece, skip = piece[skip:], max(0, skip - len(piece))
+                done += len(piece)
+                if check:
+                    check.update(piece)
+                if progress and piece:
+                    progress(done, size)
+                if piece:
+                    yield then(piece)
+            break
+        except (TransportError, StatusError) as failure:
+            core.endpoints.failed(node)
+            failures = 1 if done > before else failures + 1
+            if not failure.retryable or failures >= core.options.attempts or (folder and done):
+                raise
+        finally:
+            if stream:
+                yield Close(stream)
+        yield Pause(wait)
+        wait = min(2 * wait, 5.0)
+    core.endpoints.worked(node)
     if check and (found := check.text()) != file_hash:
         hint = "" if check.exact else ", unless it was added to IPFS with other settings than the usual ones"
         raise VerificationError(f"download file {file_hash}: the node sent other bytes (their hash is {found}){hint}")
     return done
 
 
-def _copy(core: Core, file_hash: str, file: BinaryIO, progress: Progress | None) -> Call[int]:
-    return (yield from _fetch(core, file_hash, lambda piece: Invoke(lambda: file.write(piece)), progress))
+def _expect(file_hash: str, stream: Stream, *, folder: bool) -> None:
+    """Tell files and folders of IPFS from each other: nodes send a folder as a tar."""
+    is_folder = is_cid(file_hash) and stream.headers.get("content-type", "") == "application/x-tar"
+    if is_folder and not folder:
+        raise AlephError(f"{file_hash} is a folder: files.download_folder writes it")
+    if folder and not is_folder:
+        raise AlephError(f"{file_hash} is a file and no folder: files.download writes it")
+
+
+def _copy(core: Core, file_hash: str, file: BinaryIO, progress: Progress | None, *, folder: bool = False) -> Call[int]:
+    return (yield from _fetch(core, file_hash, lambda piece: Invoke(lambda: file.write(piece)), progress, folder=folder))
 
 
 def _cannot_pay(

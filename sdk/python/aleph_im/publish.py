@@ -21,7 +21,7 @@ from .errors import (
 from .message import Signed, Unsigned, build, hash_of
 from .operation import Call, Pause
 from .source import content_of
-from .upload import send_file
+from .upload import STORAGE, send_file
 from .verify import verify_signature
 
 
@@ -97,9 +97,9 @@ def broadcast(core: Core, message: Signed, sync: bool) -> Call[Submission]:
 
 
 def _store_content(core: Core, message: Unsigned) -> Call[None]:
-    answer = yield from send_file(core, "storage", None, content_of(message.item_content.encode()))
+    answer = yield from send_file(core, STORAGE, None, content_of(message.item_content.encode()))
     if answer.status != 200:
-        raise StatusError("POST", "/api/v0/storage/add_file", answer.status, answer.body[:1000].decode(errors="replace"))
+        raise StatusError("POST", STORAGE, answer.status, answer.body[:1000].decode(errors="replace"))
     kept = decoded(answer.body).get("hash")
     if kept != message.item_hash:
         raise VerificationError(f"store content {message.item_hash}: the node kept it as {kept}")

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from .cid import CIDHasher
+from .cid import CIDHasher, usual_layouts
 
 if TYPE_CHECKING:
     from tempfile import SpooledTemporaryFile
@@ -47,6 +47,20 @@ class Content:
         return digest.text()
 
 
+class Check(Protocol):
+    """Takes bytes, and tells their hash at the end."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the same bytes have no other hash of this kind."""
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def text(self) -> str:
+        """Return their hash."""
+
+
 class _SHA256:
     exact = True
 
@@ -60,13 +74,32 @@ class _SHA256:
         return self._sum.hexdigest()
 
 
-def hasher(item_hash: str) -> CIDHasher | _SHA256:
+class _AnyLayout:
+    """Computes a CID in all usual layouts, and tells the one that is wanted when it is among them."""
+
+    exact = False
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self._hashers = [CIDHasher(layout) for layout in usual_layouts(wanted)]
+
+    def update(self, data: bytes) -> None:
+        for each in self._hashers:
+            each.update(data)
+
+    def text(self) -> str:
+        texts = [each.text() for each in self._hashers]
+        return self._wanted if self._wanted in texts else texts[0]
+
+
+def is_cid(item_hash: str) -> bool:
+    """Report whether a hash is one of IPFS."""
+    return item_hash.startswith(("Qm", "baf"))
+
+
+def hasher(item_hash: str) -> Check:
     """Return what computes a hash of the kind of item_hash, for the comparison with it."""
-    if item_hash.startswith("Qm"):
-        return CIDHasher()
-    if item_hash.startswith("bafy"):
-        return CIDHasher(version=1)
-    return _SHA256()
+    return _AnyLayout(item_hash) if is_cid(item_hash) else _SHA256()
 
 
 def content_of(source: Source) -> Content:

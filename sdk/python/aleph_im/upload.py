@@ -12,12 +12,17 @@ from .errors import TransportError
 from .operation import Call, Pause, Request, Response
 from .source import Content, Form, Progress
 
+STORAGE = "/api/v0/storage/add_file"
+IPFS = "/api/v0/ipfs/add_file"
+CAR = "/api/v0/ipfs/add_car"
+"""Where files are sent to, by who keeps them, and folders."""
+
 STALL = 60.0
 """Seconds without a byte moving after which a transfer is given up."""
 
 
 def send_file(
-    core: Core, engine: str, metadata: Mapping[str, Any] | None, content: Content, progress: Progress | None = None
+    core: Core, path: str, metadata: Mapping[str, Any] | None, content: Content, progress: Progress | None = None
 ) -> Call[Response]:
     """Post a file, with the message that pays for it if there is one. It is sent again when a connection breaks."""
     boundary = secrets.token_hex(16)
@@ -26,7 +31,7 @@ def send_file(
     wait = core.options.backoff
     for attempt in range(1, core.options.attempts + 1):
         node = core.endpoints.order()[0]
-        url = f"{node}/api/v0/{engine}/add_file"
+        url = node + path
         try:
             answer: Response = yield Request("POST", url, headers, form, STALL)
         except TransportError:

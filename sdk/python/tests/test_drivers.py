@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import http.server
 import json
 import socket
@@ -109,6 +110,58 @@ def test_a_download_that_breaks_off_is_an_error(connect: Any, tmp_path: Path) ->
             connect(url).files.download(HELLO, target)
     assert target.read_bytes() == b"what was here before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_goes_on_where_it_broke_off(connect: Any, tmp_path: Path, ranges: bool) -> None:
+    data = bytes(range(256)) * 4000
+    asked: list[str | None] = []
+
+    def handle(request: http.server.BaseHTTPRequestHandler) -> None:
+        asked.append(request.headers["Range"])
+        start = int(asked[-1].removeprefix("bytes=").removesuffix("-")) if asked[-1] and ranges else 0
+        end = len(data) if len(asked) == 4 else 300_000 * len(asked)
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.send_header("Content-Length", str(len(data) - start))
+        request.end_headers()
+        request.wfile.write(data[start:end])
+        request.close_connection = True
+
+    moved: list[tuple[int, int]] = []
+    with serving(handle) as url:
+        target = tmp_path / "file"
+        file_hash = hashlib.sha256(data).hexdigest()
+        size = connect(url).files.download(file_hash, target, progress=lambda done, total: moved.append((done, total)))
+    assert target.read_bytes() == data
+    assert size == len(data)
+    assert len(asked) == 4
+    assert asked[0] is None
+    assert all(text and int(text[6:-1]) > 0 for text in asked[1:])
+    assert moved[-1] == (size, size)
+    assert moved == sorted(set(moved))
+
+
+def test_a_download_goes_on_at_another_node_and_is_checked_as_a_whole(connect: Any) -> None:
+    def first(request: http.server.BaseHTTPRequestHandler) -> None:
+        answer(request, 200, b"hel", 5)
+
+    def second(rest: bytes) -> Handler:
+        def handle(request: http.server.BaseHTTPRequestHandler) -> None:
+            assert request.headers["Range"] == "bytes=3-"
+            request.send_response(206)
+            request.send_header("Content-Range", "bytes 3-4/5")
+            request.send_header("Content-Length", "2")
+            request.end_headers()
+            request.wfile.write(rest)
+
+        return handle
+
+    with serving(first) as broken, serving(second(b"lo")) as whole, serving(second(b"lO")) as lying:
+        assert connect([broken, whole]).files.read(HELLO) == b"hello"
+        with pytest.raises(VerificationError, match="other bytes"):
+            connect([broken, lying]).files.read(HELLO)
 
 
 def test_downloads_that_are_left_close_their_connection(connect: Any) -> None:

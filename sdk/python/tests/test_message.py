@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aleph_im import Signed, Unsigned, build, from_key
-from aleph_im.cid import CIDHasher
+from aleph_im.cid import V0, V1, CIDHasher
 from aleph_im.message import INLINE_LIMIT
 
 from .vectors import load
@@ -80,9 +80,9 @@ def test_cids_are_those_of_ipfs() -> None:
             continue
         data = (unit * vector["count"])[: vector["size"]]
         assert len(data) == vector["size"]
-        for version, name in ((0, "cid_v0"), (1, "cid_v1_raw_leaves")):
+        for layout, name in ((V0, "cid_v0"), (V1, "cid_v1_raw_leaves")):
             for step in (100_000, 1 << 30):
-                hasher = CIDHasher(version)
+                hasher = CIDHasher(layout)
                 for start in range(0, len(data), step):
                     hasher.update(data[start : start + step])
                 assert hasher.text() == vector[name], vector["description"]
