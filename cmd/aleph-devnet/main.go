@@ -1,5 +1,5 @@
 // Command aleph-devnet runs a whole network on this machine until it is interrupted: a development chain, three core
-// nodes, two compute nodes, funded wallets.
+// nodes, two compute nodes, funded wallets; or the chain alone.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/aleph-im/aleph-go/devnet"
+	"github.com/aleph-im/aleph-go/devnet/chain"
 )
 
 func main() {
@@ -44,12 +45,16 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&cfg.Alephd, "alephd", filepath.Join(beside, "alephd"), "path of the node program")
 	flags.StringVar(&cfg.GuestDir, "guest-dir", filepath.Join(beside, "guest"), "folder of guest kernel and runtime image")
 	flags.IntVar(&cfg.BasePort, "base-port", 4024, "port of the first core node; the others follow from it")
+	chainOnly := flags.Bool("chain-only", false, "run nothing but the development chain, in memory and on a free port")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *chainOnly {
+		return runChain(ctx, stdout)
+	}
 	network, err := devnet.New(cfg)
 	if err != nil {
 		return err
@@ -63,6 +68,26 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	if err := describe(stdout, network.Info()); err != nil {
 		return err
+	}
+	return <-ended
+}
+
+// runChain runs a chain for who tries contracts, and says where it is.
+func runChain(ctx context.Context, stdout io.Writer) error {
+	c, err := chain.New(chain.Config{})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-c.Ready():
+	}
+	_, err = fmt.Fprintf(stdout, "chain\t%s\ntoken\t%s\nsync\t%s\nstreams\t%s\n", c.Endpoint(), chain.TokenAddress, chain.SyncAddress, chain.FlowsAddress)
+	if err != nil {
+		return fmt.Errorf("print the chain: %w", err)
 	}
 	return <-ended
 }

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from aleph_im import AsyncClient, Client, from_key, generate
+from aleph_im.payg import StreamChain
 
 from .either import awaited
-from .node import AUTHORITY_KEY, Node
+from .node import AUTHORITY_KEY, Node, running_chain
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A core node that all tests share; each uses an account of its own."""
     with Node(tmp_path_factory.mktemp("node")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chain() -> Iterator[StreamChain]:
+    """A development chain that all tests share."""
+    with running_chain() as where:
+        yield where
 
 
 @pytest.fixture

@@ -1,20 +1,28 @@
-"""A core node of a devnet for tests: the built program as a process, on loopback, with its data in a folder that goes."""
+"""A core node of a devnet, and its chain, for tests: the built programs as processes, on loopback, with data that goes."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import httpx
+
+from aleph_im.payg import StreamChain
 
 ROOT = Path(__file__).resolve().parents[3]
 """Of the checkout."""
 
 AUTHORITY_KEY = "2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6"
 """Of the account whose word a devnet takes for balances and credits; public, and worth nothing (devnet/chain)."""
+
+
+FUNDED_KEY = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+"""Of an account that has tokens on every development chain; as public."""
 
 
 def free_port() -> int:
@@ -69,3 +77,18 @@ class Node:
 
     def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+@contextmanager
+def running_chain() -> Iterator[StreamChain]:
+    """Run the chain of a devnet alone, and tell where its streams are."""
+    binary = ROOT / "build" / "aleph-devnet"
+    if not binary.exists():
+        raise RuntimeError(f"{binary} is missing: run make build")
+    with subprocess.Popen([binary, "--chain-only"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = dict(process.stdout.readline().split() for _ in range(4))
+            yield StreamChain("AVAX", 31337, said["chain"], said["token"], said["streams"], forwarder=None)
+        finally:
+            process.terminate()

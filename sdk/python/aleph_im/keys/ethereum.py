@@ -21,6 +21,10 @@ class EthereumAccount:
         r, s, recovery = self._key.sign(_digest(payload))
         return f"0x{r:064x}{s:064x}{27 + recovery:02x}"
 
+    def sign_transaction(self, unsigned: bytes) -> tuple[int, int, int]:
+        """Return r, s and the parity for the type and the unsigned fields of a transaction."""
+        return self._key.sign(keccak256(unsigned))
+
     def __repr__(self) -> str:
         return f"<{self.chain} account {self.address}>"
 
