@@ -9,6 +9,7 @@ from typing import Generic
 from .addresses import Addresses
 from .aggregates import Aggregates
 from .authorizations import Authorizations
+from .backups import Backups
 from .core import Core, Options
 from .credits import Credits
 from .domains import Domains
@@ -44,6 +45,7 @@ class _Services(Generic[M]):
         self.programs: Programs[M] = Programs(core, driver)
         self.instances: Instances[M] = Instances(core, driver)
         self.machines: Machines[M] = Machines(core, driver)
+        self.backups: Backups[M] = Backups(core, driver)
         self.domains: Domains[M] = Domains(core, driver)
         self.ports: Ports[M] = Ports(core, driver)
         self.websites: Websites[M] = Websites(core, driver)

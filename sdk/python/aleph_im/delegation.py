@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from .accounts import EVM_CHAINS
 from .errors import SigningError
 from .keys import base58
 
@@ -53,6 +54,15 @@ class Delegation:
             "X-SignedPubKey": json.dumps({"payload": self._payload.hex(), "signature": proof}),
             "X-SignedOperation": json.dumps({"payload": act.hex(), "signature": f"{r:064x}{s:064x}"}),
         }
+
+
+def operator_chain(chain: str) -> str:
+    """Return the chain under whose name compute nodes check an account: they know one of each of two families."""
+    if chain in EVM_CHAINS:
+        return "ETH"
+    if chain in ("SOL", "ES"):
+        return "SOL"
+    raise SigningError(f"compute nodes take accounts of Ethereum, Solana and their families, not of {chain}")
 
 
 def _coordinate(number: int) -> str:

@@ -155,20 +155,7 @@ class Files(Service[M]):
         A path gets the file once its bytes were checked, and nothing before. An open file holds what must not be used when
         this ends with a VerificationError.
         """
-        if not isinstance(to, (str, os.PathLike)):
-            return (yield from _copy(self._core, file_hash, to, progress))
-        path = Path(to)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        file: BinaryIO = yield Invoke(lambda: open(part, "xb"))  # noqa: SIM115 - closed below, or before the rename
-        try:
-            size = yield from _copy(self._core, file_hash, file, progress)
-            yield Invoke(file.close)
-            yield Invoke(lambda: os.replace(part, path))
-        except BaseException:
-            file.close()
-            part.unlink(missing_ok=True)
-            raise
-        return size
+        return (yield from place(to, lambda file: _copy(self._core, file_hash, file, progress)))
 
     @operation
     def download_folder(self, cid: str, to: str | os.PathLike[str], *, progress: Progress | None = None) -> Call[int]:
@@ -381,6 +368,24 @@ def _expect(file_hash: str, stream: Stream, *, folder: bool) -> None:
 
 def _copy(core: Core, file_hash: str, file: BinaryIO, progress: Progress | None, *, folder: bool = False) -> Call[int]:
     return (yield from _fetch(core, file_hash, lambda piece: Invoke(lambda: file.write(piece)), progress, folder=folder))
+
+
+def place(to: str | os.PathLike[str] | BinaryIO, copy: Callable[[BinaryIO], Call[int]]) -> Call[int]:
+    """Write a file that is copied from elsewhere: to a path once all of it is there, or to an open file as it comes."""
+    if not isinstance(to, (str, os.PathLike)):
+        return (yield from copy(to))
+    path = Path(to)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    file: BinaryIO = yield Invoke(lambda: open(part, "xb"))  # noqa: SIM115 - closed below, or before the rename
+    try:
+        size = yield from copy(file)
+        yield Invoke(file.close)
+        yield Invoke(lambda: os.replace(part, path))
+    except BaseException:
+        file.close()
+        part.unlink(missing_ok=True)
+        raise
+    return size
 
 
 def _cannot_pay(

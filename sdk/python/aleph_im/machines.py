@@ -6,15 +6,20 @@ An owner's account delegates to a key that lives for an hour in the client (crn 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import Literal
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from .answers import Allocation, Execution, LogLine
-from .core import Core, parsed, segment
-from .errors import AlephError, AnswerError, NotFoundError
-from .operation import Call, Close, Dial, Item, M, Receive, Request, Response, Service, Transmit, Walk, operation, walk
+from .core import Core, decoded, parsed, segment
+from .errors import AlephError, AnswerError, NotFoundError, of_status
+from .operation import Body, Call, Close, Dial, Item, M, Receive, Request, Response, Service, Transmit, Walk, operation, walk
+from .record import moment
+
+if TYPE_CHECKING:
+    from .instances import InstanceSettings
 
 Operation = Literal["stop", "start", "reboot", "erase", "reinstall"]
 
@@ -44,7 +49,7 @@ class Machines(Service[M]):
     def notify(self, item_hash: str, *, node: str) -> Call[None]:
         """Ask a compute node to start an instance that is paid for there (crn §2.7.1)."""
         path = "/control/allocation/notify"
-        answer = yield from _once(self._core, "POST", node, path, {}, json.dumps({"instance": item_hash}).encode())
+        answer = yield from once(self._core, "POST", node, path, {}, json.dumps({"instance": item_hash}).encode())
         parsed("POST", node + path, answer)
 
     @operation
@@ -58,13 +63,41 @@ class Machines(Service[M]):
         """
         base = yield from node_of(self._core, item_hash, node)
         path = f"/control/machine/{segment(item_hash)}/{operation}"
-        headers = yield from _signed_headers(self._core, "POST", base, path)
+        headers = yield from signed_headers(self._core, "POST", base, path)
         query = "?erase_volumes=false" if operation == "reinstall" and keep_volumes else ""
-        answer = yield from _once(self._core, "POST", base, path + query, headers, None)
-        if answer.status != 200:
-            parsed("POST", base + path, answer)
-            raise AnswerError(f"{operation} {item_hash}: {answer.status} {answer.body[:1000].decode(errors='replace')}")
+        answer = yield from once(self._core, "POST", base, path + query, headers, None)
+        accepted("POST", base + path, answer)
         return answer.body.decode(errors="replace")
+
+    @operation
+    def expire(self, item_hash: str, after: timedelta, *, node: str | None = None) -> Call[None]:
+        """Have a workload end after a time, less than ten days."""
+        base = yield from node_of(self._core, item_hash, node)
+        path = f"/control/machine/{segment(item_hash)}/expire"
+        headers = yield from signed_headers(self._core, "POST", base, path)
+        body = json.dumps({"timeout": after.total_seconds()}).encode()
+        answer = yield from once(self._core, "POST", base, path, headers, body)
+        accepted("POST", base + path, answer)
+
+    @operation
+    def reserve(self, settings: InstanceSettings, *, node: str, address: str | None = None) -> Call[datetime]:
+        """Ask a compute node whether an instance would fit, and have it keep the graphics cards that it wants for a minute.
+
+        Return until when they are kept. What the node cannot give is an AlephError.
+        """
+        path = "/control/reserve_resources"
+        content = {**settings.content(), "address": self._core.owner(address), "time": time.time()}
+        headers = yield from signed_headers(self._core, "POST", node, path)
+        answer = yield from once(self._core, "POST", node, path, headers, json.dumps(content).encode())
+        try:
+            reply = decoded(answer.body)
+            if reply["status"] == "reserved":
+                return moment(reply["expires"])
+            reason = reply["reason"]
+        except (ValueError, KeyError, TypeError):
+            accepted("POST", node + path, answer)
+            raise AnswerError(f"reserve resources: {node} sent no answer to that") from None
+        raise AlephError(f"reserve resources: {reason}")
 
     @operation
     def update(self, item_hash: str, *, node: str | None = None) -> Call[None]:
@@ -81,7 +114,7 @@ class Machines(Service[M]):
         """Yield what a machine printed, and then what it prints, until it or the connection ends."""
         base = yield from node_of(self._core, item_hash, node)
         path = f"/control/machine/{segment(item_hash)}/stream_logs"
-        headers = yield from _signed_headers(self._core, "GET", base, path)
+        headers = yield from signed_headers(self._core, "GET", base, path)
         socket = yield Dial(f"ws{base.removeprefix('http')}{path}", self._core.options.timeout)
         try:
             yield Transmit(socket, json.dumps({"auth": {name: json.loads(text) for name, text in headers.items()}}))
@@ -121,7 +154,7 @@ def logs_of(core: Core, item_hash: str, node: str | None) -> Call[list[LogLine]]
     """Return what a workload printed."""
     base = yield from node_of(core, item_hash, node)
     path = f"/control/machine/{segment(item_hash)}/logs"
-    headers = yield from _signed_headers(core, "GET", base, path)
+    headers = yield from signed_headers(core, "GET", base, path)
     answer = yield from core.call("GET", path, base=base, headers=headers)
     lines = parsed("GET", base + path, answer)
     if not isinstance(lines, list):
@@ -129,23 +162,31 @@ def logs_of(core: Core, item_hash: str, node: str | None) -> Call[list[LogLine]]
     return [LogLine.read(line) for line in lines]
 
 
-def _once(core: Core, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Call[Response]:
+def accepted(method: str, url: str, answer: Response) -> None:
+    """Raise what a compute node says when it has not done what it was asked to."""
+    if answer.status != 200:
+        raise of_status(method, url, answer.status, answer.body[:1000].decode(errors="replace"))
+
+
+def once(
+    core: Core, method: str, base: str, path: str, headers: Mapping[str, str], body: bytes | Body | None = None
+) -> Call[Response]:
     """Send a request that must not be repeated. It may take as long as what it asks for."""
     whole = {"Content-Type": "application/json", **headers}
     answer: Response = yield Request(method, base.rstrip("/") + path, whole, body, 300.0)
     return answer
 
 
-def _signed_headers(core: Core, method: str, base: str, path: str) -> Call[dict[str, str]]:
+def signed_headers(core: Core, method: str, base: str, path: str) -> Call[dict[str, str]]:
     """Return the headers by which the client's account lets one operation on a compute node be done."""
-    from .delegation import Delegation
+    from .delegation import Delegation, operator_chain
 
     account = core.account
     domain = urlsplit(base).hostname or ""
     now = datetime.now(timezone.utc)
     delegation: Delegation | None = core.delegations.get(domain)
     if delegation is None or delegation.expires <= now:
-        delegation = Delegation.new(account.chain, account.address, domain, now, _KEY_LIFE)
+        delegation = Delegation.new(operator_chain(account.chain), account.address, domain, now, _KEY_LIFE)
         delegation.proof = yield from core.sign(delegation.to_sign)
         core.delegations[domain] = delegation
     return delegation.headers(method, path, now)

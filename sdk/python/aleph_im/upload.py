@@ -25,9 +25,7 @@ def send_file(
     core: Core, path: str, metadata: Mapping[str, Any] | None, content: Content, progress: Progress | None = None
 ) -> Call[Response]:
     """Post a file, with the message that pays for it if there is one. It is sent again when a connection breaks."""
-    boundary = secrets.token_hex(16)
-    form = _form(boundary, metadata, content, progress)
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": "application/json"}
+    form, headers = form_of(metadata, content, progress)
     wait = core.options.backoff
     for attempt in range(1, core.options.attempts + 1):
         node = core.endpoints.order()[0]
@@ -46,7 +44,12 @@ def send_file(
     raise ValueError("options.attempts must be at least 1")
 
 
-def _form(boundary: str, metadata: Mapping[str, Any] | None, content: Content, progress: Progress | None) -> Form:
+def form_of(
+    metadata: Mapping[str, Any] | None, content: Content, progress: Progress | None = None, field: str = "file"
+) -> tuple[Form, dict[str, str]]:
+    """Return a form with a file in a field of it, and its headers."""
+    boundary = secrets.token_hex(16)
+
     def part(disposition: str) -> bytes:
         return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n".encode()
 
@@ -55,5 +58,6 @@ def _form(boundary: str, metadata: Mapping[str, Any] | None, content: Content, p
         text = json.dumps(metadata, ensure_ascii=False).encode()
         head += part('name="metadata"') + b"Content-Type: application/json\r\n\r\n" + text + b"\r\n"
     name = "".join(c if c not in '"\\\r\n' and ord(c) < 128 else "_" for c in content.name)
-    head += part(f'name="file"; filename="{name}"') + b"Content-Type: application/octet-stream\r\n\r\n"
-    return Form(content, head, f"\r\n--{boundary}--\r\n".encode(), progress)
+    head += part(f'name="{field}"; filename="{name}"') + b"Content-Type: application/octet-stream\r\n\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": "application/json"}
+    return Form(content, head, f"\r\n--{boundary}--\r\n".encode(), progress), headers

@@ -40,7 +40,7 @@ def serving(handle: Handler) -> Iterator[str]:
         def do(self) -> None:
             handle(self)
 
-        do_GET = do_POST = do
+        do_GET = do_POST = do_DELETE = do
 
         def log_message(self, format: str, *args: Any) -> None: ...
 

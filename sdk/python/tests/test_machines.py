@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from aleph_im import Client, from_key
+from aleph_im import AlephError, Client, NotFoundError, VerificationError, from_key
 from aleph_im.domains import dns_records
-from aleph_im.errors import NotAllowedError, NotFoundError
+from aleph_im.errors import AnswerError, DeadlineError, NotAllowedError, SigningError, StatusError
+from aleph_im.instances import InstanceSettings
 from aleph_im.keys import base58
 from aleph_im.pack import pack
 from aleph_im.verify import verify_signature
@@ -33,6 +36,7 @@ def allowed(headers: Any, method: str, path: str, now: datetime) -> dict[str, An
     payload = bytes.fromhex(key["payload"])
     delegated: dict[str, Any] = json.loads(payload)
     chain, address = delegated["chain"], delegated["address"]
+    assert chain in ("ETH", "SOL")  # which stand for their families
     if chain == "SOL":
         signature = json.dumps({"signature": base58.encode(bytes.fromhex(key["signature"])), "publicKey": address})
         assert verify_signature(chain, address, payload.hex().encode(), signature, now)
@@ -55,7 +59,7 @@ def allowed(headers: Any, method: str, path: str, now: datetime) -> dict[str, An
     return delegated
 
 
-@pytest.mark.parametrize("chain", ["ETH", "SOL"])
+@pytest.mark.parametrize("chain", ["ETH", "SOL", "BASE", "ES"])
 def test_an_order_is_signed_by_a_key_that_the_account_delegated_to_once(connect: Any, chain: str) -> None:
     account = from_key(b"\x05" * 32, chain)
     signed: list[bytes] = []
@@ -87,6 +91,142 @@ def test_an_order_is_signed_by_a_key_that_the_account_delegated_to_once(connect:
     assert (line.message, line.stream, line.time) == ("hi", "stdout", "2020-10-12 01:02:00")
     assert len(signed) == 1
     assert len(set(keys)) == 1
+
+
+def test_accounts_that_compute_nodes_do_not_know_are_told(connect: Any) -> None:
+    with pytest.raises(SigningError, match="not of CSDK"):
+        connect("http://127.0.0.1:1", account=from_key(b"\x05" * 32, "CSDK")).machines.operate(
+            VM, "stop", node="http://127.0.0.1:1"
+        )
+
+
+def checked(request: Any) -> tuple[str, bytes]:
+    """Check an order, and return the rest of its path with its query, and its body."""
+    path, _, query = request.path.partition("?")
+    allowed(request.headers, request.command, path, datetime.now(timezone.utc))
+    body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    rest = path.removeprefix(f"/control/machine/{VM}/")
+    return f"{request.command} {rest}" + (f"?{query}" if query else ""), body
+
+
+def test_a_machine_is_told_to_end(connect: Any) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def handle(request: Any) -> None:
+        seen.append(checked(request))
+        answer(request, 200, b"")
+
+    with serving(handle) as url:
+        connect(url).machines.expire(VM, timedelta(minutes=5), node=url)
+    assert seen == [("POST expire", b'{"timeout": 300.0}')]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (200, {"status": "reserved", "expires": "2026-03-28 11:21:21.744592+00:00"}, None),
+        (400, {"status": "error", "error": "Failed", "reason": "no such card"}, "no such card"),
+        (503, {"error": "This CRN cannot reserve"}, "cannot reserve"),
+        (200, {}, "no answer"),
+    ],
+)
+def test_resources_are_reserved_or_not(connect: Any, status: int, body: Any, error: str | None) -> None:
+    def handle(request: Any) -> None:
+        rest, content = checked(request)
+        assert rest == "POST /control/reserve_resources"
+        assert json.loads(content)["resources"]["vcpus"] == 4
+        answer(request, status, json.dumps(body).encode())
+
+    settings = InstanceSettings(image="b" * 64, vcpus=4)
+    with serving(handle) as url:
+        machines = connect(url).machines
+        if error is None:
+            assert machines.reserve(settings, node=url) == datetime(2026, 3, 28, 11, 21, 21, 744592, timezone.utc)
+            return
+        with pytest.raises(AlephError, match=error):
+            machines.reserve(settings, node=url)
+
+
+ARCHIVE = b"a tar of disks" * 1000
+METADATA = {
+    "backup_id": f"{VM}-20260101T000000Z",
+    "size": len(ARCHIVE),
+    "checksum": "sha256:" + hashlib.sha256(ARCHIVE).hexdigest(),
+    "volumes": ["rootfs.qcow2"],
+    "expires_at": "2026-01-02T00:00:00+00:00",
+    "download_url": f"https://elsewhere.example/control/machine/{VM}/backup/{VM}-20260101T000000Z?signature=ab&expires=1",
+    "source_sizes": {},
+}
+
+
+def test_a_backup_is_made_fetched_and_removed(connect: Any, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def handle(request: Any) -> None:
+        if "signature=" in request.path:
+            answer(request, 200, ARCHIVE)
+            return
+        rest, _ = checked(request)
+        seen.append(rest)
+        if rest.startswith("DELETE"):
+            answer(request, 200, b"Deleted backup")
+        elif seen.count("GET backup") < 1:
+            answer(request, 202, b'{"status":"in_progress"}')
+        else:
+            answer(request, 200, json.dumps(METADATA).encode())
+
+    with serving(handle) as url:
+        backups = connect(url).backups
+        assert backups.start(VM, volumes=True, node=url) is None
+        backup = backups.wait(VM, node=url)
+        assert (backup.size, backup.volumes, backup.extra) == (len(ARCHIVE), ["rootfs.qcow2"], {"source_sizes": {}})
+        moved: list[tuple[int, int]] = []
+        target = tmp_path / "backup.tar"
+        assert backups.download(VM, backup, target, node=url, progress=lambda *at: moved.append(at)) == len(ARCHIVE)
+        assert target.read_bytes() == ARCHIVE
+        assert moved[-1] == (len(ARCHIVE), len(ARCHIVE))
+        with pytest.raises(VerificationError, match="other bytes"):
+            backups.download(VM, replace(backup, checksum="sha256:00"), tmp_path / "wrong", node=url)
+        backups.delete(VM, backup.backup_id, node=url)
+        with pytest.raises(ValueError, match="no name"):
+            backups.delete(VM, "../..", node=url)
+    assert seen == ["POST backup?include_volumes=true", "GET backup", f"DELETE backup/{VM}-20260101T000000Z"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_backup_that_does_not_come(connect: Any) -> None:
+    with serving(lambda request: answer(request, 202, b"{}")) as url, pytest.raises(DeadlineError, match="still being made"):
+        connect(url).backups.wait(VM, node=url, timeout=0)
+    for status, body, error in (
+        (404, b'{"error":"No backup found for this VM"}', NotFoundError),
+        (507, b"too full", StatusError),
+        (500, b"Backup failed: no", StatusError),
+        (200, b"<html>", AnswerError),
+    ):
+        with serving(lambda request, to=(status, body): answer(request, *to)) as url, pytest.raises(error):  # type: ignore[misc]
+            connect(url).backups.get(VM, node=url)
+
+
+def test_a_disk_is_restored_from_a_volume_or_from_a_file(connect: Any, tmp_path: Path) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def handle(request: Any) -> None:
+        seen.append(checked(request))
+        answer(request, 200, b'{"status":"restored"}')
+
+    disk = tmp_path / "rootfs.qcow2"
+    disk.write_bytes(b"QFI\xfb")
+    with serving(handle) as url:
+        backups = connect(url).backups
+        backups.restore(VM, volume="b" * 64, node=url)
+        backups.restore(VM, disk=disk, node=url)
+        for wrong in ({}, {"volume": "b" * 64, "disk": disk}):
+            with pytest.raises(ValueError, match="one of"):
+                backups.restore(VM, node=url, **wrong)
+    assert [rest for rest, _ in seen] == ["POST restore"] * 2
+    assert json.loads(seen[0][1]) == {"volume_ref": "b" * 64}
+    assert b'name="rootfs"; filename="rootfs.qcow2"' in seen[1][1]
+    assert b"QFI\xfb" in seen[1][1]
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, NotAllowedError), (401, NotAllowedError), (404, NotFoundError)])
