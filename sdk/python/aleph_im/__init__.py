@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .message import Unsigned as Unsigned
     from .message import build as build
     from .signer import Signer as Signer
+    from .wallet import from_older_tool as from_older_tool
+    from .wallet import from_wallet as from_wallet
 
 _HOMES = {
     "accounts": ("Account", "from_env", "from_file", "from_key", "from_keystore", "from_phrase", "generate"),
@@ -43,6 +45,7 @@ _HOMES = {
     "listing": ("Filter",),
     "message": ("Signed", "Unsigned", "build"),
     "signer": ("Signer",),
+    "wallet": ("from_older_tool", "from_wallet"),
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)
