@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,13 @@ class _Tree:
         return [
             folder(layout.version, {name: nodes[i] for name, nodes in below.items()}) for i, layout in enumerate(self._layouts)
         ]
+
+
+def workplace(path: Path) -> Path:
+    """Make a folder beside a path where nothing is yet, for what is to become that path."""
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: a folder is written where nothing is")
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
 
 
 def unpack(tar: BinaryIO, to: Path, cid: str, *, verify: bool) -> int:

@@ -8,18 +8,17 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from .core import decoded, segment
-from .errors import AnswerError, DeadlineError, VerificationError, of_status
-from .files import place
+from .core import Core, decoded, segment
+from .download import place, transfer
+from .errors import AnswerError, DeadlineError, VerificationError
 from .machines import accepted, node_of, once, signed_headers
-from .operation import Call, Close, Invoke, M, Open, Pause, Read, Request, Response, Service, Stream, operation
+from .operation import Call, Invoke, M, Pause, Response, Service, operation
 from .record import Record
 from .source import Content, Progress, Source, content_of
-from .upload import STALL, form_of
+from .upload import form_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class Backup(Record):
     backup_id: str
     size: int
     """Bytes of the archive."""
-    checksum: str
-    """sha256: and hexadecimal."""
+    checksum: str = ""
+    """sha256: and hexadecimal. Without it a backup cannot be checked, and is not downloaded."""
     volumes: list[str] = field(default_factory=list)
     """Names of the disks in it."""
     expires_at: datetime
@@ -93,12 +92,13 @@ class Backups(Service[M]):
     ) -> Call[int]:
         """Write the archive of a backup, a tar of disks, to a path or an open file, and return its size in bytes.
 
-        A path gets it once it was checked, and nothing before. Of the link the path and query alone are taken: the compute node
-        of the instance is asked.
+        A path gets it once it was checked, and nothing before; a transfer that breaks off goes on where it was. Of the link the
+        path and query alone are taken: the compute node of the instance is asked.
         """
         base = yield from node_of(self._core, item_hash, node)
         link = urlsplit(backup.download_url)
-        return (yield from place(to, lambda file: _copy(f"{base}{link.path}?{link.query}", backup, file, progress)))
+        path = f"{link.path}?{link.query}"
+        return (yield from place(to, lambda file: _copy(self._core, base, path, backup, file, progress)))
 
     @operation
     def restore(
@@ -151,22 +151,15 @@ def _path(item_hash: str, what: str) -> str:
     return f"/control/machine/{segment(item_hash)}/{what}"
 
 
-def _copy(url: str, backup: Backup, file: BinaryIO, progress: Progress | None) -> Call[int]:
+def _copy(core: Core, base: str, path: str, backup: Backup, file: BinaryIO, progress: Progress | None) -> Call[int]:
     """Write an archive as it comes, and check it in the end."""
-    stream: Stream = yield Open(Request("GET", url, {"Accept-Encoding": "identity"}, None, STALL))
-    done, digest = 0, hashlib.sha256()
-    try:
-        if stream.status != 200:
-            text = (yield Read(stream))[:1000].decode(errors="replace")
-            raise of_status("GET", url.partition("?")[0], stream.status, text)
-        while piece := (yield Read(stream)):
-            digest.update(piece)
-            yield Invoke(partial(file.write, piece))
-            done += len(piece)
-            if progress:
-                progress(done, backup.size)
-    finally:
-        yield Close(stream)
+    digest = hashlib.sha256()
+
+    def each(piece: bytes) -> Invoke:
+        digest.update(piece)
+        return Invoke(lambda: file.write(piece))
+
+    size = yield from transfer(core, base, path, each, progress)
     if (found := f"sha256:{digest.hexdigest()}") != backup.checksum:
         raise VerificationError(f"download backup {backup.backup_id}: the node sent other bytes (their checksum is {found})")
-    return done
+    return size

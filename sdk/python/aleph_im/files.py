@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict, TypeVar
 
 from .answers import FileVersion, OwnedFile, Page, Status
 from .core import Core, decoded, given, segment
-from .errors import (
-    AlephError,
-    InsufficientFundsError,
-    NotFoundError,
-    StatusError,
-    TransportError,
-    VerificationError,
-)
+from .download import place, transfer
+from .errors import AlephError, InsufficientFundsError, StatusError, VerificationError
 from .listing import along, page_of
-from .operation import Call, Close, Effect, Invoke, Item, M, Open, Pause, Read, Request, Service, Stream, Walk, operation, walk
+from .operation import Call, Effect, Invoke, Item, M, Service, Walk, operation, walk
 from .prices import estimate
 from .publish import Submission, send, signed, why_rejected
 from .source import Content, Progress, Source, content_of, hasher, is_cid
-from .upload import CAR, IPFS, STALL, STORAGE, send_file
+from .upload import CAR, IPFS, STORAGE, send_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -163,12 +155,12 @@ class Files(Service[M]):
 
         The path gets the folder once all of it was checked, and nothing before. Links in it are refused.
         """
-        from .archive import unpack
+        import shutil
+
+        from .archive import unpack, workplace
 
         path = Path(to)
-        if path.exists():
-            raise FileExistsError(f"{path} exists already: a folder is written where nothing is")
-        work: Path = yield Invoke(lambda: Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)))
+        work: Path = yield Invoke(lambda: workplace(path))
         try:
             tar: BinaryIO = yield Invoke(lambda: open(work / "tar", "x+b"))  # noqa: SIM115 - closed below
             try:
@@ -290,102 +282,38 @@ def _store(
     return StoredFile(message.item_hash, file_hash, content.size, status)
 
 
-def _open(core: Core, node: str, file_hash: str, done: int) -> Call[tuple[Stream, int, int]]:
-    """Ask a node for a file from an offset on.
-
-    Return what comes, how much of it is to be left out, and the size of the file, 0 when the node does not say.
-    """
-    url = f"{node}/api/v0/storage/raw/{segment(file_hash)}"
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-    stream: Stream = yield Open(Request("GET", url, headers, None, STALL))
-    length = int(stream.headers.get("content-length", "0"))
-    if stream.status == 200:  # a node that knows no ranges begins anew
-        return stream, done, length
-    if stream.status == 206 and stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
-        return stream, 0, done + length
-    text = b""
-    try:
-        while len(text) < 16 << 10 and (piece := (yield Read(stream))):
-            text += piece
-    finally:
-        yield Close(stream)
-    if stream.status in (404, 410):
-        raise NotFoundError(f"the node has no file {file_hash}")
-    raise StatusError("GET", url, stream.status, text.decode(errors="replace"))
-
-
 def _fetch(
     core: Core, file_hash: str, then: Callable[[bytes], E], progress: Progress | None, *, folder: bool = False
 ) -> Generator[Effect | E, Any, int]:
     """Do something with each piece of a file as it comes, check them all, and return their length.
 
-    It goes on after failures as long as each attempt of some brings bytes; the archive of a folder is made anew each time, so
-    that it cannot.
+    A folder comes as a tar, which is made anew each time, so that one that broke off cannot go on.
     """
+
+    def expect(headers: Mapping[str, str]) -> None:
+        is_folder = is_cid(file_hash) and headers.get("content-type", "") == "application/x-tar"
+        if is_folder and not folder:
+            raise AlephError(f"{file_hash} is a folder: files.download_folder writes it")
+        if folder and not is_folder:
+            raise AlephError(f"{file_hash} is a file and no folder: files.download writes it")
+
     check = hasher(file_hash) if core.options.verify and not folder else None
-    done, failures, wait = 0, 0, core.options.backoff
-    while True:
-        node, before = core.endpoints.order()[0], done
-        stream: Stream | None = None
-        try:
-            stream, skip, size = yield from _open(core, node, file_hash, done)
-            _expect(file_hash, stream, folder=folder)
-            while piece := (yield Read(stream)):
-                piece, skip = piece[skip:], max(0, skip - len(piece))
-                done += len(piece)
-                if check:
-                    check.update(piece)
-                if progress and piece:
-                    progress(done, size)
-                if piece:
-                    yield then(piece)
-            break
-        except (TransportError, StatusError) as failure:
-            core.endpoints.failed(node)
-            failures = 1 if done > before else failures + 1
-            if not failure.retryable or failures >= core.options.attempts or (folder and done):
-                raise
-        finally:
-            if stream:
-                yield Close(stream)
-        yield Pause(wait)
-        wait = min(2 * wait, 5.0)
-    core.endpoints.worked(node)
+
+    def each(piece: bytes) -> E:
+        if check:
+            check.update(piece)
+        return then(piece)
+
+    path = f"/api/v0/storage/raw/{segment(file_hash)}"
+    size = yield from transfer(core, None, path, each, progress, expect=expect, resume=not folder)
     if check and (found := check.text()) != file_hash:
         hint = "" if check.exact else ", unless it was added to IPFS with other settings than the usual ones"
         raise VerificationError(f"download file {file_hash}: the node sent other bytes (their hash is {found}){hint}")
-    return done
-
-
-def _expect(file_hash: str, stream: Stream, *, folder: bool) -> None:
-    """Tell files and folders of IPFS from each other: nodes send a folder as a tar."""
-    is_folder = is_cid(file_hash) and stream.headers.get("content-type", "") == "application/x-tar"
-    if is_folder and not folder:
-        raise AlephError(f"{file_hash} is a folder: files.download_folder writes it")
-    if folder and not is_folder:
-        raise AlephError(f"{file_hash} is a file and no folder: files.download writes it")
+    return size
 
 
 def _copy(core: Core, file_hash: str, file: BinaryIO, progress: Progress | None, *, folder: bool = False) -> Call[int]:
     return (yield from _fetch(core, file_hash, lambda piece: Invoke(lambda: file.write(piece)), progress, folder=folder))
-
-
-def place(to: str | os.PathLike[str] | BinaryIO, copy: Callable[[BinaryIO], Call[int]]) -> Call[int]:
-    """Write a file that is copied from elsewhere: to a path once all of it is there, or to an open file as it comes."""
-    if not isinstance(to, (str, os.PathLike)):
-        return (yield from copy(to))
-    path = Path(to)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    file: BinaryIO = yield Invoke(lambda: open(part, "xb"))  # noqa: SIM115 - closed below, or before the rename
-    try:
-        size = yield from copy(file)
-        yield Invoke(file.close)
-        yield Invoke(lambda: os.replace(part, path))
-    except BaseException:
-        file.close()
-        part.unlink(missing_ok=True)
-        raise
-    return size
 
 
 def _cannot_pay(

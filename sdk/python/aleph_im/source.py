@@ -106,6 +106,8 @@ def content_of(source: Source) -> Content:
     """Make a source readable twice: once for its hash, once to send it. What is an iterator is kept on disk meanwhile."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: files.upload_folder sends it")
         return Content(lambda: open(path, "rb"), path.stat().st_size, path.name)
     if isinstance(source, bytes):
         return Content(lambda: io.BytesIO(source), len(source))

@@ -114,6 +114,8 @@ def test_a_folder_goes_to_ipfs_and_comes_back(either: Any, tmp_path: Path) -> No
     assert (target / "empty").is_dir()
     with pytest.raises(FileExistsError):
         either.files.download_folder(before.cid, target)
+    with pytest.raises(IsADirectoryError, match="upload_folder"):
+        either.files.upload(source)
     with pytest.raises(AlephError, match="is a folder"):
         either.files.read(before.cid)
     with pytest.raises(AlephError, match="is a folder"):

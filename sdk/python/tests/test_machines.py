@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from aleph_im import AlephError, Client, NotFoundError, VerificationError, from_key
+from aleph_im.backups import Backup
 from aleph_im.domains import dns_records
 from aleph_im.errors import AnswerError, DeadlineError, NotAllowedError, SigningError, StatusError
 from aleph_im.instances import InstanceSettings
@@ -192,6 +193,26 @@ def test_a_backup_is_made_fetched_and_removed(connect: Any, tmp_path: Path) -> N
             backups.delete(VM, "../..", node=url)
     assert seen == ["POST backup?include_volumes=true", "GET backup", f"DELETE backup/{VM}-20260101T000000Z"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_download_of_a_backup_goes_on_where_it_broke_off(connect: Any, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def handle(request: Any) -> None:
+        asked.append(request.headers["Range"])
+        if len(asked) == 1:
+            answer(request, 200, ARCHIVE[:5000], len(ARCHIVE))
+            return
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes 5000-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")
+        request.send_header("Content-Length", str(len(ARCHIVE) - 5000))
+        request.end_headers()
+        request.wfile.write(ARCHIVE[5000:])
+
+    with serving(handle) as url:
+        connect(url).backups.download(VM, Backup.read(METADATA), tmp_path / "backup.tar", node=url)
+    assert (tmp_path / "backup.tar").read_bytes() == ARCHIVE
+    assert asked == [None, "bytes=5000-"]
 
 
 def test_a_backup_that_does_not_come(connect: Any) -> None:
