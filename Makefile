@@ -9,7 +9,7 @@ LDFLAGS := -s -w
 GUEST := $(BUILD)/guest
 RUNTIME := $(GUEST)/runtime-python.squashfs
 
-.PHONY: setup build guest demo test unit e2e contracts official lint bench clean
+.PHONY: setup build guest node-runtime demo test unit e2e contracts official lint bench clean
 
 setup: ## install what is missing on this machine
 	@scripts/setup.sh
@@ -25,7 +25,10 @@ build: ## build all binaries into build/
 
 guest: setup ## guest kernel and Python runtime image, kept in build/guest
 	@crn/image/fetch-kernel.sh $(GUEST)
-	@crn/image/build-runtime.sh $(GUEST)
+	@crn/image/build-runtime.sh python $(GUEST)
+
+node-runtime: setup ## the runtime image with Node, which a network started afterwards offers
+	@crn/image/build-runtime.sh node $(GUEST)
 
 demo: setup build guest ## a whole network, the example deployed; ONCE=1 stops after its answer
 	@scripts/demo.sh $(if $(ONCE),--once)

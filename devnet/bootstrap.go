@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,9 +47,9 @@ func (n *Net) bootstrap(ctx context.Context, began time.Time) error {
 		return fmt.Errorf("register the nodes: %w", err)
 	}
 	up := time.Since(began)
-	runtime, err := n.publishRuntime(ctx, p)
+	runtime, err := n.publishRuntimes(ctx)
 	if err != nil {
-		return fmt.Errorf("publish the Python runtime: %w", err)
+		return fmt.Errorf("publish the runtimes: %w", err)
 	}
 	n.describe(nodes, runtime, up)
 	return n.writeInfo()
@@ -250,42 +252,55 @@ func computeAt(a *registry.Aggregate, address string) string {
 // RuntimesKey is the aggregate of the pricing authority that names the runtimes of a network.
 const RuntimesKey = "runtimes"
 
-// publishRuntime stores the Python runtime on the network and names it in the aggregate of runtimes.
-func (n *Net) publishRuntime(ctx context.Context, p *params.Network) (string, error) {
-	path := filepath.Join(n.cfg.GuestDir, "runtime-python.squashfs")
-	file, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("the runtime image is missing, run `make guest`: %w", err)
-	}
-	defer file.Close()
+// runtimeImages are the files of runtimes, by the names that deployers say. A network goes without those that were not built,
+// but for its default.
+var runtimeImages = map[string]string{defaultRuntime: "runtime-python.squashfs", "node": "runtime-node.squashfs"}
+
+const defaultRuntime = "python3-fastapi"
+
+// publishRuntimes stores the runtimes on the network and names them in the aggregate of runtimes. It returns the default.
+func (n *Net) publishRuntimes(ctx context.Context) (string, error) {
 	author, err := n.author(authorityAccount, "ALEPH-CLOUDSOLUTIONS")
 	if err != nil {
 		return "", err
 	}
 	var known struct {
-		Default string `json:"default"`
-		SHA256  string `json:"sha256"`
+		Default  message.Hash            `json:"default"`
+		Runtimes map[string]message.Hash `json:"runtimes"`
+		SHA256   map[string]message.Hash `json:"files"` // of each image
 	}
 	api := n.client(n.Core[0])
 	if err := api.Aggregate(ctx, author.Account.Address(), RuntimesKey, &known); err != nil && !errors.Is(err, client.ErrNotFound) {
 		return "", err
 	}
-	sum, err := client.HashFile(file)
-	if err != nil {
-		return "", fmt.Errorf("hash %s: %w", path, err)
+	runtimes, files := map[string]message.Hash{}, map[string]message.Hash{}
+	changed := false
+	for _, name := range slices.Sorted(maps.Keys(runtimeImages)) {
+		path := filepath.Join(n.cfg.GuestDir, runtimeImages[name])
+		file, err := os.Open(path)
+		if errors.Is(err, os.ErrNotExist) && name != defaultRuntime {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("the runtime image is missing, run `make guest`: %w", err)
+		}
+		defer file.Close()
+		if files[name], err = client.HashFile(file); err != nil {
+			return "", fmt.Errorf("hash %s: %w", path, err)
+		}
+		if runtimes[name] = known.Runtimes[name]; runtimes[name] != "" && known.SHA256[name] == files[name] {
+			continue
+		}
+		stored, err := api.UploadFile(ctx, author.Account, file, client.UploadOptions{Channel: author.Channel, Sync: true})
+		if err != nil {
+			return "", fmt.Errorf("store %s: %w", path, err)
+		}
+		runtimes[name], changed = stored.MessageHash, true
 	}
-	if known.SHA256 == string(sum) {
-		return known.Default, nil
+	if changed {
+		err = author.Aggregate(ctx, RuntimesKey, map[string]any{"default": runtimes[defaultRuntime], "runtimes": runtimes, "files": files})
 	}
-	stored, err := api.UploadFile(ctx, author.Account, file, client.UploadOptions{Channel: author.Channel, Sync: true})
-	if err != nil {
-		return "", err
-	}
-	err = author.Aggregate(ctx, RuntimesKey, map[string]any{
-		"default": stored.MessageHash, "sha256": sum,
-		"runtimes": map[string]message.Hash{"python3-fastapi": stored.MessageHash},
-	})
-	return string(stored.MessageHash), err
+	return string(runtimes[defaultRuntime]), err
 }
 
 func (n *Net) describe(nodes *registry.Aggregate, runtime string, up time.Duration) {

@@ -24,7 +24,7 @@ genisoimage:genisoimage:makes the disk that cloud-init reads
 iproute2:ip:taps and addresses of instances
 nftables:nft:rules between instances and the world
 squashfs-tools:mksquashfs:packs runtime images and code archives
-mmdebstrap:mmdebstrap:builds the Python runtime image
+mmdebstrap:mmdebstrap:builds runtime images
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
 postgresql:initdb:the shared store, for tests against a real server

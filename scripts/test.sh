@@ -12,6 +12,9 @@ for package in scrypt pbkdf2; do race+=("-gcflags=golang.org/x/crypto/$package=-
 # Tests with virtual machines wait for these most of the time, and each machine keeps one core busy. They run one after the
 # other beside everything that needs none; what they print comes at the end of that.
 machines() {
+	part "the runtime with Node, which the tests end to end use"
+	crn/image/build-runtime.sh node build/guest
+
 	part "compute node: packages, with the race detector"
 	go test "${race[@]}" -p 1 -timeout 25m -skip TestANodeRecoversFromKillsAtAnyMoment ./crn/... ./guest/... # its kills follow
 

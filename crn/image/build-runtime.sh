@@ -1,10 +1,13 @@
 #!/bin/sh
-# Builds the Python runtime: the read-only root filesystem that programs run on.
+# Builds a runtime: the read-only root filesystem that programs run on.
 #
-#   OUT=build/guest crn/image/build-runtime.sh     (or the folder as first argument)
+#   OUT=build/guest crn/image/build-runtime.sh python|node     (or the folder as second argument)
 #
-# Result: OUT/runtime-python.squashfs (zstd), OUT/runtime-python.json. Debian's (or Ubuntu's) python3, FastAPI and uvicorn,
-# nothing from elsewhere, without documentation, package data base and caches. Kernel and init are not in it: they come from the host.
+#   python   python3, FastAPI and uvicorn
+#   node     Node.js
+#
+# Result: OUT/runtime-<kind>.squashfs (zstd), OUT/runtime-<kind>.json. Packages of Debian (or Ubuntu), nothing from elsewhere,
+# without documentation, package data base and caches. Kernel and init are not in it: they come from the host.
 # As root it builds directly; otherwise it needs user namespaces (packages uidmap and the caller's lines in /etc/subuid).
 # Does nothing when the result is already there; REFRESH=1 builds again.
 set -eu
@@ -12,10 +15,16 @@ set -eu
 say() { echo "runtime image: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-out=${1:-${OUT:-}}
-[ -n "$out" ] || die "name the folder to write to: OUT=<folder> $0"
-image=$out/runtime-python.squashfs
-if [ -s "$image" ] && [ -s "$out/runtime-python.json" ] && [ -z "${REFRESH:-}" ]; then
+kind=${1:-}
+out=${2:-${OUT:-}}
+case $kind in
+    python) packages=python3-minimal,python3-fastapi,python3-uvicorn ;;
+    node) packages=nodejs ;;
+    *) die "name the kind and the folder to write to: OUT=<folder> $0 python|node" ;;
+esac
+[ -n "$out" ] || die "name the folder to write to: OUT=<folder> $0 $kind"
+image=$out/runtime-$kind.squashfs
+if [ -s "$image" ] && [ -s "$out/runtime-$kind.json" ] && [ -z "${REFRESH:-}" ]; then
     say "already in $image"
     exit 0
 fi
@@ -52,8 +61,8 @@ say "building from $mirror $suite ($mode), about half a minute"
 mmdebstrap --mode=$mode --variant=essential --components="$components" --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/i18n/*' \
-    --include=python3-minimal,python3-fastapi,python3-uvicorn,ca-certificates \
-    --customize-hook='chroot "$1" sh -c "python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3*" || true' \
+    --include=$packages,ca-certificates \
+    --customize-hook='[ ! -x "$1/usr/bin/python3" ] || chroot "$1" sh -c "python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3*" || true' \
     --customize-hook='rm -rf "$1"/var/lib/apt "$1"/var/lib/dpkg/info "$1"/var/cache "$1"/var/log "$1"/usr/share/perl* "$1"/usr/lib/*/perl* "$1"/boot "$1"/usr/share/zoneinfo/right' \
     --customize-hook='mkdir -p "$1"/opt/code "$1"/data "$1"/mnt "$1"/var/cache "$1"/var/log; rm -f "$1"/etc/resolv.conf "$1"/etc/hostname; : > "$1"/etc/machine-id' \
     "$suite" "$work/root.tar" "deb $mirror $suite ${components%%,*}$( [ "$components" = main ] || echo ' universe')" > "$work/log" 2>&1 \
@@ -63,5 +72,5 @@ mmdebstrap --mode=$mode --variant=essential --components="$components" --aptopt=
 mksquashfs - "$work/image" -tar -comp zstd -Xcompression-level 6 -noappend -quiet -no-progress -mkfs-time 0 -all-time 0 < "$work/root.tar" >> "$work/log" 2>&1 \
     || { tail -n 5 "$work/log" >&2; die "mksquashfs failed (last lines above); version 4.5 or newer is needed"; }
 mv "$work/image" "$image"
-printf '{"name":"python","suite":"%s","sha256":"%s"}\n' "$suite" "$(sha256sum "$image" | cut -d' ' -f1)" > "$out/runtime-python.json"
+printf '{"name":"%s","suite":"%s","sha256":"%s"}\n' "$kind" "$suite" "$(sha256sum "$image" | cut -d' ' -f1)" > "$out/runtime-$kind.json"
 say "$image is ready ($(du -m "$image" | cut -f1) MiB)"

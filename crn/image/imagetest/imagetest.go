@@ -44,23 +44,41 @@ func Get(t testing.TB) *Images {
 	return images
 }
 
-func build() (*Images, error) {
-	root := Root()
-	dir := filepath.Join(root, "build", "guest")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+// NodeRuntime makes the squashfs with Node where it is missing. It stays beside the other images, where a network offers it.
+func NodeRuntime() error {
+	dir, unlock, err := lock()
+	if err != nil {
+		return err
 	}
-	// Packages are tested in parallel processes: one builds, the others wait.
-	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	defer unlock()
+	return run(Root(), nil, "crn/image/build-runtime.sh", "node", dir)
+}
+
+// lock returns the folder of images. Packages are tested in parallel processes: one builds, the others wait.
+func lock() (dir string, unlock func() error, err error) {
+	dir = filepath.Join(Root(), "build", "guest")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		file.Close()
+		return "", nil, err
+	}
+	return dir, file.Close, nil
+}
+
+func build() (*Images, error) {
+	dir, unlock, err := lock()
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return nil, err
-	}
-	for _, script := range []string{"fetch-kernel.sh", "build-runtime.sh"} {
-		if err := run(root, nil, filepath.Join(root, "crn", "image", script), dir); err != nil {
+	defer unlock()
+	for _, script := range [][]string{{"fetch-kernel.sh", dir}, {"build-runtime.sh", "python", dir}} {
+		if err := run(Root(), nil, filepath.Join("crn", "image", script[0]), script[1:]...); err != nil {
 			return nil, err
 		}
 	}
