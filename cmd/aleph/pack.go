@@ -106,10 +106,13 @@ func (c *code) detect(path string) error {
 // startScript is the file of a Node program that starts it.
 const startScript = "aleph-start"
 
-// detectNode finds the script that a Node program begins with: what package.json names, server.js or index.js. To the node it is a
-// program of the binary interface on a runtime that has Node.
+// detectNode finds how a Node program starts: as its script "start" says where that calls node, else with the file that
+// package.json names, server.js or index.js. To the node it is a program of the binary interface on a runtime that has Node.
 func (c *code) detectNode(path string) (err error) {
-	var manifest struct{ Main string }
+	var manifest struct {
+		Main    string
+		Scripts struct{ Start string }
+	}
 	if slices.Contains(c.files, "package.json") {
 		raw, err := os.ReadFile(filepath.Join(c.root, "package.json"))
 		if err != nil {
@@ -119,16 +122,20 @@ func (c *code) detectNode(path string) (err error) {
 			return usageError{fmt.Errorf("%s: package.json: %w", path, err)}
 		}
 	}
-	scripts := []string{strings.TrimPrefix(manifest.Main, "./"), "server.js", "index.js"}
-	found := slices.IndexFunc(scripts, func(name string) bool { return slices.Contains(c.files, name) })
-	if found < 0 {
-		return usageError{fmt.Errorf("%s: the Node program has no server.js, no index.js, and package.json names no main that is there; say what starts it with --entrypoint", path)}
+	start := manifest.Scripts.Start
+	if !strings.HasPrefix(start, "node ") { // what else it may call is not in the runtime
+		scripts := []string{strings.TrimPrefix(manifest.Main, "./"), "server.js", "index.js"}
+		found := slices.IndexFunc(scripts, func(name string) bool { return slices.Contains(c.files, name) })
+		if found < 0 {
+			return usageError{fmt.Errorf("%s: what starts the Node program is not clear: package.json has no script start that begins with node and names no main that is there, and there is no server.js or index.js; say it with --entrypoint", path)}
+		}
+		start = "node " + quote(scripts[found])
 	}
 	if c.files, err = listFiles(c.root, leftOutOfNode); err != nil {
 		return err
 	}
 	c.entrypoint, c.runtime = startScript, nodeRuntime
-	c.script = "#!/bin/sh\nexec node " + quote(scripts[found]) + "\n"
+	c.script = "#!/bin/sh\nexec " + start + "\n"
 	return nil
 }
 

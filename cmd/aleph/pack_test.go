@@ -86,6 +86,19 @@ func TestWhatIsPackedIsFound(t *testing.T) {
 	}
 }
 
+func TestANodeProgramStartsAsItsManifestSays(t *testing.T) {
+	for manifest, want := range map[string]string{
+		`{"main":"a.js","scripts":{"start":"node --enable-source-maps dist/b.js"}}`: "node --enable-source-maps dist/b.js",
+		`{"main":"a.js","scripts":{"start":"next start"}}`:                          "node 'a.js'",
+		`{"scripts":{"start":"nodemon"}}`:                                           "node 'server.js'",
+	} {
+		c, err := readCode(folder(t, map[string]string{"package.json": manifest, "a.js": "x", "server.js": "y"}), "", "")
+		if err != nil || c.script != "#!/bin/sh\nexec "+want+"\n" {
+			t.Errorf("%s: %+v, %v", manifest, c, err)
+		}
+	}
+}
+
 func TestANodeProgramBringsItsModulesAndAScript(t *testing.T) {
 	dir := folder(t, map[string]string{
 		"package.json": `{"main":"it's.js"}`, "it's.js": "x", "node_modules/a/index.js": "y", "node_modules/.bin/tool": "z", ".git/config": "w",
