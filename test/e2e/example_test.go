@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -128,20 +127,6 @@ func TestProgramOfAUserRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-}
-
-func TestStaticBinaryRunsAsProgram(t *testing.T) {
-	folder := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(folder, "hello"), ".")
-	build.Dir = filepath.Join(root, "examples", "hello-go")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the example: %v\n%s", err, out)
-	}
-	hash := deploy(t, folder, "--entrypoint", "hello")
-	if out, code := aleph(t, "program", "call", hash, "/", "--timeout", "150s"); code != 0 {
-		t.Fatalf("exit code %d: %s", code, out)
-	}
 }
 
 func TestUserWithoutTokensIsToldWhatIsMissing(t *testing.T) {

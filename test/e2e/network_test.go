@@ -44,6 +44,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+	if err := imagetest.NodeRuntime(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: make the runtime with Node:", err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "aleph-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
