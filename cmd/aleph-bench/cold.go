@@ -272,32 +272,14 @@ func bootInit(ctx context.Context, o options) ([]Result, error) {
 		return nil, fmt.Errorf("create data folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	kernel, err := image.LoadKernel(filepath.Join(o.root, "build", "guest"))
+	driver, spec, _, err := machines(ctx, o, dir)
 	if err != nil {
 		return nil, err
 	}
-	program, err := image.GuestProgram(filepath.Join(o.root, "build", "guest-init"))
-	if err != nil {
-		return nil, err
-	}
-	initrd, err := image.Initramfs(dir, program, kernel)
-	if err != nil {
-		return nil, err
-	}
-	driver, err := qemu.New(qemu.Config{Dir: dir, Kernel: kernel.Path, Initrd: initrd, BootMark: wire.BootMark})
-	if err != nil {
-		return nil, err
-	}
-	print, err := driver.Fingerprint(ctx)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Printf("Machines run with %s: %s.\n", print.Accelerator, print.Reason)
 	var took []float64
 	for i := range bootSamples {
-		seconds, err := bootOnce(ctx, driver, vm.Spec{
-			ID: fmt.Sprint("boot-", i), VCPUs: 1, MemoryMiB: 256, Kernel: kernel.Path, Initrd: initrd, Channel: wire.PortName,
-		})
+		spec.ID = fmt.Sprint("boot-", i)
+		seconds, err := bootOnce(ctx, driver, spec)
 		if err != nil {
 			return nil, err
 		}
@@ -305,6 +287,30 @@ func bootInit(ctx context.Context, o options) ([]Result, error) {
 	}
 	slices.Sort(took)
 	return []Result{{Name: "crn-boot-init-s", Value: took[len(took)/2], Unit: "s"}}, nil
+}
+
+// machines returns what runs machines here, the least machine, and what its guests run with, which it prints.
+func machines(ctx context.Context, o options, dir string) (driver *qemu.Driver, least vm.Spec, print vm.Fingerprint, err error) {
+	kernel, err := image.LoadKernel(filepath.Join(o.root, "build", "guest"))
+	if err != nil {
+		return nil, least, print, err
+	}
+	program, err := image.GuestProgram(filepath.Join(o.root, "build", "guest-init"))
+	if err != nil {
+		return nil, least, print, err
+	}
+	initrd, err := image.Initramfs(dir, program, kernel)
+	if err != nil {
+		return nil, least, print, err
+	}
+	if driver, err = qemu.New(qemu.Config{Dir: dir, Kernel: kernel.Path, Initrd: initrd, BootMark: wire.BootMark}); err != nil {
+		return nil, least, print, err
+	}
+	if print, err = driver.Fingerprint(ctx); err != nil {
+		return nil, least, print, err
+	}
+	fmt.Printf("Machines run with %s: %s.\n", print.Accelerator, print.Reason)
+	return driver, vm.Spec{VCPUs: 1, MemoryMiB: 256, Kernel: kernel.Path, Initrd: initrd, Channel: wire.PortName}, print, nil
 }
 
 func bootOnce(ctx context.Context, driver vm.Driver, spec vm.Spec) (seconds float64, err error) {

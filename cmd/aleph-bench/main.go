@@ -67,6 +67,7 @@ var benchmarks = []benchmark{
 	{[]string{"ccn-upload-1gib", "ccn-download-1gib", "ccn-upload-peak-mib", "aleph-upload-1gib", "aleph-upload-peak-mib"}, upload},
 	{[]string{"ws-fanout-p99-ms", "ws-fanout-peak-mib"}, fanout},
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms", "crn-warm-overhead-binary-ms"}, network},
+	{[]string{"crn-throughput-warm"}, throughput},
 	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
 	{[]string{"crn-boot-init-s"}, bootInit},
 	{[]string{"crn-wasm-cold-ms", "crn-wasm-process-ms"}, webAssembly},
