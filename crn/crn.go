@@ -94,7 +94,7 @@ type Config struct {
 
 	// MemoryMiB is what the machines of programs together may have, QEMU's own need included; half of the host's memory when 0.
 	MemoryMiB int
-	// VCPUs is how many processors guests may have together; four times those of the host when 0.
+	// VCPUs is how many processors programs may have together, and instances besides; four times those of the host when 0.
 	VCPUs int
 	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that DataDir is on when 0.
 	DiskMiB int64

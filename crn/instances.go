@@ -2,6 +2,7 @@ package crn
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -41,7 +42,7 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 	}
 	return instance.New(ctx, instance.Config{
 		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
-		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: runtime.NumCPU() * vcpusPerCore, StopTimeout: n.cfg.InstanceStopTimeout, Log: n.cfg.Log,
+		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout, Log: n.cfg.Log,
 	})
 }
 

@@ -34,7 +34,7 @@ type crnOptions struct {
 	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; empty without confidential computing"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of the machines of programs together; half of the host's when 0"`
 	InstanceMemoryMiB int           `name:"instance-memory-mib" doc:"memory of instances together; when 0, what programs leave of the host's but for 2 GiB"`
-	VCPUs             int           `name:"vcpus" doc:"processors of all machines together; four times the host's when 0"`
+	VCPUs             int           `name:"vcpus" doc:"processors of programs together, and as many of instances; four times the host's when 0"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
