@@ -70,6 +70,7 @@ var benchmarks = []benchmark{
 	{[]string{"crn-throughput-warm"}, throughput},
 	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
 	{[]string{"crn-boot-init-s"}, bootInit},
+	{[]string{"crn-restart-s", "crn-restart-lost"}, restart},
 	{[]string{"crn-wasm-cold-ms", "crn-wasm-process-ms"}, webAssembly},
 	{[]string{"demo-answer-s"}, demo},
 }
@@ -85,23 +86,27 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if flag.Arg(0) == batchCommand { // a child of ingestBatch
-		if err := runBatch(ctx, flag.Args()[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if err := run(ctx, o, *only); err != nil {
+	if err := command(ctx, o, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options, only string) (err error) {
+// command does what the arguments say: they have one where this process is the child of a benchmark.
+func command(ctx context.Context, o options, only string) (err error) {
 	if o.root, err = os.Getwd(); err != nil {
 		return fmt.Errorf("find the checkout: %w", err)
 	}
+	switch flag.Arg(0) {
+	case batchCommand:
+		return runBatch(ctx, flag.Args()[1:])
+	case restartCommand:
+		return runRestart(ctx, o)
+	}
+	return run(ctx, o, only)
+}
+
+func run(ctx context.Context, o options, only string) error {
 	if o.peer == "" {
 		fmt.Println("ALEPH_BENCH_HEPH does not name the program heph: nothing is compared with it.")
 	}
