@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -356,6 +357,27 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 			}
 			response.Body.Close()
 			return response.StatusCode == 200
+		})
+	})
+
+	t.Run("a name of its owner leads to its port 80", func(t *testing.T) {
+		h.core.Aggregate(networktest.Owner, map[string]any{"domains": map[string]any{
+			"www.example.test": map[string]any{"message_id": hash, "type": "instance"},
+		}})
+		h.ssh(hash, "(echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom inside' | nc -l -p 80) >/dev/null 2>&1 &")
+		eventually(t, "the name answers", func() bool {
+			request, err := http.NewRequestWithContext(t.Context(), "GET", h.url+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Host = "www.example.test"
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return false
+			}
+			defer response.Body.Close()
+			body, _ := io.ReadAll(response.Body)
+			return response.StatusCode == 200 && string(body) == "from inside\n"
 		})
 	})
 

@@ -87,6 +87,7 @@ type Server struct {
 	metrics      *metrics
 	host         host
 	named        *names
+	instances    *http.Transport // to those that names of their owners lead to
 	reservations *reservations
 	streams      *streams
 	exporting    sync.Mutex  // one run of sevctl at a time
@@ -119,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	s := &Server{
-		cfg: cfg, metrics: newMetrics(cfg.Registry, cfg.Pool), host: host{cfg.HostRoot}, named: newNames(cfg.Resolver, cfg.Now),
+		cfg: cfg, metrics: newMetrics(cfg.Registry, cfg.Pool), host: host{cfg.HostRoot}, named: newNames(cfg.Resolver, cfg.Network, cfg.Now), instances: newInstanceTransport(),
 		reservations: newReservations(cfg.GPUs, cfg.Now), streams: newStreams(), broken: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	var err error
@@ -153,6 +154,7 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/allocations":             s.allocate,
 		"POST /control/allocation/notify":       s.notify,
 		"POST /control/reserve_resources":       s.reserve,
+		"POST /control/proxy/regenerate":        s.ordered(s.regenerate),
 		"POST /control/machine/{ref}/update":    s.update,
 		"POST /control/{ref}/update":            s.update,
 		"POST /control/machine/{ref}/expire":    s.operate(s.expire),
@@ -187,13 +189,16 @@ func (s *Server) routes() *http.ServeMux {
 }
 
 // Close ends the WebSockets that are open and waits for them.
-func (s *Server) Close() { s.streams.close() }
+func (s *Server) Close() {
+	s.streams.close()
+	s.instances.CloseIdleConnections()
+}
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "aleph-vm/"+Version)
-	if hash, ok := s.programOfHost(r); ok {
-		s.callByName(w, r, hash)
+	if to, ok := s.placeOfHost(r); ok {
+		s.callByName(w, r, to)
 		return
 	}
 	// Not through the mux, which redirects paths that it would write otherwise: they are the program's business.
@@ -219,14 +224,18 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusInternalServerError, map[string]string{"error": fmt.Sprint(problem), "error_type": fmt.Sprintf("%T", problem)})
 }
 
-// callByName calls the program that the request's host name belongs to.
-func (s *Server) callByName(w http.ResponseWriter, r *http.Request, hash message.Hash) {
-	if hash == "" && !s.cfg.Pool.Draining() {
+// callByName calls what the request's host name leads to.
+func (s *Server) callByName(w http.ResponseWriter, r *http.Request, to place) {
+	if to.instance {
+		s.reachInstance(w, r, to)
+		return
+	}
+	if to.hash == "" && !s.cfg.Pool.Draining() {
 		// The usual cause is a proxy in front that does not pass the name on, or a node that was told another one.
 		fail(w, http.StatusNotFound, "404: Invalid message reference: no program answers to the name "+r.Host+", and this node's name is "+s.cfg.DomainName)
 		return
 	}
-	s.call(w, r, string(hash), r.URL.EscapedPath())
+	s.call(w, r, string(to.hash), r.URL.EscapedPath())
 }
 
 // withCORS lets web pages of any origin use the node's own API. Programs decide for themselves.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -11,32 +12,41 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // own are the paths that are the node's under any name but a program's.
 var own = []string{"/about/", "/v2/", "/control/", "/status/", "/debug/", "/metrics", "/vm/"}
 
-// programOfHost recognises requests whose host name is a program's (spec/crn.md §2.2): its label below whatever domain, or a name
-// that says in the DNS which program it is for. With ok false the request is the node's own; without a hash, nobody's.
-func (s *Server) programOfHost(r *http.Request) (hash message.Hash, ok bool) {
+// place is what a host name leads to; nothing when it has no hash.
+type place struct {
+	hash     message.Hash
+	instance bool   // or else a program
+	owner    string // of a name that leads to an instance
+}
+
+// placeOfHost recognises requests whose host name is that of a program (spec/crn.md §2.2), its label below whatever domain, or a
+// name that says in the DNS what it leads to. With ok false the request is the node's own; without a hash, nobody's.
+func (s *Server) placeOfHost(r *http.Request) (to place, ok bool) {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	label, _, found := strings.Cut(host, ".")
 	if !found || strings.EqualFold(host, s.cfg.DomainName) {
-		return "", false
+		return place{}, false
 	}
 	if h, ok := execution.ParseHostLabel(label); ok {
-		return h, true
+		return place{hash: h}, true
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return "", false
+		return place{}, false
 	}
 	if slices.ContainsFunc(own, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }) {
-		return "", false
+		return place{}, false
 	}
 	return s.named.lookup(r.Context(), strings.ToLower(host)), true
 }
@@ -53,51 +63,56 @@ const (
 	maxNamed   = 1024
 	maxLookups = 16 // at the same time
 	lookupTime = 5 * time.Second
+	maxOwner   = 128 // bytes of an address
 )
 
-// names are host names that belong to programs by a TXT record _aleph-id.<host>.
+// names are host names that lead to programs and instances: by a TXT record _aleph-id.<host> with the hash of a program, or by a
+// TXT record _control.<host> with the address of an owner whose domains name the host (decision 0030).
 type names struct {
 	resolver Resolver
+	network  *network.Client
 	now      func() time.Time
 	room     chan struct{}
 
 	mu    sync.Mutex
-	known map[string]namedProgram
+	known map[string]knownPlace
 }
 
-type namedProgram struct {
-	hash  message.Hash // empty when the name is nobody's
+type knownPlace struct {
+	place
 	until time.Time
 }
 
-func newNames(resolver Resolver, now func() time.Time) *names {
-	return &names{resolver: resolver, now: now, room: make(chan struct{}, maxLookups), known: map[string]namedProgram{}}
+func newNames(resolver Resolver, network *network.Client, now func() time.Time) *names {
+	return &names{resolver: resolver, network: network, now: now, room: make(chan struct{}, maxLookups), known: map[string]knownPlace{}}
 }
 
-// lookup returns the program of a host name; empty when there is none.
-func (n *names) lookup(ctx context.Context, host string) message.Hash {
+// forget makes the next request for each name ask again what that leads to.
+func (n *names) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.known)
+}
+
+// lookup returns what a host name leads to.
+func (n *names) lookup(ctx context.Context, host string) place {
 	n.mu.Lock()
 	known, ok := n.known[host]
 	n.mu.Unlock()
 	if ok && n.now().Before(known.until) {
-		return known.hash
+		return known.place
 	}
 	select {
 	case n.room <- struct{}{}:
 		defer func() { <-n.room }()
 	case <-ctx.Done():
-		return ""
+		return place{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	var hash message.Hash
-	values, err := n.resolver.LookupTXT(ctx, "_aleph-id."+host)
-	var missing *net.DNSError
-	if err != nil && !(errors.As(err, &missing) && missing.IsNotFound) {
-		return "" // not known, which is not remembered
-	}
-	if len(values) > 0 {
-		hash, _ = message.ParseHash(values[0])
+	to, err := n.find(ctx, host)
+	if err != nil {
+		return place{} // not known, which is not remembered
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -107,6 +122,54 @@ func (n *names) lookup(ctx context.Context, host string) message.Hash {
 		}
 		delete(n.known, name)
 	}
-	n.known[host] = namedProgram{hash, n.now().Add(namedAge)}
-	return hash
+	n.known[host] = knownPlace{to, n.now().Add(namedAge)}
+	return to
+}
+
+// find asks the DNS, and then the network, what a host name leads to. The error says that they did not answer.
+func (n *names) find(ctx context.Context, host string) (to place, err error) {
+	id, err := n.text(ctx, "_aleph-id."+host)
+	if err != nil || id != "" {
+		to.hash, _ = message.ParseHash(id)
+		return to, err
+	}
+	owner, err := n.text(ctx, "_control."+host)
+	if err != nil || owner == "" || len(owner) > maxOwner {
+		return to, err
+	}
+	var raw json.RawMessage
+	if err := n.network.Aggregate(ctx, owner, "domains", 0, &raw); err != nil {
+		if errors.Is(err, network.ErrNotFound) {
+			err = nil
+		}
+		return to, err
+	}
+	// What the owner wrote for other names is none of this one's business, whatever it is.
+	var domains map[string]json.RawMessage
+	var domain client.Domain
+	if json.Unmarshal(raw, &domains) != nil || json.Unmarshal(domains[host], &domain) != nil {
+		return to, nil
+	}
+	hash, err := message.ParseHash(string(domain.Message))
+	switch {
+	case err != nil:
+	case domain.Target == client.DomainProgram:
+		to.hash = hash
+	case domain.Target == client.DomainInstance:
+		to = place{hash: hash, instance: true, owner: owner}
+	}
+	return to, nil
+}
+
+// text returns the first TXT record of a name; "" when it has none.
+func (n *names) text(ctx context.Context, name string) (string, error) {
+	values, err := n.resolver.LookupTXT(ctx, name)
+	var missing *net.DNSError
+	if err != nil && !(errors.As(err, &missing) && missing.IsNotFound) {
+		return "", err
+	}
+	if len(values) == 0 {
+		return "", nil
+	}
+	return values[0], nil
 }

@@ -199,13 +199,14 @@ func (s *Server) expire(w http.ResponseWriter, r *http.Request, on Operations, h
 	plain(w, http.StatusOK, fmt.Sprintf("Expiring VM with ref %s in %v seconds", hash, order.Timeout))
 }
 
-// update answers POST /control/machine/{ref}/update: the workload's ports and names are to be read again. Programs have neither.
+// update answers POST /control/machine/{ref}/update: the workload's ports and names are to be read again. Programs have no ports.
 func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 	hash, ok := refOf(w, r)
 	if !ok {
 		return
 	}
 	if x, ok := s.cfg.Pool.Find(hash); ok {
+		s.named.forget()
 		if x.Times.Started.IsZero() {
 			answer(w, http.StatusOK, map[string]string{"status": "ok", "msg": "VM not starting yet"})
 			return
@@ -217,6 +218,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "404: VM not found")
 		return
 	}
+	s.named.forget()
 	if err := s.cfg.Instances.Update(r.Context(), hash); err != nil {
 		s.failed(w, err)
 		return

@@ -62,17 +62,9 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 	proxy := httputil.ReverseProxy{
 		Transport: x.Transport(),
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host = "http", "program"
-			setPath(p.Out.URL, path)
-			p.Out.Host = p.In.Host
-			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
-			p.SetXForwarded()
-			p.Out.Header["X-Forwarded-Host"] = p.In.Header["X-Forwarded-Host"]
+			passOn(p, "program", path)
 			// What says that a request is an event comes from this node alone.
 			dropEventHeaders(p.Out.Header)
-			if len(p.Out.Header["X-Forwarded-Host"]) == 0 {
-				p.Out.Header.Set("X-Forwarded-Host", p.In.Host)
-			}
 		},
 		FlushInterval: -1,
 		ModifyResponse: func(response *http.Response) error {

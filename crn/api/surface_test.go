@@ -198,6 +198,7 @@ func TestTheHostIsDescribedAsTheKernelTells(t *testing.T) {
 // fakeDNS is a fake: it knows the names that it has.
 type fakeDNS struct {
 	addresses map[string]string
+	texts     map[string]string
 	asked     int
 	failure   error
 }
@@ -206,6 +207,9 @@ func (d *fakeDNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 	d.asked++
 	if d.failure != nil {
 		return nil, d.failure
+	}
+	if text, ok := d.texts[name]; ok {
+		return []string{text}, nil
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
@@ -256,19 +260,19 @@ func TestTheDNSIsAskedOnceForANameThatIsNobodys(t *testing.T) {
 			t.Errorf("%s%s: %d, asked %d times, want %d and %d", host, path, w.Code, dns.asked, want, asked)
 		}
 	}
-	ask("/", "nobody.test", 404, 1)
-	ask("/x", "NOBODY.test:80", 404, 1)
-	ask("/about/usage/system", "nobody.test", 200, 1)
-	ask("/status/config/x", "other.test", 404, 1)
-	ask("/", "crn.test", 200, 1)
-	ask("/", "localhost", 200, 1)
-	ask("/", "127.0.0.1:4020", 200, 1)
-	ask("/", "[::1]:4020", 200, 1)
+	ask("/", "nobody.test", 404, 2) // for a program, and for an owner
+	ask("/x", "NOBODY.test:80", 404, 2)
+	ask("/about/usage/system", "nobody.test", 200, 2)
+	ask("/status/config/x", "other.test", 404, 2)
+	ask("/", "crn.test", 200, 2)
+	ask("/", "localhost", 200, 2)
+	ask("/", "127.0.0.1:4020", 200, 2)
+	ask("/", "[::1]:4020", 200, 2)
 	now = now.Add(namedAge)
-	ask("/", "nobody.test", 404, 2)
+	ask("/", "nobody.test", 404, 4)
 	dns.failure = errors.New("the DNS does not answer")
-	ask("/", "unknown.test", 404, 3)
-	ask("/", "unknown.test", 404, 4) // that was no answer to keep
+	ask("/", "unknown.test", 404, 5)
+	ask("/", "unknown.test", 404, 6) // that was no answer to keep
 }
 
 func TestAHandlerThatPanicsIsAnsweredFor(t *testing.T) {

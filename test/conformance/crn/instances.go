@@ -135,8 +135,13 @@ var instanceRows = []row{
 	{number: 40, about: "port mappings are kept apart", open: noInstances + "; crn/instance holds it"},
 	{number: 41, about: "port forwards come back on the same ports", open: noInstances + "; crn/instance holds it, but for a port taken meanwhile"},
 	{number: 42, about: "packet filter on empty and populated hosts", open: noInstances + "; crn/tap holds it in namespaces of its own"},
-	{number: 43, about: "domain map", open: notBuilt},
-	{number: 44, about: "proxy regenerate", open: notBuilt},
+	{number: 43, about: "domain map", open: "the node looks names up and keeps no map (decision 0030); crn/api and crn hold that"},
+	{number: 44, about: "proxy regenerate", checks: []check{{"on the scheduler's order alone", func(r *rig) {
+		const path = "/control/proxy/regenerate"
+		r.want("without a token", r.ask(r.node, "POST", path, ""), 401, notTheirs)
+		r.want("with it", r.ask(r.node, "POST", path, "", "X-Auth-Signature", token), 200,
+			`{"success":true,"message":"HAProxy configuration regenerated successfully"}`)
+	}}}},
 	{number: 46, about: "the latest version of a file is its owner's", open: "no check from outside yet; crn/network holds it"},
 	{number: 47, about: "downloads are tried again", open: "no check from outside yet; crn/network holds it"},
 	{number: 48, about: "network interface detection", open: notBuilt},
