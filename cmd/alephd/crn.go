@@ -27,7 +27,7 @@ type crnOptions struct {
 	AllocationSigners []string      `name:"allocation-signers" doc:"addresses whose allocations the node follows; those that the network names when empty"`
 	AllocationToken   string        `name:"allocation-token-hash" doc:"SHA-256, in hex, of a token that is accepted instead of a signature; none when empty"`
 	IPv6Pool          string        `name:"ipv6-pool" doc:"prefix of at most 64 bits that addresses of machines derive from"`
-	HostIPv4          string        `name:"host-ipv4" doc:"IPv4 address that clients are told; the host's first one when empty"`
+	HostIPv4          string        `name:"host-ipv4" doc:"IPv4 address that clients are told; the host's first that is not private, or else its first, when empty"`
 	GuestDir          string        `name:"guest-dir" doc:"folder of the guest kernel; <data-dir>/guest when empty"`
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
@@ -35,6 +35,7 @@ type crnOptions struct {
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of the machines of programs together; half of the host's when 0"`
 	InstanceMemoryMiB int           `name:"instance-memory-mib" doc:"memory of instances together; when 0, what programs leave of the host's but for 2 GiB"`
 	VCPUs             int           `name:"vcpus" doc:"processors of programs together, and as many of instances; four times the host's when 0"`
+	StopTimeout       time.Duration `name:"instance-stop-timeout" doc:"how long an instance may take to turn itself off before it is ended"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
@@ -54,6 +55,7 @@ func defaultCRN() *crnOptions {
 		Network:      "mainnet",
 		DomainName:   "localhost",
 		IPv6Pool:     "fc00:1:2:3::/64",
+		StopTimeout:  50 * time.Second,
 		ReuseTimeout: time.Hour,
 		SnapshotMiB:  8192,
 		LogLevel:     "info",
@@ -106,7 +108,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
-		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, Nameservers: nameservers, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
 		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})
