@@ -232,24 +232,9 @@ func (c *Client) request(ctx context.Context, path string) (*http.Response, erro
 	switch {
 	case response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusGone:
 		return nil, ErrNotFound
+	case response.StatusCode == http.StatusTooManyRequests:
+		return nil, &busy{pauseOf(response.Header), fmt.Errorf("%w: %s answers %s", ErrUnavailable, c.cfg.API, response.Status)}
 	default:
 		return nil, fmt.Errorf("%w: %s answers %s", ErrUnavailable, c.cfg.API, response.Status)
-	}
-}
-
-// retry repeats what failed for want of a core node, with growing pauses.
-func retry(ctx context.Context, do func() error) error {
-	pause := 100 * time.Millisecond
-	for attempt := 1; ; attempt++ {
-		err := do()
-		if err == nil || attempt == attempts || !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-			pause *= 4
-		case <-ctx.Done():
-			return err
-		}
 	}
 }
