@@ -27,6 +27,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ type Config struct {
 	SnapshotLimit int64
 	// IPv6Pool is the prefix that addresses of machines derive from; "fc00:1:2:3::/64" when empty.
 	IPv6Pool string
-	// HostIPv4 is reported to clients; the first address of the host that is not a loopback when empty.
+	// HostIPv4 is reported to clients; the host's first address that is not private, or else its first, when empty.
 	HostIPv4 string
 
 	Log *slog.Logger // discarded when nil
@@ -200,11 +201,15 @@ func (c *Config) setDefaults() {
 	if c.IPv6Pool == "" {
 		c.IPv6Pool = "fc00:1:2:3::/64"
 	}
-	if c.HostIPv4 == "" {
-		c.HostIPv4 = hostIPv4()
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.HostIPv4 == "" {
+		addresses, _ := net.InterfaceAddrs()
+		c.HostIPv4 = hostIPv4(addresses)
+		if !reachable(c.HostIPv4) {
+			c.Log.Warn("clients are told an address that other networks do not reach; name another one with --host-ipv4", "address", c.HostIPv4)
+		}
 	}
 }
 
@@ -469,12 +474,24 @@ func hostMemoryMiB() int {
 	return 0
 }
 
-func hostIPv4() string {
-	addresses, _ := net.InterfaceAddrs()
-	for _, a := range addresses {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
-			return n.IP.String()
+// hostIPv4 is the address that clients are told: of those of the host the first that is not private, or else the first that is not
+// a loopback (spec/crn.md §4.7).
+func hostIPv4(addresses []net.Addr) string {
+	first := "127.0.0.1"
+	for _, a := range slices.Backward(addresses) {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.To4() == nil || n.IP.IsLoopback() {
+			continue
+		}
+		if !reachable(first) || reachable(n.IP.String()) {
+			first = n.IP.String()
 		}
 	}
-	return "127.0.0.1"
+	return first
+}
+
+// reachable reports whether an IPv4 address may be reached from other networks.
+func reachable(address string) bool {
+	ip := net.ParseIP(address)
+	return ip.IsGlobalUnicast() && !ip.IsPrivate()
 }
