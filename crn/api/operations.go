@@ -89,20 +89,29 @@ func (s *Server) mayOperate(ctx context.Context, on Operations, hash message.Has
 	return strings.EqualFold(owner, sender) || s.trusts(ctx, owner, sender), nil
 }
 
-// securityAge is how old an owner's list of those it trusts may be.
-const securityAge = 120 * time.Second
+// securityAge is how old an owner's list of those it trusts may be. A list without the one who asks is read again after
+// refusalAge: an owner who trusts somebody waits for nothing else.
+const (
+	securityAge = 120 * time.Second
+	refusalAge  = 5 * time.Second
+)
 
-// trusts reports whether an owner lets another address operate its machines: an entry of its security aggregate for all types of
-// messages, or for INSTANCE. Other limits of an entry say what the address may publish, which is nothing to this node. When the
-// core node does not answer, nobody but the owner is trusted.
+// trusts reports whether an owner lets another address operate its machines. When the core node does not answer, nobody but the
+// owner is trusted.
 func (s *Server) trusts(ctx context.Context, owner, address string) bool {
+	return s.trustedWithin(ctx, securityAge, owner, address) || s.trustedWithin(ctx, refusalAge, owner, address)
+}
+
+// trustedWithin looks for an entry of the owner's security aggregate for all types of messages, or for INSTANCE. Other limits of
+// an entry say what the address may publish, which is nothing to this node.
+func (s *Server) trustedWithin(ctx context.Context, age time.Duration, owner, address string) bool {
 	var security struct {
 		Authorizations []struct {
 			Address string   `json:"address"`
 			Types   []string `json:"types"`
 		} `json:"authorizations"`
 	}
-	if err := s.cfg.Network.Aggregate(ctx, owner, "security", securityAge, &security); err != nil {
+	if err := s.cfg.Network.Aggregate(ctx, owner, "security", age, &security); err != nil {
 		return false
 	}
 	for _, a := range security.Authorizations {
