@@ -66,7 +66,7 @@ func (s *Server) options(w http.ResponseWriter, r *http.Request) {
 // asked for.
 func (s *Server) certificates(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.SEVCtl == "" {
-		fail(w, http.StatusServiceUnavailable, "Confidential computing setting not enabled on that server")
+		fail(w, http.StatusServiceUnavailable, noConfidential)
 		return
 	}
 	s.exporting.Lock()

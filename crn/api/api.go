@@ -171,6 +171,10 @@ func (s *Server) routes() *http.ServeMux {
 		"DELETE /control/machine/{ref}/backup/{id}": s.operate(s.deleteBackup),
 		"POST /control/machine/{ref}/restore":       s.operate(s.restore),
 
+		"POST /control/machine/{ref}/confidential/initialize":    s.operate(s.confidential),
+		"GET /control/machine/{ref}/confidential/measurement":    s.operate(s.confidential),
+		"POST /control/machine/{ref}/confidential/inject_secret": s.operate(s.confidential),
+
 		"POST /control/machine/{ref}/migration/export":       s.ordered(s.leave),
 		"GET /control/machine/{ref}/migration/export/status": s.ordered(s.left),
 		"GET /control/machine/{ref}/migration/disk/{name}":   s.disk,
