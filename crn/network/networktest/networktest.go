@@ -30,7 +30,14 @@ type CoreNode struct {
 	watchers map[chan json.RawMessage]struct{}
 	ended    chan struct{} // closed with the test: connections of watchers do not end by themselves
 	answers  map[string]set
+	refusals map[string]*refusal
 	now      time.Time
+}
+
+// refusal is what is answered at a path for some time, whatever is there.
+type refusal struct {
+	times, status int
+	header        []string
 }
 
 // set is an answer that the test has set.
@@ -41,13 +48,13 @@ type set struct {
 
 // New starts a core node that lives as long as the test.
 func New(t testing.TB) *CoreNode {
-	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, answers: map[string]set{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
+	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, answers: map[string]set{}, refusals: map[string]*refusal{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v0/messages.json", n.list)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
 	mux.HandleFunc("GET /api/ws0/messages", n.watch)
 	mux.HandleFunc("GET /api/v0/", n.other)
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(n.refusing(mux))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(n.ended) })
 	n.URL = server.URL
@@ -57,11 +64,20 @@ func New(t testing.TB) *CoreNode {
 // Publish adds a message with the given content, signed by nobody.
 func (n *CoreNode) Publish(kind message.Type, content map[string]any) message.Hash {
 	n.t.Helper()
+	return n.PublishAs("", kind, content)
+}
+
+// PublishAs is Publish by another sender than the content's address; empty for that address.
+func (n *CoreNode) PublishAs(sender string, kind message.Type, content map[string]any) message.Hash {
+	n.t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.now = n.now.Add(time.Second)
 	if content["address"] == nil {
 		content["address"] = Owner
+	}
+	if sender == "" {
+		sender, _ = content["address"].(string)
 	}
 	content["time"] = float64(n.now.Unix())
 	raw, err := json.Marshal(content)
@@ -70,7 +86,7 @@ func (n *CoreNode) Publish(kind message.Type, content map[string]any) message.Ha
 	}
 	hash := message.HashBytes(raw)
 	envelope, err := json.Marshal(map[string]any{
-		"sender": content["address"], "chain": "ETH", "type": kind, "signature": "0x00", "item_type": "inline", "item_content": string(raw),
+		"sender": sender, "chain": "ETH", "type": kind, "signature": "0x00", "item_type": "inline", "item_content": string(raw),
 		"item_hash": hash, "time": n.now.Unix(), "channel": "TEST", "content": json.RawMessage(raw), "confirmed": false,
 	})
 	if err != nil {
@@ -129,6 +145,32 @@ func (n *CoreNode) Answer(path string, status int, body any) {
 // Aggregate sets all that an address has in its aggregate.
 func (n *CoreNode) Aggregate(address string, data map[string]any) {
 	n.Answer("/api/v0/aggregates/"+address+".json", http.StatusOK, map[string]any{"address": address, "data": data})
+}
+
+// Refuse answers the next requests of a path with a status and headers, names and values in turn.
+func (n *CoreNode) Refuse(path string, times, status int, header ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.refusals[path] = &refusal{times, status, header}
+}
+
+func (n *CoreNode) refusing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.mu.Lock()
+		no := n.refusals[r.URL.Path]
+		if no == nil || no.times == 0 {
+			n.mu.Unlock()
+			next.ServeHTTP(w, r)
+			return
+		}
+		no.times--
+		n.requests[r.URL.Path]++
+		n.mu.Unlock()
+		for i := 0; i+1 < len(no.header); i += 2 {
+			w.Header().Set(no.header[i], no.header[i+1])
+		}
+		w.WriteHeader(no.status)
+	})
 }
 
 // Requests returns how often a path was asked for.

@@ -28,14 +28,14 @@ type check struct {
 
 // rows is the whole list. A file holds the rows of one subject; those of instances are in instances.go.
 func rows() []row {
-	list := slices.Concat(allocationRows, ownerRows, outputRows, aboutRows, identityRows, paymentRows, lifeRows, instanceRows, backupRows)
+	list := slices.Concat(allocationRows, ownerRows, outputRows, aboutRows, identityRows, paymentRows, lifeRows, instanceRows, backupRows, fetchRows)
 	slices.SortFunc(list, func(a, b row) int { return a.number - b.number })
 	return list
 }
 
 // sections are checks of what §10 has no row for.
 func sections() []row {
-	return slices.Concat(statusSections, nameSections)
+	return slices.Concat(statusSections, nameSections, confidentialSections)
 }
 
 // Tally counts rows by what became of them.

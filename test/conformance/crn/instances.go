@@ -142,12 +142,8 @@ var instanceRows = []row{
 		r.want("with it", r.ask(r.node, "POST", path, "", "X-Auth-Signature", token), 200,
 			`{"success":true,"message":"HAProxy configuration regenerated successfully"}`)
 	}}}},
-	{number: 46, about: "the latest version of a file is its owner's", open: "no check from outside yet; crn/network holds it"},
-	{number: 47, about: "downloads are tried again", open: "no check from outside yet; crn/network holds it"},
 	{number: 48, about: "network interface detection", open: notBuilt},
 	{number: 49, about: "name servers by family", open: noInstances + "; crn holds it"},
-	{number: 50, about: "host_ipv4 is the global address", open: notBuilt},
-	{number: 51, about: "answers of 429 are waited for", open: "the node tries again after pauses of its own and reads no Retry-After"},
 	{number: 53, about: "migration", checks: []check{{"on the scheduler's order alone", func(r *rig) {
 		hash := message.HashBytes([]byte("absent"))
 		for _, order := range [][2]string{
@@ -227,6 +223,37 @@ var instanceRows = []row{
 	}}}},
 	{number: 54, about: "graphics cards on the bus", open: notBuilt},
 	{number: 57, about: "an instance from its creation to its end", open: noInstances + "; crn and test/e2e hold it up to backups"},
+}
+
+var confidentialSections = []row{
+	{about: "§2.9 a node without a secure processor says so", checks: []check{{"for each step", func(r *rig) {
+		r = r.hosting()
+		defer r.allot()
+		hash := r.idle(nil)
+		r.want("plan", r.allot(hash), 200)
+		const notConfidential = `{"code":"not_confidential","description":"Instance is not a confidential instance"}`
+		measure := func(w wallet) reply {
+			path := machine(hash, "confidential/measurement")
+			return r.get(path, w.headers("GET", path)...)
+		}
+		r.want("initialize", r.order(owner, hash, "confidential/initialize"), 400, `{"code":"vm_running","description":"Operation not allowed, instance already running"}`)
+		r.want("initialize by a stranger", r.order(stranger, hash, "confidential/initialize"), 403, notAllowed)
+		r.want("measurement", measure(owner), 400, notConfidential)
+		r.want("secret", r.order(owner, hash, "confidential/inject_secret"), 400, notConfidential)
+		r.want("stop", r.order(owner, hash, "stop"), 200)
+		r.want("initialize what is stopped", r.order(owner, hash, "confidential/initialize"), 400, notConfidential)
+		r.want("measurement of what is stopped", measure(owner), 403, `{"error":"Operation not running"}`)
+		r.want("measurement by a stranger", measure(stranger), 403, notAllowed)
+
+		secret := r.idle(func(content map[string]any) {
+			content["environment"].(map[string]any)["trusted_execution"] = map[string]any{"firmware": hash, "policy": 1}
+		})
+		got := r.allot(hash, secret)
+		if text, _ := member(r.object(got), "errors", string(secret)).(string); got.status != 207 || !strings.Contains(text, "confidential") {
+			r.Errorf("plan with a confidential one: %+v", got)
+		}
+		r.want("initialize a confidential one", r.order(owner, secret, "confidential/initialize"), 503, `{"error":"Confidential computing setting not enabled on that server"}`)
+	}}}},
 }
 
 const (
