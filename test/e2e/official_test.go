@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/authority"
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/devnet/chain"
 	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/params"
@@ -28,27 +30,43 @@ import (
 const (
 	officialWalletA  = 2
 	officialWalletB  = 4
+	officialOperator = 3 // used at the same time as the first two
 	officialSettings = 5 // stands for the account that publishes prices and settings on the public network
 )
 
 // TestPublishedSDKsWorkUnmodified runs the clients that users have, as they were published, and prints the matrix of
-// their calls.
+// their calls. It does so in namespaces of its own, where compute nodes may run instances. Without root it runs on the network of
+// the other tests, and leaves out who operates machines.
 func TestPublishedSDKsWorkUnmodified(t *testing.T) {
+	calls, err := official.Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := official.Config{Dir: filepath.Join(root, "test", "conformance", "official")}
+	machines := os.Getuid() == 0
+	if machines {
+		command(t, cfg.Dir, nil, "./run.sh", "--setup") // while there is a world to install from
+		// The machines are told to turn themselves off while they boot, which they do not hear.
+		t.Setenv("ALEPHD_INSTANCE_STOP_TIMEOUT", "1s")
+		if !imagetest.InOwnNetwork(t, "small") {
+			return
+		}
+	} else {
+		calls = slices.DeleteFunc(calls, func(c official.Call) bool { return c.Machines })
+		t.Log("without root nobody operates machines: those calls are not made")
+	}
 	seedOfficial(t)
-	cfg := official.Config{
-		Dir: filepath.Join(root, "test", "conformance", "official"), API: network.Core[0].URL,
-		KeyA: walletKey(officialWalletA), KeyB: walletKey(officialWalletB),
-		Runtime: network.Info().Runtime, Settings: chain.Accounts()[officialSettings].Address.Hex(),
+	cfg.API, cfg.Other = network.Core[0].URL, network.Core[1].URL
+	cfg.KeyA, cfg.KeyB = walletKey(officialWalletA), walletKey(officialWalletB)
+	cfg.Runtime, cfg.Settings = network.Info().Runtime, chain.Accounts()[officialSettings].Address.Hex()
+	if machines {
+		cfg.Machines = officialMachines(t)
 	}
 	results, log, err := official.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log)
 	}
 	results = append(results, replaySignatures(t)...)
-	calls, err := official.Calls()
-	if err != nil {
-		t.Fatal(err)
-	}
 	exceptions, err := official.Exceptions()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +108,7 @@ func authorOf(t *testing.T, account int, channel string) *authority.Author {
 func seedOfficial(t *testing.T) {
 	t.Helper()
 	devnetParams := params.Devnet()
-	grantCredits(t, officialWalletA, officialWalletB)
+	grantCredits(t, officialWalletA, officialWalletB, officialOperator)
 	settings := authorOf(t, officialSettings, "ALEPH-CLOUDSOLUTIONS")
 	for key, content := range map[string]any{
 		"pricing": officialPrices(devnetParams),

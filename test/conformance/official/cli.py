@@ -1,77 +1,12 @@
-"""The published Python command line, unmodified, against the node at ALEPH_API: call 42 of calls.json.
-
-It runs the program aleph beside this interpreter as a user's shell would, without a terminal.
-"""
+"""The published Python command line, unmodified, against the node at ALEPH_API: call 42 of calls.json."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-import tempfile
 import uuid
-from pathlib import Path
 
-needed = ["ALEPH_API", "ALEPH_PRIVATE_KEY", "ALEPH_PRIVATE_KEY_B", "ALEPH_SETTINGS_ADDRESS"]
-if missing := [name for name in needed if not os.environ.get(name)]:
-    sys.exit(f"cli.py: set {', '.join(missing)}; official.go says what they are")
-api, key_a, key_b, settings_address = (os.environ[name] for name in needed)
+from tool import Failed, aleph, home, need, printed_json, scratch, step
 
-scratch = tempfile.TemporaryDirectory()
-home = Path(scratch.name)
-environment = {
-    "PATH": os.environ["PATH"],
-    "HOME": scratch.name,
-    "CI": "1",
-    "NO_COLOR": "1",
-    "COLUMNS": "300",
-    "ALEPH_CONFIG_HOME": scratch.name,
-    "ALEPH_API_HOST": api,
-    "ALEPH_ALEPH_AGGREGATE_ADDRESS": settings_address,
-    "ALEPH_PRIVATE_KEY_STRING": key_a,
-}
 channel = f"CONFORMANCE-{uuid.uuid4()}"
 address_b = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-
-
-class Failed(Exception):
-    pass
-
-
-def aleph(*arguments):
-    """Runs the tool and returns what it printed."""
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "aleph"), "--no-format", *arguments],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-    )
-    if done.returncode != 0:
-        raise Failed(f"exit code {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
-    return done.stdout
-
-
-def printed_json(text):
-    """The JSON in what was printed, which may stand among lines for people."""
-    found = re.search(r"^[\[{]", text, re.MULTILINE)
-    if not found:
-        raise Failed(f"no JSON in {text[-300:]!r}")
-    return json.JSONDecoder().raw_decode(text[found.start():])[0]
-
-
-def need(condition, text):
-    if not condition:
-        raise Failed(text)
-
-
-def step(name, function):
-    """Runs one step and prints what came of it. A step that fails hides no other."""
-    try:
-        value = function()
-    except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"42 cli FAIL {name}: {why[:600]}", flush=True)
-        return None
-    print(f"42 cli ok {name}", flush=True)
-    return value
 
 
 def file_upload():
@@ -146,19 +81,19 @@ def pricing_all():
     need(printed_json(aleph("pricing", "all", "--json")), "nothing was printed")
 
 
-stored = step("file upload", file_upload)
-step("file list", file_list)
-step("file download", file_download)
-step("file forget", file_forget)
-posted = step("message post", message_post)
-step("message get", message_get)
-step("message find", message_find)
-step("message forget", message_forget)
-step("aggregate post", aggregate_post)
-step("aggregate get", aggregate_get)
-step("authorizations add", authorizations_add)
-step("authorizations list", authorizations_list)
-step("credits show", credits_show)
-step("node core", node_core)
-step("pricing all", pricing_all)
+stored = step(42, "file upload", file_upload)
+step(42, "file list", file_list)
+step(42, "file download", file_download)
+step(42, "file forget", file_forget)
+posted = step(42, "message post", message_post)
+step(42, "message get", message_get)
+step(42, "message find", message_find)
+step(42, "message forget", message_forget)
+step(42, "aggregate post", aggregate_post)
+step(42, "aggregate get", aggregate_get)
+step(42, "authorizations add", authorizations_add)
+step(42, "authorizations list", authorizations_list)
+step(42, "credits show", credits_show)
+step(42, "node core", node_core)
+step(42, "pricing all", pricing_all)
 scratch.cleanup()

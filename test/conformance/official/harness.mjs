@@ -1,10 +1,10 @@
 // What the calls of the TypeScript SDK share: the node and wallets to use, and the lines that official.go reads.
 import { randomUUID } from 'node:crypto'
 
-function setting(name, meaning) {
+export function setting(name, meaning) {
   const value = process.env[name]
   if (!value) {
-    console.error(`official.mjs: set ${name} (${meaning})`)
+    console.error(`set ${name} (${meaning})`)
     process.exit(2)
   }
   return value

@@ -1,5 +1,5 @@
-// Package official holds a core node to the clients that users have: the TypeScript SDK, the Python SDK and the Python
-// command line, as they were published. run.sh installs and runs them; each prints a line for every step of its calls.
+// Package official holds a core node and a compute node to the clients that users have: the TypeScript SDK, the Python SDK and the
+// Python command line, as they were published. run.sh installs and runs them; each prints a line for every step of its calls.
 // This package compares the lines with the table of calls (calls.json) and with the exceptions (exceptions.json), each of
 // which says why a published client cannot succeed. The end-to-end tests call it.
 package official
@@ -33,17 +33,31 @@ var exceptionsJSON []byte
 type Config struct {
 	Dir      string // of this package
 	API      string // base URL of the node
+	Other    string // and of another one of its network
 	KeyA     string // hex; a wallet with tokens and credits, used by the SDKs
 	KeyB     string // hex; another one, used by the command line and as delegate
 	Runtime  string // item hash of a STORE message with a runtime image
 	Settings string // address whose aggregates pricing, settings and runtimes are set
+	Machines Machines
 }
 
-// Call is one entry of the table; the numbers are those of the list of calls in the specification.
+// Machines are what the clients operate on a compute node.
+type Machines struct {
+	Key          string // hex; the wallet that all of them belong to, with credits, which the other calls do not use
+	Node         string // base URL of the node
+	List         string // URL of a list of compute nodes with this one, in the form of the public network's
+	Instance     string // paid with credits, for this node; its output ends with "small guest: up"
+	Confidential string // an instance for a machine that this node does not offer
+	Program      string // crn/testdata/probe
+}
+
+// Call is one entry of the table. Up to 45 the numbers are those of the list of calls in the specification; the others are of
+// who operates machines.
 type Call struct {
-	Number int    `json:"number"`
-	Client string `json:"client"` // ts, py, cli, rust, raw
-	Text   string `json:"call"`
+	Number   int    `json:"number"`
+	Client   string `json:"client"`   // ts, py, cli, rust, raw
+	Machines bool   `json:"machines"` // needs Config.Machines
+	Text     string `json:"call"`
 }
 
 // Exception explains one step that cannot succeed, whatever the node does, or a call that is not run at all.
@@ -72,11 +86,14 @@ func Calls() ([]Call, error) {
 	return calls, nil
 }
 
-// Exceptions returns the explained steps.
+// Exceptions returns the explained steps. The Rust command line is run where the environment variable ALEPH_RUST_CLI names it.
 func Exceptions() ([]Exception, error) {
 	var exceptions []Exception
 	if err := json.Unmarshal(exceptionsJSON, &exceptions); err != nil {
 		return nil, fmt.Errorf("decode exceptions.json: %w", err)
+	}
+	if os.Getenv("ALEPH_RUST_CLI") != "" {
+		exceptions = slices.DeleteFunc(exceptions, func(e Exception) bool { return e.Client == "rust" })
 	}
 	return exceptions, nil
 }
@@ -85,8 +102,12 @@ func Exceptions() ([]Exception, error) {
 // ended badly is no error here: the steps that it did not reach are missing in the results.
 func Run(ctx context.Context, cfg Config) (results []Result, log []byte, err error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(cfg.Dir, "run.sh"))
-	cmd.Env = append(os.Environ(), "ALEPH_API="+cfg.API, "ALEPH_PRIVATE_KEY="+cfg.KeyA, "ALEPH_PRIVATE_KEY_B="+cfg.KeyB,
+	cmd.Env = append(os.Environ(), "ALEPH_API="+cfg.API, "ALEPH_OTHER_API="+cfg.Other, "ALEPH_PRIVATE_KEY="+cfg.KeyA, "ALEPH_PRIVATE_KEY_B="+cfg.KeyB,
 		"ALEPH_RUNTIME="+cfg.Runtime, "ALEPH_SETTINGS_ADDRESS="+cfg.Settings)
+	if m := cfg.Machines; m.Node != "" {
+		cmd.Env = append(cmd.Env, "ALEPH_OPERATOR_KEY="+m.Key, "ALEPH_CRN="+m.Node, "ALEPH_CRN_LIST_URL="+m.List,
+			"ALEPH_INSTANCE="+m.Instance, "ALEPH_CONFIDENTIAL="+m.Confidential, "ALEPH_PROGRAM="+m.Program)
+	}
 	log, err = cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

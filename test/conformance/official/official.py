@@ -36,26 +36,11 @@ from aleph.sdk.types import Authorization, PortFlags, Ports, StorageEnum  # noqa
 from aleph_message.models import Chain, ItemHash, MessageType, Payment, PaymentType, PostMessage  # noqa: E402
 from aleph_message.status import MessageStatus  # noqa: E402
 
+from harness import expect, step  # noqa: E402
+
 hold = Payment(chain=Chain.ETH, type=PaymentType.hold, receiver=None)
 credit = Payment(chain=Chain.ETH, type=PaymentType.credit, receiver=None)
 channel = f"CONFORMANCE-{uuid.uuid4()}"
-
-
-def expect(actual, wanted):
-    if actual != wanted:
-        raise AssertionError(f"got {actual!r}, want {wanted!r}")
-
-
-async def step(number, name, function):
-    """Runs one step of a call and prints what came of it. A step that fails hides no other."""
-    try:
-        value = await asyncio.wait_for(function(), 40)
-    except Exception as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"{number} py FAIL {name}: {why[:600]}", flush=True)
-        return None
-    print(f"{number} py ok {name}", flush=True)
-    return value
 
 
 async def post(client, content, post_type="conformance", **options):

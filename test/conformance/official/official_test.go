@@ -1,12 +1,14 @@
 package official
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
 
 func TestMatrixJudgesEveryStep(t *testing.T) {
-	calls := []Call{{1, "ts", "one"}, {2, "py", "two"}, {3, "cli", "three"}, {4, "rust", "four"}}
+	calls := []Call{{1, "ts", false, "one"}, {2, "py", false, "two"}, {3, "cli", false, "three"}, {4, "rust", true, "four"}}
 	exceptions := []Exception{
 		{2, "py", "host", "the host is written in its source"}, {4, "rust", "", "nobody can build it"},
 	}
@@ -43,7 +45,7 @@ func TestMatrixJudgesEveryStep(t *testing.T) {
 }
 
 func TestMatrixIsPrinted(t *testing.T) {
-	report := Judge([]Call{{1, "ts", "one"}, {2, "py", "two"}, {3, "rust", "three"}}, []Exception{{2, "py", "host", "because"}, {3, "rust", "", "too large"}}, []Result{
+	report := Judge([]Call{{1, "ts", false, "one"}, {2, "py", false, "two"}, {3, "rust", false, "three"}}, []Exception{{2, "py", "host", "because"}, {3, "rust", "", "too large"}}, []Result{
 		{Number: 1, Client: "ts", Step: "a", OK: true}, {Number: 2, Client: "py", Step: "b", OK: true}, {Number: 2, Client: "py", Step: "host"},
 	})
 	var out strings.Builder
@@ -86,5 +88,43 @@ func TestTableIsInOrderAndExceptionsName(t *testing.T) {
 		if client[e.Number] != e.Client || len(e.Reason) < 20 {
 			t.Errorf("exception %+v names no call of the table or gives no reason", e)
 		}
+	}
+}
+
+// TestReadmeTellsWhatPasses compares the table in README.md with calls and exceptions: the end-to-end tests fail when a call without
+// an exception does.
+func TestReadmeTellsWhatPasses(t *testing.T) {
+	t.Setenv("ALEPH_RUST_CLI", "")
+	calls, err := Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exceptions, err := Exceptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	want.WriteString("| Call | Client | What | Result |\n|---|---|---|---|\n")
+	for _, c := range calls {
+		result := "passes"
+		for _, e := range exceptions {
+			switch {
+			case e.Number != c.Number:
+			case e.Step == "":
+				result = "not run: " + e.Reason
+			case result == "passes":
+				result = "passes but for " + e.Step + ": " + e.Reason
+			default:
+				result += "; and " + e.Step + ": " + e.Reason
+			}
+		}
+		fmt.Fprintf(&want, "| %d | %s | %s | %s |\n", c.Number, c.Client, c.Text, result)
+	}
+	if !strings.Contains(string(readme), want.String()) {
+		t.Errorf("README.md has another table than\n%s", want.String())
 	}
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the published clients, pinned, and runs them against the node at ALEPH_API. With --setup it only installs.
+# Installs the published clients, pinned, and runs them against the node at ALEPH_API and, when that is set, the compute node at
+# ALEPH_CRN. With --setup it only installs.
 # Each prints a line for every step of its calls, which official.go reads; no client keeps the others from running.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -30,7 +31,23 @@ install_python cli
 
 : "${ALEPH_API:?set ALEPH_API to the base URL of a node}"
 failed=0
+
+# Who operates machines waits for them most of the time, and does so beside the others.
+operate() {
+  local failed=0
+  (cd "$build" && timeout 300 node operate.mjs) || failed=1
+  timeout 300 "$build/venv-sdk/bin/python" operate.py || failed=1
+  timeout 300 "$build/venv-cli/bin/python" operate_cli.py || failed=1
+  return $failed
+}
+operators=
+if [ -n "${ALEPH_CRN:-}" ]; then
+  ALEPH_PRIVATE_KEY=$ALEPH_OPERATOR_KEY operate &
+  operators=$!
+fi
 (cd "$build" && timeout 300 node official.mjs) || failed=1
 timeout 300 "$build/venv-sdk/bin/python" official.py || failed=1
 timeout 300 "$build/venv-cli/bin/python" cli.py || failed=1
+[ -z "${ALEPH_RUST_CLI:-}" ] || timeout 300 python3 rust.py || failed=1
+[ -z "$operators" ] || wait "$operators" || failed=1
 exit $failed
