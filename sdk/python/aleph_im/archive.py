@@ -17,6 +17,12 @@ from .unixfs import folder
 
 _Block = tuple[bytes, bytes]
 
+_MOST_ENTRIES = 1 << 20
+"""Of a folder that comes; each takes memory until the folder is whole."""
+
+_DEEPEST = 200
+"""Folders in each other."""
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -34,7 +40,7 @@ class Archive:
         """Return the CAR, made while it is read. A folder that has changed makes another one, which nobody takes for this."""
         return cast("BinaryIO", _Reading(self._pieces()))
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Generator[bytes, None, None]:
         yield _header(self.root)
         for cid, block in _once(_blocks(self.folder)):
             yield varint(len(cid) + len(block)) + cid + block
@@ -105,7 +111,7 @@ def _header(root: bytes) -> bytes:
 class _Reading:
     """Reads pieces of any length as a file."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Generator[bytes, None, None]) -> None:
         self._pieces, self._rest = pieces, b""
 
     def read(self, size: int) -> bytes:
@@ -117,7 +123,8 @@ class _Reading:
     def __enter__(self) -> _Reading:
         return self
 
-    def __exit__(self, *failure: object) -> None: ...
+    def __exit__(self, *failure: object) -> None:
+        self._pieces.close()
 
 
 class _Tree:
@@ -153,13 +160,15 @@ def unpack(tar: BinaryIO, to: Path, cid: str, *, verify: bool) -> int:
     top, size = _Tree(layouts), 0
     try:
         with tarfile.open(fileobj=tar, mode="r:") as entries:
-            for entry in entries:
+            for count, entry in enumerate(entries):
+                if count == _MOST_ENTRIES:
+                    raise ValueError(f"it holds more than {_MOST_ENTRIES} entries, which are not proven here")
                 size += _write(entries, entry, top, to, layouts)
     except (tarfile.TarError, ValueError) as wrong:
         raise AnswerError(f"folder {cid}: the node sent no archive of it: {wrong}") from wrong
-    found = [root.text for tree in top.folders.values() for root in tree.roots()]
     if not top.folders:
         raise AnswerError(f"folder {cid}: the node sent no archive of it")
+    found = [root.text for tree in top.folders.values() for root in tree.roots()]
     if verify and cid not in found:
         raise VerificationError(
             f"download folder {cid}: the node sent other bytes (their hash is {found[0]}), "
@@ -172,6 +181,8 @@ def _write(entries: tarfile.TarFile, entry: tarfile.TarInfo, top: _Tree, to: Pat
     names = entry.name.rstrip("/").split("/")
     if any(name in ("", ".", "..") or "\0" in name or (os.name == "nt" and set(name) & set("\\:")) for name in names):
         raise ValueError(f"it holds {entry.name!r}, which leads out of it")
+    if len(names) > _DEEPEST:
+        raise ValueError(f"it holds folders in more than {_DEEPEST} others")
     if (len(names) == 1) != (not top.folders) or (len(names) == 1 and not entry.isdir()):
         raise ValueError("it does not begin with its one folder")
     tree = top

@@ -178,6 +178,7 @@ def test_folders_are_proven_in_every_usual_layout(connect: Any, tmp_path: Path, 
         (b"", AnswerError, "no archive"),
         (archive(("file", b"x")), AnswerError, "does not begin"),
         (archive(*RIGHT)[:700], VerificationError, "other bytes"),
+        (archive(*(("/".join("r" * depth), None) for depth in range(1, 300))), AnswerError, "more than 200"),
         (b"hello", AnswerError, "no archive"),
     ],
 )
