@@ -24,6 +24,7 @@ from aleph_im.keys import base58
 from aleph_im.pack import pack
 from aleph_im.verify import verify_signature
 
+from .node import Node, running_compute_node
 from .test_drivers import answer, connect, serving
 
 __all__ = ["connect"]  # the fixture
@@ -146,6 +147,23 @@ def test_resources_are_reserved_or_not(connect: Any, status: int, body: Any, err
             return
         with pytest.raises(AlephError, match=error):
             machines.reserve(settings, node=url)
+
+
+def test_a_real_compute_node_takes_orders_of_the_accounts_that_it_knows(node: Node, tmp_path: Path) -> None:
+    with running_compute_node(tmp_path, node.url) as url:
+        for chain in ("ETH", "BASE", "SOL", "ES"):
+            with Client(node.url, account=from_key(b"\x05" * 32, chain)) as client:
+                until = client.machines.reserve(InstanceSettings(image="b" * 64), node=url)
+                assert timedelta() < until - datetime.now(timezone.utc) <= timedelta(minutes=1)
+                for unknown in (
+                    lambda to=client: to.machines.operate(VM, "reboot", node=url),
+                    lambda to=client: to.machines.expire(VM, timedelta(minutes=1), node=url),
+                    lambda to=client: list(to.machines.follow_logs(VM, node=url)),
+                ):
+                    with pytest.raises(NotFoundError, match="No virtual machine"):
+                        unknown()
+        with Client(node.url, account=from_key(b"\x05" * 32)) as client:
+            assert client.machines.executions(url) == {}
 
 
 ARCHIVE = b"a tar of disks" * 1000
