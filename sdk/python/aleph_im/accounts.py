@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping
@@ -18,7 +19,10 @@ ARB BASE BLAST BOB BSC CYBER ETH ETHERLINK FRAX HYPE INK LENS LINEA LISK METIS M
 EVM_CHAINS = frozenset(_EVM.split())
 """Chains whose messages are signed as Ethereum's are (messages §3)."""
 
-_OTHER_CHAINS = frozenset({"AVAX", "CSDK", "DOT", "ES", "NULS", "NULS2", "SOL", "TEZOS"})
+_SOLANA = frozenset({"SOL", "ES"})
+_OTHER_CHAINS = _SOLANA | {"AVAX", "CSDK", "DOT", "NULS", "NULS2", "TEZOS"}
+
+_BASE58_OF_64_BYTES = re.compile("[1-9A-HJ-NP-Za-km-z]{65,88}")
 
 
 class Account(Protocol):
@@ -39,11 +43,14 @@ class Account(Protocol):
 def from_key(key: bytes | str, chain: str | None = None) -> Account:
     """Return the account of a secret key: 32 bytes, or a text as wallets export it.
 
-    Texts are hexadecimal digits; for Solana also base58; edsk… of Tezos, PrivateKey-… of Avalanche, and CHAIN:digits, as the
-    aleph command keeps keys. chain is Ethereum when neither it nor the text says another. DOT needs the extra polkadot.
+    Texts are hexadecimal digits; base58 or a JSON list of 64 bytes for Solana; edsk… of Tezos, PrivateKey-… of Avalanche;
+    CHAIN:digits, as the aleph command keeps keys; and phrases, as from_phrase takes them. chain is Ethereum when neither it nor
+    the text says another. DOT needs the extra polkadot.
     """
     named, text = _named_chain(key) if isinstance(key, str) else (None, key)
-    if named and chain and named != chain:
+    if isinstance(text, str) and len(text.split()) >= 12 and not text.startswith("["):
+        return from_phrase(text, chain or named or "ETH")
+    if named and chain and named != chain and not {named, chain} <= _SOLANA:
         raise SigningError(f"this is a key of chain {named}, and not of {chain}")
     chain = chain or named or "ETH"
     try:
@@ -135,7 +142,7 @@ def _opener(chain: str) -> Callable[[bytes], Account]:
         from .keys.ethereum import EthereumAccount
 
         return lambda secret: EthereumAccount(secret, chain)
-    if chain in ("SOL", "ES"):
+    if chain in _SOLANA:
         from .keys.solana import SolanaAccount
 
         return lambda secret: SolanaAccount(secret, chain)
@@ -174,11 +181,13 @@ def _named_chain(text: str) -> tuple[str | None, str]:
         return "AVAX", text
     if text.startswith("edsk"):
         return "TEZOS", text
+    if text.startswith("[") or _BASE58_OF_64_BYTES.fullmatch(text):
+        return "SOL", text
     return None, text
 
 
 def _secret(key: bytes | str, chain: str) -> bytes:
-    if chain in ("SOL", "ES"):
+    if chain in _SOLANA:
         from .keys.solana import secret_of
 
         return secret_of(key)

@@ -12,7 +12,7 @@ import pytest
 from aleph_im import Account, AlephError, from_env, from_file, from_key, from_keystore, from_phrase
 from aleph_im.accounts import EVM_CHAINS
 from aleph_im.errors import SigningError
-from aleph_im.keys import keccak, ripemd160, secp256k1
+from aleph_im.keys import base58, keccak, ripemd160, secp256k1
 from aleph_im.keys.cosmos import CosmosAccount
 from aleph_im.keys.nuls import LegacyAccount, NULSAccount
 from aleph_im.keys.substrate import SubstrateAccount
@@ -191,6 +191,14 @@ def test_texts_say_of_which_chain_a_key_is() -> None:
     # The key and the address of Tezos' own documentation of its sandbox.
     bootstrap = from_key("edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh")
     assert (bootstrap.chain, bootstrap.address) == ("TEZOS", "tz1KqTpEZ7Yob7QbPE4Hy4Wo8fHG8LhKxZSx")
+    solana = from_key(b"\x01" * 32, "SOL")
+    whole = b"\x01" * 32 + base58.decode(solana.address)
+    for text in (base58.encode(whole), json.dumps([*whole]), "SOL:" + "01" * 32):
+        assert (from_key(text).chain, from_key(text).address) == ("SOL", solana.address)
+        assert from_key(text, "ES").address == solana.address
+    phrase = "test " * 11 + "junk"
+    assert from_key(phrase).address == from_phrase(phrase).address
+    assert from_key(phrase, "CSDK").address == from_phrase(phrase, "CSDK").address
     for text, chain in (("CSDK:" + "01" * 32, "ETH"), ("PrivateKey-1", None), ("edsk1", None), ("PrivateKey-x", "ETH")):
         with pytest.raises(SigningError):
             from_key(text, chain)
@@ -307,8 +315,6 @@ class TestWhereKeysComeFrom:
 
     def test_what_wallets_of_solana_export(self) -> None:
         seed, public = b"\x01" * 32, from_key(b"\x01" * 32, "SOL")
-        from aleph_im.keys import base58
-
         whole = seed + base58.decode(public.address)
         for text in (seed.hex(), whole.hex(), base58.encode(whole), json.dumps([*whole])):
             assert from_key(text, "SOL").address == public.address
