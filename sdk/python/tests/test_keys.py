@@ -301,6 +301,35 @@ class TestWhereKeysComeFrom:
         path.write_text(json.dumps({"address": "1a642f0E3c3aF545E7AcBD38b07251B3990914F1", "Crypto": crypto, "version": 3}))
         assert from_keystore(path, "secret").address == from_key("01" * 32).address
 
+    def test_a_keystore_whose_password_is_stretched_by_pbkdf2(self, tmp_path: Path) -> None:
+        # The example of the definition of these files.
+        parameters = {
+            "c": 262144,
+            "dklen": 32,
+            "prf": "hmac-sha256",
+            "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
+        }
+        crypto = {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
+            "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+            "kdf": "pbkdf2",
+            "kdfparams": parameters,
+            "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
+        }
+        path = tmp_path / "keystore.json"
+        path.write_text(json.dumps({"crypto": crypto, "version": 3}))
+        key = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+        assert from_keystore(path, "testpassword").address == from_key(key).address
+        for changes, text in (
+            ({"c": 0}, "out of bounds"),
+            ({"c": 1 << 40}, "out of bounds"),
+            ({"prf": "hmac-md5"}, "not supported"),
+        ):
+            path.write_text(json.dumps({"crypto": {**crypto, "kdfparams": {**parameters, **changes}}, "version": 3}))
+            with pytest.raises(SigningError, match=text):
+                from_keystore(path, "testpassword")
+
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version":3,"crypto":{}}', '{"version":1,"crypto":[]}'])
     def test_what_is_no_keystore_is_said_to_be_none(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "keystore.json"
