@@ -44,8 +44,12 @@ interface RegisteredNode {
   owner: string;
   /** Unix seconds. */
   time: number;
-  /** 0 … 1. */
+  description: string;
+  manager: string;
+  /** 0 … 1, as the next two. */
   score: number;
+  performance: number;
+  decentralization: number;
   reward: string;
   locked: boolean;
   authorized: string[];
