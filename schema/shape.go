@@ -230,7 +230,7 @@ func (all shapes) choiceOf(s *shape) choice {
 		}
 		by, then := part.If.Properties[0], part.Then.Properties[0]
 		var value string
-		if json.Unmarshal(by.shape.Const, &value) == nil {
+		if !then.shape.untyped() && json.Unmarshal(by.shape.Const, &value) == nil {
 			c.by, c.member = by.name, then.name
 			c.cases = append(c.cases, option{value, then.shape})
 		}

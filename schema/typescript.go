@@ -92,7 +92,7 @@ func (w *typescriptWriter) line(format string, arguments ...any) {
 
 func (w *typescriptWriter) declare(d declaration) {
 	s := w.all[d.definitions()[0]]
-	if choice := w.all.choiceOf(s); choice.member != "" && choice.member != "item_content" {
+	if choice := w.all.choiceOf(s); choice.member != "" {
 		w.choice(d, s, choice)
 		return
 	}

@@ -82,7 +82,7 @@ export interface RegisteredNodes {
 export interface RegistryConfig {
   /** Whose aggregate is the registry; the public network's by default. */
   owner?: string;
-  /** What marks operations of the network; `mainnet` on the public one. */
+  /** What marks operations of the network; `mainnet` on the public one, and on devnets. */
   tag?: string;
 }
 
