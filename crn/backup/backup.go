@@ -334,6 +334,11 @@ func (s *Store) remove(id string) error {
 
 // purge removes backups that are too old, and what belongs to none. s.mu is held, but in New.
 func (s *Store) purge() error {
+	for hash, f := range s.failures {
+		if s.cfg.Now().Sub(f.at) >= keepFailure {
+			delete(s.failures, hash)
+		}
+	}
 	entries, err := os.ReadDir(s.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("look for backups: %w", err)

@@ -100,6 +100,10 @@ func (p *Pool) Copy(ctx context.Context, hash message.Hash, disks []Disk, dir st
 		}
 		copies = append(copies, qemu.DiskCopy{Disk: d.path, To: to})
 	}
+	// Now that the room is taken: others may have begun to take theirs at the same time.
+	if err := p.DiskRoom(0); err != nil {
+		return fmt.Errorf("copy the disks of instance %s: %w", hash, err)
+	}
 	if err := machine.Copy(ctx, copies, freeze); err != nil {
 		return fmt.Errorf("copy the disks of instance %s: %w", hash, err)
 	}
