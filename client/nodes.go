@@ -69,7 +69,7 @@ type ComputeNode struct {
 	Address string       `json:"address"`
 	Parent  *string      `json:"parent"` // the core node it is linked to
 
-	StreamReward string `json:"stream_reward"` // where its owner says that streams go; "" when they do not
+	StreamReward string `json:"stream_reward,omitempty"` // where its owner says that streams go; "" when they do not
 }
 
 // Nodes reads the registry of nodes, the aggregate "corechannel" of owner.
