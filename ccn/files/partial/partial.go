@@ -150,6 +150,9 @@ func (s *Store) list() ([]listed, error) {
 	for _, e := range entries {
 		id, isPart := strings.CutSuffix(e.Name(), ".part")
 		if !isPart {
+			if err := s.tidy(e.Name()); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		info, err := e.Info()
@@ -170,6 +173,15 @@ func (s *Store) list() ([]listed, error) {
 	}
 	slices.SortFunc(all, func(a, b listed) int { return a.moved.Compare(b.moved) })
 	return all, nil
+}
+
+// tidy removes a file of an upload whose bytes are gone: a process was killed between the two.
+func (s *Store) tidy(name string) error {
+	id, _, _ := strings.Cut(name, ".")
+	if _, err := os.Stat(s.path(id, ".part")); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.unlink(id)
 }
 
 func (s *Store) read(id string) (*Upload, error) {
@@ -230,7 +242,7 @@ func (s *Store) remove(id string) error {
 // unlink removes the files of an upload that the caller has locked.
 func (s *Store) unlink(id string) error {
 	var errs []error
-	for _, kind := range []string{".json", ".sum", ".part"} {
+	for _, kind := range []string{".json.new", ".sum.new", ".json", ".sum", ".part"} {
 		if err := os.Remove(s.path(id, kind)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

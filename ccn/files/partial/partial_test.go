@@ -62,8 +62,10 @@ func TestUploadOutlivesItsProcess(t *testing.T) {
 	for name, kill := range map[string]func(sum string) error{
 		"in between":       func(string) error { return nil },
 		"before the state": os.Remove,
-		"a broken state":   func(sum string) error { return os.WriteFile(sum, []byte("\x00\x00\x00\x00\x00\x00\x00\x01 and no state"), 0o644) },
-		"a state of more":  func(sum string) error { return os.WriteFile(sum, bytes.Repeat([]byte{0x7f}, 100), 0o644) },
+		"a broken state": func(sum string) error {
+			return os.WriteFile(sum, []byte("\x00\x00\x00\x00\x00\x00\x00\x01 and no state"), 0o644)
+		},
+		"a state of more": func(sum string) error { return os.WriteFile(sum, bytes.Repeat([]byte{0x7f}, 100), 0o644) },
 	} {
 		dir, ahead := t.TempDir(), time.Duration(0)
 		s := opened(t, dir, &ahead)
@@ -87,6 +89,13 @@ func TestUploadOutlivesItsProcess(t *testing.T) {
 		closing(t, rest)
 		if err := disk.Verify(t.Context(), rest.Hash); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		// What a process leaves that is killed after it moved the file, before it dropped the upload.
+		if err := os.WriteFile(filepath.Join(dir, id+".json"), []byte("{}"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := opened(t, dir, &ahead).Sweep(); err != nil {
+			t.Error(err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
 			t.Errorf("%s: left are %v", name, left)
