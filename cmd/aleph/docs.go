@@ -18,11 +18,17 @@ func (a *app) docsMarkdown() *cobra.Command {
 	return &cobra.Command{
 		Use: "markdown", Short: "Print all commands as one page of Markdown", Args: cobra.NoArgs,
 		Example: "  aleph docs markdown > cli.md",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			writeMarkdown(a.out, cmd.Root())
+		RunE: func(*cobra.Command, []string) error {
+			writeMarkdown(a.out, commandTree())
 			return nil
 		},
 	}
+}
+
+// commandTree is all commands as they are before one is run, with nothing set in the environment.
+func commandTree() *cobra.Command {
+	a := &app{terminal: terminal{getenv: func(string) string { return "" }}}
+	return a.command()
 }
 
 func (a *app) docsMan() *cobra.Command {

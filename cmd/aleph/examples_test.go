@@ -36,11 +36,6 @@ var notRun = map[string]string{
 // endless are the examples that go on until the user ends them: they are given a time.
 var endless = regexp.MustCompile(`message watch|logs .* -f|list .*--follow`)
 
-func commandTree() *cobra.Command {
-	a := &app{terminal: terminal{getenv: func(string) string { return "" }}}
-	return a.command()
-}
-
 // examplesOf are the command lines in the help of all commands.
 func examplesOf(t *testing.T) (lines []string) {
 	t.Helper()
