@@ -42,5 +42,17 @@ lint: ## formatting, vet, staticcheck, race-free builds of every tag
 bench: setup build guest ## measure; ONLY=name for one, BENCH_FLAGS for its sizes; writes build/bench.json
 	@$(GO) run ./cmd/aleph-bench $(if $(ONLY),-only $(ONLY)) $(BENCH_FLAGS)
 
+PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64
+VERSION ?= 0.0.0
+DOWNLOADS ?= https://github.com/aleph-im/aleph-go/releases/download/v$(VERSION)
+
+packages: ## pack aleph for apt, Homebrew and Scoop into build/packages; VERSION=1.2.3, DOWNLOADS=where they will be
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%-*} arch=$${platform#*-}; \
+		[ $$os = windows ] && suffix=.exe || suffix=; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/release/$$platform/aleph$$suffix ./cmd/aleph; \
+	done
+	@scripts/package.sh $(VERSION) $(DOWNLOADS) $(BUILD)/release $(BUILD)/packages
+
 clean: ## forget what was built and the demo's network
 	rm -rf $(BUILD) .devnet
