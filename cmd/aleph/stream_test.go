@@ -60,6 +60,9 @@ func newStreamRig(t *testing.T) *streamRig {
 	if err == nil {
 		err = json.Unmarshal(raw, &described)
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	described["streams"] = []params.StreamChain{of}
 	if raw, err = json.Marshal(described); err == nil {
 		err = os.WriteFile(r.u.network, raw, 0o600)
