@@ -191,9 +191,26 @@ func (c *Client) RestoreImage(ctx context.Context, by Account, crnURL string, ha
 	if err := parts.Close(); err != nil {
 		return err
 	}
-	body := sized{io.MultiReader(bytes.NewReader(form.Bytes()[:head]), io.LimitReader(image, size), bytes.NewReader(form.Bytes()[head:])), int64(form.Len()) + size}
+	body := sized{io.MultiReader(bytes.NewReader(form.Bytes()[:head]), &exactly{image, size}, bytes.NewReader(form.Bytes()[head:])), int64(form.Len()) + size}
 	a, err := c.signedCall(ctx, by, http.MethodPost, crnURL, machinePath(hash, "restore"), "", body, parts.FormDataContentType())
 	return restored(hash, a, err)
+}
+
+// exactly reads so many bytes, and fails when there are fewer: what follows them would pass for their end.
+type exactly struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exactly) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func restored(hash message.Hash, a answer, err error) error {
