@@ -16,7 +16,8 @@ import (
 )
 
 // TestAnInstanceIsPaidByAStream creates one as its user does, on a network of its own, because instances change the host's: the
-// compute node starts it when it has found the stream in the contract, and deleting it ends the stream.
+// compute node starts it when it has found the stream in the contract, and deleting it ends the stream. It is backed up and restored on
+// the way.
 func TestAnInstanceIsPaidByAStream(t *testing.T) {
 	if !imagetest.InOwnNetwork(t, "small") {
 		return
@@ -64,6 +65,7 @@ func TestAnInstanceIsPaidByAStream(t *testing.T) {
 	if sign() != 1 {
 		t.Error("it runs, and nothing is streamed")
 	}
+	backsUp(t, created.ItemHash)
 	if _, code := aleph(t, "--yes", "--network", network.ParametersPath(), "instance", "delete", string(created.ItemHash)); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
