@@ -32,7 +32,15 @@ var errEnded = errors.New("the machine ended")
 // copies what the guest is about to overwrite first. The files must have room for all: when the copy cannot be written, neither
 // can what the guest writes. With freeze a guest agent, where the guest has one, makes filesystems whole for that moment. Only the
 // moment holds the guest up. When ctx ends the copy is called off.
-func (m *Instance) Copy(ctx context.Context, disks []DiskCopy, freeze bool) (err error) {
+func (m *Instance) Copy(ctx context.Context, disks []DiskCopy, freeze bool) error {
+	return m.copy(ctx, disks, freeze, func(_ string, backup with) error {
+		backup["sync"], backup["compress"] = "full", true
+		return nil
+	})
+}
+
+// copy copies disks; how completes the order for one, of which QEMU's name is device.
+func (m *Instance) copy(ctx context.Context, disks []DiskCopy, freeze bool, how func(device string, backup with) error) (err error) {
 	m.copying.Lock()
 	defer m.copying.Unlock()
 	if err := m.endLeft(ctx); err != nil {
@@ -63,9 +71,11 @@ func (m *Instance) Copy(ctx context.Context, disks []DiskCopy, freeze bool) (err
 		if _, err := m.ask(ctx, order{command: "blockdev-add", arguments: with{"driver": "qcow2", "node-name": name, "file": file}}); err != nil {
 			return err
 		}
-		actions = append(actions, with{"type": "blockdev-backup", "data": with{
-			"job-id": name, "device": device, "target": name, "sync": "full", "compress": true, "auto-dismiss": false,
-		}})
+		backup := with{"job-id": name, "device": device, "target": name, "auto-dismiss": false}
+		if err := how(device, backup); err != nil {
+			return err
+		}
+		actions = append(actions, with{"type": "blockdev-backup", "data": backup})
 	}
 	if err := m.beginCopies(ctx, actions, freeze); err != nil {
 		return err
