@@ -106,6 +106,8 @@ type Config struct {
 	RequireIsolation bool
 	// InstanceMemoryMiB is what instances together may have; when 0, what programs leave of the host's memory, but for 2 GiB.
 	InstanceMemoryMiB int
+	// ReplicaBytes is what replicas of other nodes' instances may take of this node's disk; none are held when 0.
+	ReplicaBytes int64
 	// InstanceStopTimeout is how long an instance may take to turn itself off; 50 s when 0.
 	InstanceStopTimeout time.Duration
 	// Nameservers are told to instances; when empty, those of the host that instances can reach.

@@ -42,7 +42,8 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 	}
 	return instance.New(ctx, instance.Config{
 		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
-		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout, Log: n.cfg.Log,
+		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout,
+		ReplicaBytes: n.cfg.ReplicaBytes, Log: n.cfg.Log,
 	})
 }
 

@@ -237,6 +237,7 @@ func (n *Net) computeProcess(i int) *Process {
 		"--owner", chain.Accounts()[coreOwner+i].Address.Hex(),
 		"--guest-dir", n.cfg.GuestDir,
 		"--allocation-signers", strings.Join(signers, ","),
+		"--replica-mib", "4096",
 	)
 }
 

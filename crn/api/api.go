@@ -183,6 +183,16 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/migrate":                              s.ordered(s.arrive),
 		"GET /control/migrate/{ref}/status":                  s.ordered(s.arrived),
 
+		"POST /control/machine/{ref}/replica":    replicating(s, s.replicate),
+		"POST /control/replica/{ref}/hold":       replicating(s, s.hold),
+		"POST /control/replica/{ref}/revive":     replicating(s, s.revive),
+		"POST /control/replica/{ref}/drop":       replicating(s, s.drop),
+		"GET /control/replica/{ref}":             s.holding(replicaState),
+		"POST /control/replica/{ref}/renew":      s.holding(renewReplica),
+		"POST /control/replica/{ref}/reset":      s.holding(resetReplica),
+		"PUT /control/replica/{ref}/chunk/{id}":  s.holding(putChunk),
+		"POST /control/replica/{ref}/generation": s.holding(commitReplica),
+
 		"GET /control/machine/{ref}/stream_logs": s.streamLogs,
 		"/":                                      func(w http.ResponseWriter, r *http.Request) { fail(w, http.StatusNotFound, "404: Not Found") },
 	} {

@@ -30,6 +30,7 @@ type Instances interface {
 	Allocate(ctx context.Context, plan []message.Hash) instance.Outcome
 	List() []instance.Info
 	mover
+	replicator
 	// RestoreFile replaces the root disk by an image that is read, of size bytes or an unknown number of them (-1), and starts the
 	// instance. The error tells whether the image is why: instance.ErrImage, ErrTooLong, ErrTooLarge, ErrNoRoom.
 	RestoreFile(ctx context.Context, hash message.Hash, image io.Reader, size int64) error

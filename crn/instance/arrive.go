@@ -161,6 +161,9 @@ func (x *instance) fetch() {
 			w = wantedStopped
 		}
 		if err = x.want(w); err == nil {
+			if m.Secret != nil {
+				p.dropReplica(x.hash)
+			}
 			p.cfg.Log.Info("instance is here", "hash", x.hash, "from", m.Source)
 			return
 		}
@@ -184,6 +187,9 @@ func (x *instance) giveUpSource() error {
 
 // bring fetches what is missing and has the instance handed over. It can be done again after a crash at any point.
 func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
+	if m.Secret != nil {
+		return p.restoreReplica(ctx, x.hash, m)
+	}
 	if m.Lost {
 		for _, f := range m.Files {
 			if !same(ctx, p.movedPath(x.hash, m.Parent, f.Name), f) {

@@ -94,7 +94,7 @@ func (p *Pool) Copy(ctx context.Context, hash message.Hash, disks []Disk, dir st
 		}
 	}()
 	for _, d := range disks {
-		to, err := newCopy(ctx, filepath.Join(dir, d.Name), d.Bytes)
+		to, err := newCopy(ctx, filepath.Join(dir, d.Name), d.Bytes, 64<<10)
 		if err != nil {
 			return fmt.Errorf("copy %s of instance %s: %w", d.Name, hash, err)
 		}
@@ -115,10 +115,10 @@ func (p *Pool) Copy(ctx context.Context, hash message.Hash, disks []Disk, dir st
 	return nil
 }
 
-// newCopy makes an empty image with all the room that a full one takes: were the node's disk full in the middle of a copy, the guest
-// could not write any more.
-func newCopy(ctx context.Context, path string, bytes int64) (*os.File, error) {
-	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", path, strconv.FormatInt(bytes, 10)).CombinedOutput()
+// newCopy makes an empty image, of clusters of so many bytes, with all the room that a full one takes: were the node's disk full in
+// the middle of a copy, the guest could not write any more.
+func newCopy(ctx context.Context, path string, bytes, cluster int64) (*os.File, error) {
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-o", fmt.Sprintf("cluster_size=%d", cluster), path, strconv.FormatInt(bytes, 10)).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("qemu-img create: %w: %.300s", err, out)
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -219,6 +221,7 @@ type fakeMachine struct {
 	off     bool
 	presses int
 	killed  bool
+	copies  int // of its disks
 }
 
 func (m *fakeMachine) end(off bool) {
@@ -252,6 +255,18 @@ func (m *fakeMachine) Kill() error {
 
 func (m *fakeMachine) Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error {
 	return m.driver.copy(ctx, disks, freeze)
+}
+
+// CopyChanges copies all that is not zeros, also when changes alone are asked for.
+func (m *fakeMachine) CopyChanges(ctx context.Context, disks []qemu.DiskCopy, _ bool) error {
+	m.copies++
+	for _, d := range disks {
+		out, err := exec.CommandContext(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", fmt.Sprintf("cluster_size=%d", qemu.ChunkSize), d.Disk, d.To.Name()).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	return nil
 }
 
 func (m *fakeMachine) Inspect() vm.Status {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,10 @@ type instance struct {
 	generation int                // of what is asked for
 	waiting    []waiter
 
+	lease       time.Time          // until when it may run here, if it has a replica
+	replicaEnd  context.CancelFunc // ends what is done for its replica, until there are news
+	replicaNews chan struct{}      // its replica is another one
+
 	fetched atomic.Int64 // bytes of its disks, while it arrives
 }
 
@@ -50,7 +55,7 @@ type waiter struct {
 }
 
 func newInstance(p *Pool, r record) *instance {
-	x := &instance{pool: p, hash: r.Hash, rec: r, wake: make(chan struct{}, 1), times: Times{Defined: r.Defined}}
+	x := &instance{pool: p, hash: r.Hash, rec: r, wake: make(chan struct{}, 1), replicaNews: make(chan struct{}, 1), times: Times{Defined: r.Defined}}
 	if r.Refusal != "" {
 		x.failure = refusal(r.Refusal)
 	}
@@ -101,6 +106,9 @@ func (x *instance) want(w wanted) error { return x.wantMove(w, nil) }
 func (x *instance) wantMove(w wanted, m *move) error {
 	changed := x.rec
 	changed.Move = m
+	if w == wantedReleased || w == wantedLeaving {
+		changed.Replica = nil // the disks are another node's now, or will be
+	}
 	changed.Wanted, changed.Changed, changed.Refusal = w, time.Now(), ""
 	// What is just being ended comes to its end first.
 	changed.Restart = w == wantedRunning && x.ending
@@ -110,7 +118,7 @@ func (x *instance) wantMove(w wanted, m *move) error {
 	if err := x.pool.records.save(changed); err != nil {
 		return err
 	}
-	x.rec = changed
+	x.setRecord(changed)
 	if w != wantedRunning {
 		x.forgetExpiry()
 	}
@@ -137,10 +145,7 @@ func (x *instance) asked() <-chan error {
 func (x *instance) await() <-chan error {
 	w := waiter{x.generation, make(chan error, 1)}
 	x.waiting = append(x.waiting, w)
-	select {
-	case x.wake <- struct{}{}:
-	default:
-	}
+	signal(x.wake)
 	return w.settled
 }
 
@@ -164,6 +169,7 @@ const (
 	stepNone step = iota
 	stepCollect
 	stepStop
+	stepFence
 	stepErase
 	stepNewDisks
 	stepStart
@@ -187,6 +193,9 @@ func (x *instance) next(now time.Time) step {
 		case restore != nil && !now.Before(x.retry):
 			return stepKeep // it runs with it
 		}
+		if x.fenced(now) {
+			return stepFence
+		}
 		return stepNone
 	}
 	switch restore := x.rec.Restore; {
@@ -200,7 +209,7 @@ func (x *instance) next(now time.Time) step {
 		return stepKeep
 	case x.reinstall:
 		return stepNewDisks
-	case !x.due() || now.Before(x.retry):
+	case !x.due() || now.Before(x.retry) || x.fenced(now):
 		return stepNone
 	case x.rec.Wanted == wantedLeaving:
 		return stepList
@@ -218,15 +227,31 @@ func (x *instance) due() bool {
 // run owns the instance until the pool ends or it is erased.
 func (x *instance) run() {
 	p := x.pool
+	replicating, end := context.WithCancel(p.life)
+	var beside sync.WaitGroup
+	beside.Go(func() { x.replicate(replicating) })
+	defer func() { end(); beside.Wait() }()
 	for p.life.Err() == nil {
 		p.mu.Lock()
-		do, generation := x.next(time.Now()), x.generation
+		now := time.Now()
+		do, generation := x.next(now), x.generation
 		machine, failure := x.machine, x.failure
 		var pause <-chan time.Time
 		if do == stepNone {
+			fenced := x.fenced(now)
+			if fenced && x.runs() {
+				failure = ErrFenced
+			}
 			x.settle(generation, failure)
-			if x.rec.Restore != nil || machine == nil && x.due() {
-				pause = time.After(time.Until(x.retry))
+			var then time.Time // when there may be something to do by itself
+			if (x.rec.Restore != nil || machine == nil && x.due()) && now.Before(x.retry) {
+				then = x.retry
+			}
+			if machine != nil && x.rec.Replica != nil && (then.IsZero() || x.lease.Before(then)) {
+				then = x.lease
+			}
+			if !then.IsZero() {
+				pause = time.After(time.Until(then))
 			}
 		}
 		p.mu.Unlock()
@@ -246,6 +271,8 @@ func (x *instance) run() {
 			x.collect(machine)
 		case stepStop:
 			x.stop(machine)
+		case stepFence:
+			x.fence(machine)
 		case stepNewDisks:
 			x.newDisks()
 		case stepStart:
@@ -263,6 +290,7 @@ func (x *instance) run() {
 			return
 		}
 	}
+	beside.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.machine != nil {
@@ -383,6 +411,7 @@ func (x *instance) collect(m Machine) {
 	case m.TurnedOff():
 		p.cfg.Log.Info("instance turned itself off", "hash", x.hash)
 		x.record(wantedStopped)
+	case x.fenced(time.Now()):
 	default:
 		if time.Since(x.times.Started) > time.Minute {
 			x.failures = 0
@@ -430,6 +459,15 @@ func (x *instance) newDisks() {
 func (x *instance) erase() {
 	p := x.pool
 	hash := x.hash
+	p.mu.Lock()
+	replicated := x.rec.Replica
+	p.mu.Unlock()
+	if replicated != nil {
+		// Without this word it is another line's replica, and goes when nobody asks for one any more.
+		if err := p.holder(hash, replicated).Reset(p.life); err != nil {
+			p.cfg.Log.Warn("replica of an erased instance not removed", "hash", hash, "holder", replicated.Holder, "error", err)
+		}
+	}
 	err := errors.Join(p.removeDisks(hash, true), p.removeAll(hash))
 	p.mu.Lock()
 	if err == nil {

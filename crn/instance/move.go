@@ -37,6 +37,7 @@ type move struct {
 	Claim  string `json:"claim,omitempty"`
 	Source string `json:"source,omitempty"` // base URL of the node that it arrives from
 	Ready  bool   `json:"ready,omitempty"`  // to be fetched: its machine has ended and its files are listed
+	Secret []byte `json:"secret,omitempty"` // of the key of the replica that it comes back from
 	Lost   bool   `json:"lost,omitempty"`   // the scheduler no more counts on the node that it arrives from
 }
 

@@ -106,6 +106,9 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 		}
 		switch x.rec.Wanted {
 		case wantedArriving:
+			if x.reviving() {
+				return x.await(), nil
+			}
 			if err := x.giveUpSource(); err != nil {
 				return nil, err
 			}
@@ -180,7 +183,7 @@ func define(hash message.Hash, m *message.Instance) record {
 	now := time.Now()
 	r := record{
 		Hash: hash, Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m),
-		Internet: m.Environment.Internet, Payment: m.PaymentType(), Defined: now, Changed: now,
+		Internet: m.Environment.Internet, Payment: m.PaymentType(), Line: secret(), Defined: now, Changed: now,
 	}
 	if m.Payment != nil && m.Payment.Chain != nil {
 		r.Chain = *m.Payment.Chain

@@ -23,6 +23,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/replica"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
@@ -47,6 +48,7 @@ type Machine interface {
 	Detach() error
 	Inspect() vm.Status
 	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
+	CopyChanges(ctx context.Context, disks []qemu.DiskCopy, all bool) error
 }
 
 // Driver runs machines; [QEMU] in a node.
@@ -75,7 +77,9 @@ type Config struct {
 	// StopTimeout is how long a guest may take to turn itself off; 50 s when 0.
 	StopTimeout time.Duration
 	HTTP        http.RoundTripper // to other nodes; one of the pool's own when nil
-	Log         *slog.Logger
+	// ReplicaBytes is what replicas of other nodes' instances may take together; none are held when 0.
+	ReplicaBytes int64
+	Log          *slog.Logger
 }
 
 // Errors that callers tell apart; those that programs have as well are the same. Others come from crn/network and crn/vm/qemu.
@@ -100,7 +104,8 @@ func (r refusal) Is(target error) bool { return target == ErrRefused }
 type Pool struct {
 	cfg     Config
 	records *records
-	http    *http.Client // of other nodes
+	held    *replica.Store // replicas of other nodes' instances
+	http    *http.Client   // of other nodes
 
 	life    context.Context // ends when the pool stops
 	end     context.CancelFunc
@@ -122,6 +127,8 @@ const (
 	diskDir     = "disks"   // a folder for each instance
 	parentDir   = "parents" // images under root disks
 	logDir      = "logs"
+	replicaDir  = "replicas" // of other nodes' instances, a folder for each
+	copiesDir   = "copies"   // of disks, while they are sent to the holder of a replica
 )
 
 // keepReleased is how long disks stay of what the scheduler sent away, should it come back, and at most of what was handed over.
@@ -147,6 +154,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 	if err := os.RemoveAll(filepath.Join(cfg.Dir, incomingDir)); err != nil {
 		return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 	}
+	if err := os.RemoveAll(filepath.Join(cfg.Dir, copiesDir)); err != nil {
+		return nil, fmt.Errorf("remove what a killed node was sending: %w", err)
+	}
 	for _, dir := range []string{diskDir, parentDir, logDir, incomingDir} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
@@ -162,6 +172,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			p.Close()
 		}
 	}()
+	if p.held, err = replica.Open(filepath.Join(cfg.Dir, replicaDir), cfg.ReplicaBytes); err != nil {
+		return nil, err
+	}
 	list, err := p.records.load()
 	if err != nil {
 		return nil, err
@@ -171,6 +184,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			r.Wanted = wantedErased
 		}
 		p.instances[r.Hash] = newInstance(p, r)
+		if p.instances[r.Hash].here() {
+			p.dropReplica(r.Hash)
+		}
 		for _, port := range r.Ports {
 			p.lastPort = max(p.lastPort, port.HostPort)
 		}
@@ -203,6 +219,7 @@ func (p *Pool) adopt(ctx context.Context) error {
 		}
 		x.machine = m
 		x.times.Started = time.Now()
+		x.lease = time.Now().Add(grace)
 		p.cfg.Log.Info("instance adopted", "hash", x.hash, "pid", m.Inspect().PID)
 	}
 	return errors.Join(errs...)

@@ -45,6 +45,8 @@ type record struct {
 	Ports     []tap.Forward
 	Move      *move        // of one that leaves or arrives
 	Restore   *restoration // of its root disk; nil when none is going on
+	Line      string       // names its disks: of an instance that begins anew it is another
+	Replica   *Replication // unless there is none on another node
 }
 
 // migrations bring a database to the form that this node reads; PRAGMA user_version counts those applied.
@@ -77,6 +79,9 @@ var migrations = []string{
 	`ALTER TABLE instance ADD COLUMN refusal TEXT NOT NULL DEFAULT '';`,
 	`ALTER TABLE instance ADD COLUMN move TEXT; -- JSON`,
 	`ALTER TABLE instance ADD COLUMN restore TEXT; -- JSON`,
+	`ALTER TABLE instance ADD COLUMN line TEXT NOT NULL DEFAULT '';
+	UPDATE instance SET line = lower(hex(randomblob(16)));
+	ALTER TABLE instance ADD COLUMN replica TEXT; -- JSON`,
 }
 
 // records is the database of instances. What was saved is on disk.
@@ -146,12 +151,16 @@ func (r *records) save(x record) error {
 	if err != nil {
 		return fmt.Errorf("record instance %s: %w", x.Hash, err)
 	}
+	replica, err := column(x.Replica)
+	if err != nil {
+		return fmt.Errorf("record instance %s: %w", x.Hash, err)
+	}
 	err = r.transaction(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, defined_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, defined_at, changed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (hash) DO UPDATE SET slot = excluded.slot, planned = excluded.planned, parent = excluded.parent,
-				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, restore = excluded.restore, changed_at = excluded.changed_at`,
-			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved, restored,
+				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, restore = excluded.restore, line = excluded.line, replica = excluded.replica, changed_at = excluded.changed_at`,
+			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved, restored, x.Line, replica,
 			x.Defined.UnixMicro(), x.Changed.UnixMicro())
 		if err != nil {
 			return err
@@ -214,7 +223,7 @@ func (r *records) load() (list []record, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, defined_at, changed_at FROM instance`)
+	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, defined_at, changed_at FROM instance`)
 	if err != nil {
 		return nil, err
 	}
@@ -222,8 +231,8 @@ func (r *records) load() (list []record, err error) {
 	for rows.Next() {
 		var x record
 		var defined, changed int64
-		var moved, restored []byte
-		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &restored, &defined, &changed)
+		var moved, restored, replica []byte
+		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &restored, &x.Line, &replica, &defined, &changed)
 		if err != nil {
 			return nil, err
 		}
@@ -235,6 +244,11 @@ func (r *records) load() (list []record, err error) {
 				continue
 			}
 			if err := json.Unmarshal(member.raw, member.v); err != nil {
+				return nil, err
+			}
+		}
+		if replica != nil {
+			if err := json.Unmarshal(replica, &x.Replica); err != nil {
 				return nil, err
 			}
 		}

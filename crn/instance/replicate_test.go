@@ -1,0 +1,371 @@
+package instance_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/crn/replica"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// wire leads from the node that has an instance to the holder of its replica, unless it is cut.
+type wire struct {
+	mu   sync.Mutex // held while the holder is used, or replaced
+	to   *rig
+	cut  bool
+	sent int // chunks
+}
+
+func (l *wire) setCut(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+}
+
+func (l *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return nil, errors.New("the line is cut")
+	}
+	on := l.to.Replicas()
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/control/replica/"), "/")
+	hash := message.Hash(parts[0])
+	var v any = struct{}{}
+	var err error
+	switch parts[len(parts)-1] {
+	case "renew":
+		err = on.Renew(hash, token)
+	case "reset":
+		err = on.Reset(hash, token)
+	case "generation":
+		var g replica.Generation
+		if err = json.NewDecoder(r.Body).Decode(&g); err == nil {
+			err = on.Commit(hash, token, g)
+		}
+	case parts[0]:
+		v, err = on.State(hash, token, r.URL.Query().Get("line"))
+	default:
+		l.sent++
+		var id replica.ID
+		if err = id.UnmarshalText([]byte(parts[2])); err == nil {
+			err = on.Put(hash, token, id, r.Body)
+		}
+	}
+	answer := httptest.NewRecorder()
+	if err != nil {
+		answer.WriteHeader(replica.Status(err))
+	}
+	_ = json.NewEncoder(answer).Encode(v)
+	return answer.Result(), nil
+}
+
+// terms of the tests: a generation a minute.
+var replication = instance.Replication{
+	Holder: "http://holder.test", Token: "token", Secret: []byte(strings.Repeat("k", 32)), Every: time.Minute, Lease: 30 * time.Second,
+}
+
+// newReplica has an instance run on one pool that is replicated to another.
+func newReplica(t *testing.T) (home, holder *rig, l *wire, hash message.Hash) {
+	t.Helper()
+	home, holder = newRig(t), newRig(t)
+	persistence, name := "host", "kept"
+	hash = home.publish("a", func(m *message.Instance) {
+		m.Volumes = []message.Volume{{Kind: message.VolumePersistent, Persistence: &persistence, Name: &name, SizeMiB: 8}}
+	})
+	holder.net.instances = home.net.instances
+	l = &wire{to: holder}
+	home.change = func(c *instance.Config) { c.HTTP = l }
+	holder.change = func(c *instance.Config) { c.ReplicaBytes = 64 << 20 }
+	home.begin()
+	holder.begin()
+	if o := home.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+		t.Fatal(o.Errors)
+	}
+	home.write(hash, "precious")
+	if err := errors.Join(holder.Hold(t.Context(), hash, replication.Token, replication.Lease), home.Replicate(hash, replication)); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return home, holder, l, hash
+}
+
+// volume is the path of the instance's persistent volume.
+func (r *rig) volume(hash message.Hash) string {
+	return filepath.Join(r.dir, "disks", string(hash), "data", "kept.ext4")
+}
+
+func (r *rig) write(hash message.Hash, text string) {
+	r.t.Helper()
+	f, err := os.OpenFile(r.volume(hash), os.O_WRONLY, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(text), 5<<20); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) read(hash message.Hash) string {
+	raw, err := os.ReadFile(r.volume(hash))
+	if err != nil || len(raw) != 8<<20 {
+		r.t.Errorf("its volume has %d bytes, %v", len(raw), err)
+		return ""
+	}
+	return string(raw[5<<20 : 5<<20+8])
+}
+
+func TestAnInstanceComesBackFromItsReplica(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			home, holder, l, hash := newReplica(t)
+			first := l.sent
+			home.write(hash, "new word")
+			time.Sleep(replication.Every)
+			synctest.Wait()
+			if first < 2 || l.sent != first+1 {
+				t.Errorf("%d chunks were sent first, and %d for a change of one", first, l.sent-first)
+			}
+			home.stop() // its machine goes on, and nobody can see it any more
+			home.write(hash, "too late")
+			if err := holder.Revive(t.Context(), hash, replication.Secret); !errors.Is(err, replica.ErrEarly) {
+				t.Errorf("at once: %v", err)
+			}
+			time.Sleep(replication.Lease)
+			if err := holder.Revive(t.Context(), hash, replication.Secret); err != nil {
+				t.Fatal(err)
+			}
+			if kill {
+				holder.stop()
+				holder.begin()
+			}
+			// The plan has it here while it is on its way.
+			if o := holder.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+				t.Fatal(o.Errors)
+			}
+			if !holder.info(hash).Running || holder.read(hash) != "new word" {
+				t.Errorf("it has %q: %+v", holder.read(hash), holder.info(hash))
+			}
+			if err := holder.Revive(t.Context(), hash, replication.Secret); err != nil {
+				t.Errorf("told again: %v", err)
+			}
+			if err := holder.Hold(t.Context(), hash, "token", replication.Lease); !errors.Is(err, replica.ErrTaken) {
+				t.Errorf("it is to hold what it has: %v", err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", "*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			// Its old node starts again, with all that it had.
+			home.begin()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if m := home.driver.machine(hash); m != nil {
+				t.Error("its old node has it run as well")
+			}
+			if o := home.Allocate(t.Context(), nil); len(o.Stopped) != 1 || home.Has(hash) {
+				t.Errorf("it is not sent away: %v", o.Stopped)
+			}
+			home.stop()
+			holder.stop()
+		})
+	}
+}
+
+func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		running := func(what string, want bool) {
+			t.Helper()
+			synctest.Wait()
+			if got := home.driver.machine(hash) != nil; got != want {
+				t.Errorf("%s: runs %v", what, got)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		running("the holder says yes", true)
+		l.setCut(true)
+		for range 10 {
+			time.Sleep(replication.Lease / 2)
+			if err := home.Replicate(hash, replication); err != nil {
+				t.Fatal(err)
+			}
+		}
+		running("the scheduler says yes", true)
+		time.Sleep(replication.Lease - time.Second)
+		running("within the lease", true)
+		time.Sleep(time.Second)
+		running("nobody says yes", false)
+		if err := home.Start(t.Context(), hash); !errors.Is(err, instance.ErrFenced) {
+			t.Errorf("its owner starts it: %v", err)
+		}
+		if o := home.Allocate(t.Context(), []message.Hash{hash}); !errors.Is(o.Errors[hash], instance.ErrFenced) {
+			t.Errorf("the plan has it: %v", o.Errors)
+		}
+		home.stop()
+		home.begin()
+		running("its node starts again", false)
+		l.setCut(false)
+		time.Sleep(replication.Lease)
+		running("the holder says yes again", true)
+
+		home.stop()
+		l.setCut(true)
+		home.begin()
+		running("adopted", true)
+		time.Sleep(replication.Lease)
+		running("adopted, and nobody says yes", false)
+		if err := home.Replicate(hash, instance.Replication{}); err != nil {
+			t.Fatal(err)
+		}
+		running("it has no replica any more", true)
+		time.Sleep(2 * time.Minute)
+		running("it has no replica any more", true)
+	})
+}
+
+func TestWhatIsStoppedIsReplicatedOnceAndComesBackStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, _, hash := newReplica(t)
+		copies := home.driver.machine(hash).copies
+		if _, err := home.Stop(t.Context(), hash); err != nil || copies != 1 {
+			t.Fatalf("%d copies, %v", copies, err)
+		}
+		home.write(hash, "the last")
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		var g struct{ Number int }
+		raw, err := os.ReadFile(filepath.Join(holder.dir, "replicas", string(hash), "generation"))
+		if err != nil || json.Unmarshal(raw, &g) != nil || g.Number != 2 {
+			t.Errorf("generation %d, %v", g.Number, err)
+		}
+		home.stop()
+		time.Sleep(replication.Lease)
+		if err := holder.Revive(t.Context(), hash, replication.Secret); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if i := holder.info(hash); !i.Stopped || holder.driver.count() != 0 || holder.read(hash) != "the last" {
+			t.Errorf("it has %q: %+v", holder.read(hash), i)
+		}
+		holder.stop()
+	})
+}
+
+func TestAnInstanceThatBeganAnewDoesNotReplaceItsReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		home.stop()
+		for _, m := range home.driver.running {
+			m.end(false)
+		}
+		sent := l.sent
+		if err := os.RemoveAll(home.dir); err != nil {
+			t.Fatal(err)
+		}
+		home.begin()
+		if o := home.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+			t.Fatal(o.Errors)
+		}
+		if err := home.Replicate(hash, replication); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Minute)
+		home.stop()
+		time.Sleep(replication.Lease)
+		if err := holder.Revive(t.Context(), hash, replication.Secret); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if holder.read(hash) != "precious" || l.sent != sent {
+			t.Errorf("it has %q, and %d chunks were sent", holder.read(hash), l.sent-sent)
+		}
+		holder.stop()
+	})
+}
+
+func TestTheReplicaOfAnErasedInstanceIsErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, _, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		if err := home.Erase(t.Context(), hash); err != nil {
+			t.Fatal(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", "*", "chunks", "*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+		// The plan begins it anew, and its new disks are replicated.
+		if o := home.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+			t.Fatal(o.Errors)
+		}
+		home.write(hash, "new word")
+		if err := home.Replicate(hash, replication); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", string(hash), "generation")); len(left) != 1 {
+			t.Error("it has no replica")
+		}
+	})
+}
+
+func TestAReplicaIsOpenedByItsKeyAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, _, hash := newReplica(t)
+		home.stop()
+		time.Sleep(replication.Lease)
+		if err := holder.Revive(t.Context(), hash, []byte(strings.Repeat("x", 32))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if a, err := holder.Arrived(hash); err != nil || a.Failure == nil || holder.driver.count() > 0 {
+			t.Errorf("%+v, %v", a, err)
+		}
+		holder.stop()
+		chunks, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", string(hash), "chunks", "*"))
+		for _, path := range append(chunks, filepath.Join(holder.dir, "replicas", string(hash), "generation")) {
+			if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "precious") {
+				t.Errorf("%s can be read, %v", filepath.Base(path), err)
+			}
+		}
+		if len(chunks) == 0 {
+			t.Error("there are no chunks")
+		}
+	})
+}
+
+func TestANodeHoldsOnlyWhatItOffers(t *testing.T) {
+	r := newRig(t)
+	hash := r.publish("a", nil)
+	r.begin() // with no room for replicas
+	defer func() { r.stop() }()
+	persistence := "host"
+	large := r.publish("large", func(m *message.Instance) {
+		m.Volumes = []message.Volume{{Kind: message.VolumePersistent, Persistence: &persistence, SizeMiB: 1}}
+	})
+	if err := r.Hold(t.Context(), large, "t", time.Minute); !errors.Is(err, replica.ErrNoRoom) {
+		t.Errorf("%v", err)
+	}
+	if err := r.Replicate(hash, replication); !errors.Is(err, instance.ErrUnknown) {
+		t.Errorf("an instance that is not here: %v", err)
+	}
+	if err := r.Revive(t.Context(), hash, replication.Secret); !errors.Is(err, replica.ErrUnknown) {
+		t.Errorf("what was never held: %v", err)
+	}
+	if err := r.Revive(t.Context(), hash, []byte("short")); err == nil {
+		t.Error("a short secret opens a replica")
+	}
+}

@@ -1,0 +1,163 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aleph-im/aleph-go/crn/replica"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// Hold has a replica of another node's instance kept here, on the scheduler's word. The error is replica.ErrTaken when the instance
+// is this node's, or is coming back here.
+func (p *Pool) Hold(ctx context.Context, hash message.Hash, token string, lease time.Duration) error {
+	p.mu.Lock()
+	x := p.instances[hash]
+	mine := x != nil && (x.here() || x.reviving())
+	p.mu.Unlock()
+	if mine {
+		return fmt.Errorf("instance %s: %w", hash, replica.ErrTaken)
+	}
+	m, err := p.cfg.Network.Instance(ctx, hash)
+	if err != nil {
+		return err
+	}
+	if err := offered(m); err != nil {
+		return fmt.Errorf("instance %s: %w", hash, err)
+	}
+	limit := 2 * replicaBytes(m) // a generation replaces another, and both are here for a while
+	if !p.held.Has(hash) {
+		if err := p.DiskRoom(limit); err != nil {
+			return fmt.Errorf("replica of %s: %w: %w", hash, replica.ErrNoRoom, err)
+		}
+	}
+	return p.held.Hold(hash, replica.Terms{Token: token, Lease: lease, Limit: limit})
+}
+
+// replicaBytes is what the replica of an instance takes at most.
+func replicaBytes(m *message.Instance) (bytes int64) {
+	for name, size := range movedNames(m) {
+		if strings.HasPrefix(name, dataPrefix) {
+			bytes += replica.Sealed(size)
+		}
+	}
+	return bytes
+}
+
+// Replicas are those that this node holds.
+func (p *Pool) Replicas() *replica.Store { return p.held }
+
+// Revive has an instance come back from its replica here, on the scheduler's word: the node that had it is dead. secret is that of
+// the replica's key. The error is replica.ErrEarly as long as that node may still run it, and replica.ErrUnknown when there is no
+// replica. It can be called again; Arrived says how far it is.
+func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) error {
+	m, err := p.cfg.Network.Instance(ctx, hash)
+	if err != nil {
+		return err
+	}
+	if _, err := replica.NewKey(secret); err != nil {
+		return err
+	}
+	r := define(hash, m)
+	r.Wanted, r.Move = wantedArriving, &move{Secret: secret, Begun: time.Now()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.instances[hash]
+	if x != nil && (x.here() || x.reviving()) {
+		return nil
+	}
+	if x != nil && x.rec.Wanted != wantedReleased {
+		return fmt.Errorf("instance %s: %w", hash, ErrMoving)
+	}
+	if err := p.admit(r); err != nil {
+		return err
+	}
+	// From here on the node that had it is told by nobody that it may go on.
+	if _, err := p.held.Take(hash); err != nil {
+		return err
+	}
+	if x == nil {
+		_, err = p.add(r)
+		return err
+	}
+	before := x.rec
+	x.rec.Planned, x.rec.Line = false, r.Line
+	if err := x.wantMove(wantedArriving, r.Move); err != nil {
+		x.rec = before
+		return err
+	}
+	x.asked()
+	return nil
+}
+
+// reviving reports whether the instance comes back from a replica.
+func (x *instance) reviving() bool { return x.rec.Wanted == wantedArriving && x.rec.Move.Secret != nil }
+
+// restoreReplica writes the disks of an instance that comes back. Killed at any point, it begins again: up to its end the instance is
+// not one that runs here, and the replica stays.
+func (p *Pool) restoreReplica(ctx context.Context, hash message.Hash, move *move) error {
+	instance, err := p.cfg.Network.Instance(ctx, hash)
+	if err != nil {
+		return err
+	}
+	key, err := replica.NewKey(move.Secret)
+	if err != nil {
+		return err
+	}
+	generation, err := p.held.Take(hash)
+	if err != nil {
+		return err
+	}
+	m, err := key.Manifest(hash, generation)
+	if err != nil {
+		return err
+	}
+	allowed := movedNames(instance)
+	dir := filepath.Join(p.disks(hash), dataDir)
+	// What there is of an earlier stay is older.
+	if err := errors.Join(os.RemoveAll(p.disks(hash)), os.MkdirAll(dir, 0o700)); err != nil {
+		return err
+	}
+	for _, disk := range m.Disks {
+		if limit, ok := allowed[disk.Name]; !ok || !strings.HasPrefix(disk.Name, dataPrefix) || disk.Size > limit {
+			return fmt.Errorf("disk %q of %d bytes is not one of its own", disk.Name, disk.Size)
+		}
+		if err := p.restoreDisk(ctx, hash, key, disk); err != nil {
+			return fmt.Errorf("disk %s: %w", disk.Name, err)
+		}
+	}
+	move.Stopped = m.Stopped
+	p.cfg.Log.Info("instance comes back from its replica", "hash", hash, "taken", m.Taken, "generation", m.Number)
+	return syncFolder(dir)
+}
+
+// dropReplica removes that of an instance which is this node's own.
+func (p *Pool) dropReplica(hash message.Hash) {
+	if err := p.held.Drop(hash); err != nil {
+		p.cfg.Log.Warn("replica not removed", "hash", hash, "error", err)
+	}
+}
+
+func (p *Pool) restoreDisk(ctx context.Context, hash message.Hash, key *replica.Key, disk replica.Disk) error {
+	f, err := os.OpenFile(p.movedPath(hash, "", disk.Name), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	read := func(id replica.ID) ([]byte, error) { return p.held.Chunk(hash, id) }
+	if err := replica.Restore(ctx, key, disk, f, read); err != nil {
+		return err
+	}
+	// Volumes have their blocks reserved.
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, disk.Size); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return f.Sync()
+}
