@@ -178,6 +178,8 @@ type Sched struct {
 	ProbeInterval int64 `json:"probe_interval"` // between two looks at a compute node
 	ProbeFailures int   `json:"probe_failures"` // looks that must fail before a compute node counts as gone
 	Resend        int64 `json:"resend"`         // between two unchanged allocations
+	ReplicaEvery  int64 `json:"replica_every"`  // at least, between two generations of an instance's replica
+	ReplicaLease  int64 `json:"replica_lease"`  // how long an instance with a replica may go on without a word that it may
 
 	// Signers are the addresses (EIP-55) whose allocations a compute node follows when neither its operator nor the settings
 	// aggregate names any.

@@ -75,7 +75,7 @@ func Mainnet() *Network {
 			BalancePlatform: "ETH",
 		},
 		Schedule: Sched{
-			RequireActive: true, ProbeInterval: 10, ProbeFailures: 3, Resend: 60,
+			RequireActive: true, ProbeInterval: 10, ProbeFailures: 3, Resend: 60, ReplicaEvery: 300, ReplicaLease: 120,
 			Signers: []string{"0x2937f62e5F81A88e921f883f8fE56ceCf4A4A44A"},
 		},
 		Streams: []StreamChain{
@@ -127,7 +127,7 @@ func Devnet() *Network {
 	n.Nodes.Activation = 4_999
 	n.Nodes.RemovalHeight = Never
 	n.Nodes.BonusEndHeight = 0
-	n.Schedule = Sched{RequireActive: false, ProbeInterval: 2, ProbeFailures: 3, Resend: 60}
+	n.Schedule = Sched{RequireActive: false, ProbeInterval: 2, ProbeFailures: 3, Resend: 60, ReplicaEvery: 2, ReplicaLease: 10}
 	n.Streams = []StreamChain{{
 		Chain: "AVAX", ChainID: 31337, RPC: "http://127.0.0.1:8545", Testnet: true,
 		Token: "0xA1e9400000000000000000000000000000000001", Agreement: "0xA1e9400000000000000000000000000000000003",

@@ -21,20 +21,20 @@ const HomesKey = "instance-homes"
 
 // Home is where the disks of an instance are.
 type Home struct {
-	Node  string  `json:"node"`  // hash of a compute node
-	Since float64 `json:"since"` // Unix seconds
+	Node    string  `json:"node"`              // hash of a compute node
+	Replica string  `json:"replica,omitempty"` // hash of the one that holds a replica of them (decision 0029), if any
+	Since   float64 `json:"since"`             // Unix seconds
 }
 
-// homes returns the homes of instances among compute nodes that are registered: of others the disks are gone. The second value is
-// the newest content time.
-func homes(r *store.Reader, nodes registry.Aggregate) (map[message.Hash]string, float64, error) {
+// homes returns the homes of instances among compute nodes that are registered: of others the disks are gone; and where their replicas
+// are. The third value is the newest content time.
+func homes(r *store.Reader, nodes registry.Aggregate) (found, replicas map[message.Hash]string, newest float64, err error) {
 	all := make(map[message.Hash]Home)
-	var newest float64
 	for _, core := range nodes.Nodes {
 		var said map[message.Hash]Home
 		updated, err := word(r, core.Owner, HomesKey, &said)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		newest = max(newest, updated)
 		for hash, home := range said {
@@ -47,13 +47,16 @@ func homes(r *store.Reader, nodes registry.Aggregate) (map[message.Hash]string, 
 	for _, n := range nodes.ResourceNodes {
 		registered[n.Hash] = n.Address != ""
 	}
-	found := make(map[message.Hash]string)
+	found, replicas = make(map[message.Hash]string), make(map[message.Hash]string)
 	for hash, home := range all {
 		if registered[home.Node] {
 			found[hash] = home.Node
+			if home.Replica != "" {
+				replicas[hash] = home.Replica
+			}
 		}
 	}
-	return found, newest, nil
+	return found, replicas, newest, nil
 }
 
 // settled publishes the homes of instances that a compute node has for the first time.

@@ -41,7 +41,7 @@ type Inputs struct {
 // Plan assigns each workload to one core node and to one of the compute nodes that it linked, by rendezvous hashing
 // weighted by score: a node that leaves moves only its own workloads, and no node needs to ask another. Workloads that no
 // node can take are absent from the answer. An instance stays with its disks for as long as their node is linked, also while that
-// does not answer, unless its owner asked for another node.
+// does not answer, unless its owner asked for another node, and that answers.
 func Plan(in Inputs) map[message.Hash]Placement {
 	type candidate struct {
 		core    *registry.CoreNode
@@ -76,7 +76,7 @@ func Plan(in Inputs) map[message.Hash]Placement {
 	}
 	plan := make(map[message.Hash]Placement, len(in.Workloads))
 	for _, w := range in.Workloads {
-		if home, ok := linked[in.Homes[w.Hash]]; ok && w.Type == message.TypeInstance && (w.NodeHash == "" || string(w.NodeHash) == home.Compute.Hash) {
+		if home, ok := linked[in.Homes[w.Hash]]; ok && w.Type == message.TypeInstance && (w.NodeHash == "" || string(w.NodeHash) == home.Compute.Hash || in.Down[string(w.NodeHash)]) {
 			home.Workload = w
 			plan[w.Hash] = home
 			continue

@@ -130,6 +130,9 @@ func TestAnInstanceStaysWithItsDisks(t *testing.T) {
 	in.Down = nil
 	in.Workloads[0].NodeHash = "compute0-0"
 	all("its owner asks for another", func(w Workload, at string) bool { return at == "compute0-0" == (w.NodeHash != "") })
+	in.Down = map[string]bool{"compute0-0": true}
+	all("its owner asks for another, which does not answer", func(_ Workload, at string) bool { return at == "compute1-2" })
+	in.Down = nil
 	in.Workloads[0].NodeHash = ""
 	for i := range in.Workloads {
 		in.Workloads[i].Type = message.TypeProgram

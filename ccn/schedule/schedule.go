@@ -58,15 +58,23 @@ type Scheduler struct {
 	// Instances under way, and when those may be tried again that could not be moved. Owned by the goroutine of Run.
 	journeys map[message.Hash]bool
 	resting  map[message.Hash]time.Time
+	// Whether replicas are being seen to, and when that was begun. Owned by the goroutine of Run.
+	replicating bool
+	replicated  time.Time
+	lastTold    map[message.Hash]time.Time // guarded by mu: when homes were told that an instance may go on there
 }
 
 // view is one consistent plan with what it was computed from.
 type view struct {
-	nodes  registry.Aggregate
-	down   map[string]bool
-	homes  map[message.Hash]string // of instances: the compute node that has their disks
-	plan   map[message.Hash]Placement
-	newest float64 // Unix seconds: content time of the newest message that it depends on
+	nodes registry.Aggregate
+	down  map[string]bool
+	homes map[message.Hash]string // of instances: the compute node that has their disks
+	// replicas are the compute nodes that hold replicas of instances; asked is how often, in seconds, those of own compute nodes are to
+	// be brought up to date.
+	replicas map[message.Hash]string
+	asked    map[message.Hash]int64
+	plan     map[message.Hash]Placement
+	newest   float64 // Unix seconds: content time of the newest message that it depends on
 }
 
 // delivery is the last allocation sent to one compute node. It is owned by the goroutine of Run but for done.
@@ -94,6 +102,7 @@ func New(cfg Config) (*Scheduler, error) {
 		sent:   make(map[string]*delivery),
 
 		journeys: make(map[message.Hash]bool), resting: make(map[message.Hash]time.Time),
+		lastTold: make(map[message.Hash]time.Time),
 	}, nil
 }
 
@@ -121,6 +130,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer deliveries.Wait()
 	done := make(chan deliveryResult)
 	arrived := make(chan journeyResult)
+	replicated := make(chan struct{})
 	ticker := time.NewTicker(time.Duration(s.cfg.Params.Schedule.ProbeInterval) * time.Second)
 	defer ticker.Stop()
 	rested := time.NewTimer(0)
@@ -139,6 +149,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		s.deliver(ctx, &deliveries, done)
 		s.move(ctx, &deliveries, arrived)
+		s.replicate(ctx, &deliveries, replicated)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -153,6 +164,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			s.delivered(ctx, r)
 		case r := <-arrived:
 			s.moved(r)
+		case <-replicated:
+			s.replicating = false
 		}
 	}
 }
@@ -181,7 +194,7 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 			}
 		}
 		var updated float64
-		if v.homes, updated, err = homes(r, v.nodes); err != nil {
+		if v.homes, v.replicas, updated, err = homes(r, v.nodes); err != nil {
 			return err
 		}
 		v.newest = max(v.newest, updated)
@@ -195,7 +208,8 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 				Hash: row.Hash, Type: row.Type, Owner: row.Owner, Persistent: row.Persistent, NodeHash: row.NodeHash,
 			})
 		}
-		return nil
+		v.asked, err = s.asked(r, v, workloads)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read what the plan depends on: %w", err)
