@@ -61,29 +61,7 @@ func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// at runs a command in the instance, wherever the plan has it but on the node to avoid, and waits until that answers.
-	at := func(avoid, command string) (node, out string) {
-		t.Helper()
-		var last error
-		for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-			place, err := c.Allocation(t.Context(), m.ItemHash)
-			if err != nil || place.Node.URL == avoid {
-				last = err
-				continue
-			}
-			list, err := c.Executions(t.Context(), place.Node.URL)
-			if last = err; err != nil {
-				continue
-			}
-			port := list[m.ItemHash].Networking.MappedPorts["22"].Host
-			if out, last = imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), key, command); last == nil {
-				return place.Node.URL, out
-			}
-		}
-		t.Fatalf("no answer by SSH: %v", last)
-		return "", ""
-	}
-	first, _ := at("", "echo precious > /vol/vdc/file; sync")
+	first, _ := onInstance(t, m.ItemHash, key, "", "echo precious > /vol/vdc/file; sync")
 
 	p := params.Devnet()
 	nodes, err := c.Nodes(t.Context(), p.Corechannel.Addresses[0])
@@ -129,13 +107,13 @@ func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	second, file := at(first, "cat /vol/vdc/file")
+	second, file := onInstance(t, m.ItemHash, key, first, "cat /vol/vdc/file")
 	t.Logf("from %s to %s, SSH answers %v after the unlink", first, second, time.Since(begin).Round(time.Millisecond))
 	if file != "precious" {
 		t.Errorf("the file holds %q", file)
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", "*"))
+		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", string(m.ItemHash)))
 		if len(left) == 1 {
 			break
 		}
@@ -143,4 +121,28 @@ func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
 			t.Fatalf("disks of one instance are at %v", left)
 		}
 	}
+}
+
+// onInstance runs a command in an instance, wherever the plan has it but on the node to avoid, and waits until that answers.
+func onInstance(t *testing.T, hash message.Hash, key ssh.Signer, avoid, command string) (node, out string) {
+	t.Helper()
+	c := client.New(client.Config{BaseURL: network.Core[0].URL})
+	var last error
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		place, err := c.Allocation(t.Context(), hash)
+		if err != nil || place.Node.URL == avoid {
+			last = err
+			continue
+		}
+		list, err := c.Executions(t.Context(), place.Node.URL)
+		if last = err; err != nil {
+			continue
+		}
+		port := list[hash].Networking.MappedPorts["22"].Host
+		if out, last = imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), key, command); last == nil {
+			return place.Node.URL, out
+		}
+	}
+	t.Fatalf("no answer by SSH: %v", last)
+	return "", ""
 }
