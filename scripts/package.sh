@@ -69,7 +69,7 @@ declare -A sums
 for target in linux-amd64 linux-arm64 darwin-amd64 darwin-arm64; do
 	tree=$work/$target
 	mkdir -p "$tree"
-	cp -rL "$binaries/$target/aleph" "$root/LICENSE" "$share"/* "$tree"
+	cp -r "$binaries/$target/aleph" "$root/LICENSE" "$share"/* "$tree"
 	file=aleph-$version-$target.tar.gz
 	tar -C "$tree" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -c . | gzip -n >"$out/$file"
 	sums[$target]=$(sum "$out/$file")
