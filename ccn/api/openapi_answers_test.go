@@ -301,33 +301,6 @@ func (d *description) takesFiles(t *testing.T) {
 	d.ask(http.MethodGet, "/api/v0/storage/by-ref/"+string(hashIn(t, plain)), nil)
 }
 
-// takesFilesInPieces uploads a file that breaks off, gives another up, and asks what makes no sense.
-func (d *description) takesFilesInPieces() {
-	d.ask(http.MethodOptions, uploadsPath, nil)
-	begin := func(file string) string {
-		header := beginning(len(file), d.paying(message.HashBytes([]byte(file))), "")
-		return d.ask(http.MethodPost, uploadsPath, nil, header...).header.Get("Location")
-	}
-	send := func(method, path string, offset int, body string, header ...string) {
-		d.ask(method, path, strings.NewReader(body), append(pieceAt(offset), header...)...)
-	}
-	path := begin("in pieces")
-	send(http.MethodPatch, path, 0, "in ")
-	send(http.MethodGet, path, 0, "")
-	send(http.MethodPatch, path, 0, "again")
-	send(http.MethodPost, path, 3, "pieces", "X-HTTP-Method-Override", http.MethodPatch)
-	send(http.MethodDelete, begin("given up"), 0, "")
-	send(http.MethodPatch, begin("others"), 0, "bytes!")
-	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPatch, http.MethodPost} {
-		d.ask(method, path, nil)
-		if method != http.MethodPost {
-			send(method, path, 0, "")
-		}
-	}
-	d.ask(http.MethodPost, uploadsPath, nil)
-	d.ask(http.MethodPost, uploadsPath, nil, "Tus-Resumable", "1.0.0")
-}
-
 // showsAccounts shows what addresses hold, sent and spent.
 func (d *description) showsAccounts(t *testing.T) {
 	mine := "/api/v0/addresses/" + d.account.Address()
