@@ -1,11 +1,14 @@
 """The published Python SDK, unmodified, operates an instance and a program on the compute node at ALEPH_CRN."""
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 needed = [
     "ALEPH_API", "ALEPH_PRIVATE_KEY", "ALEPH_PRIVATE_KEY_B", "ALEPH_CRN", "ALEPH_INSTANCE", "ALEPH_CONFIDENTIAL", "ALEPH_PROGRAM",
@@ -200,6 +203,46 @@ async def ports(client):
     await step(50, "update_ports", updated)
 
 
+async def backups(client, vms):
+    async def create():
+        status, text = await vms.create_backup(instance)
+        while status == 202:
+            await asyncio.sleep(0.5)
+            status, text = await vms.get_backup(instance)
+        expect(status, 200)
+        backup = json.loads(text)
+        expect((backup["volumes"], backup["checksum"][:7]), (["rootfs.qcow2"], "sha256:"))
+        return backup
+
+    backup = await step(63, "create_backup and get_backup", create, within=120)
+
+    async def download():
+        path = Path(scratch.name) / "backup.tar"
+        async with vms.session.get(node + urlsplit(backup["download_url"])._replace(scheme="", netloc="").geturl()) as answer:
+            expect(answer.status, 200)
+            path.write_bytes(await answer.read())
+        expect("sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(), backup["checksum"])
+        with tarfile.open(path) as archive:
+            archive.extract("rootfs.qcow2", scratch.name, filter="data")
+
+    await step(63, "the archive, by its link", download)
+
+    async def restore():
+        before = await started(client)
+        status, text = await vms.restore_from_file(instance, Path(scratch.name) / "rootfs.qcow2")
+        expect((status, json.loads(text)["status"]), (200, "restored"))
+        if await started(client) <= before:
+            raise AssertionError("it was not started again")
+
+    await step(63, "restore_from_file", restore)
+
+    async def delete():
+        expect(await vms.delete_backup(instance, backup["backup_id"]), (200, f"Deleted backup {backup['backup_id']}"))
+        expect((await vms.get_backup(instance))[0], 404)
+
+    await step(63, "delete_backup", delete)
+
+
 async def others(client, owner_vms):
     stranger, delegate = ETHAccount(bytes.fromhex(stranger_key)), SOLAccount(bytes(range(32)))
 
@@ -321,6 +364,7 @@ async def main():
         await logs(vms)
         await life(client, vms)
         await ports(client)
+        await backups(client, vms)
         await others(client, vms)
         await programs(client, vms)
     await secrets(account)
