@@ -8,10 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -106,20 +111,44 @@ func TestUploadGoesOnWhereItBrokeOff(t *testing.T) {
 }
 
 func TestUploadIsTakenFromARequestThatHangs(t *testing.T) {
-	r := newRig(t)
+	dir := t.TempDir()
+	uploads, err := partial.Open(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *Config) { c.Uploads = uploads })
 	file := []byte("0123456789")
 	path := r.begins(len(file), message.HashBytes(file), "")
 	hanging, feed := io.Pipe()
-	ended := make(chan answer, 1)
-	go func() { ended <- r.piece(path, 0, hanging) }()
+	defer feed.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, r.url+path, hanging)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := 0, pieceAt(0); i < len(h); i += 2 {
+		req.Header.Set(h[i], h[i+1])
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if resp, err := http.DefaultClient.Do(req); err == nil { // or the connection is closed meanwhile
+			resp.Body.Close()
+		}
+	}()
 	if _, err := feed.Write(file[:4]); err != nil {
 		t.Fatal(err)
 	}
-	for r.offset(path) == "200 0/10" { // until what was sent has come
+	for part := filepath.Join(dir, filepath.Base(path)+".part"); ; runtime.Gosched() { // until what was sent has come
+		if info, err := os.Stat(part); err != nil || info.Size() == 4 {
+			break
+		}
 	}
+	if got := r.offset(path); got != "200 4/10" {
+		t.Errorf("while a request hangs: %s", got)
+	}
+	r.piece(path, 4, bytes.NewReader(file[4:])).check(t, "the rest", 204, "")
 	feed.Close()
 	<-ended
-	r.piece(path, 4, bytes.NewReader(file[4:])).check(t, "the rest", 204, "")
 }
 
 func TestUploadsOfIPFSResume(t *testing.T) {
