@@ -150,6 +150,19 @@ def workplace(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
 
 
+class _InPieces:
+    """A file of which nobody reads much at once: tarfile takes headers into memory, however long they say they are."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= PIECE:
+            raise tarfile.ReadError(f"it holds a header of {size} bytes")
+        return self._file.read(size)
+
+
 def unpack(tar: BinaryIO, to: Path, cid: str, *, verify: bool) -> int:
     """Write the folder that is the one entry of a tar to a path, check it, and return the bytes of its files.
 
@@ -159,7 +172,7 @@ def unpack(tar: BinaryIO, to: Path, cid: str, *, verify: bool) -> int:
     layouts = usual_layouts(cid) if verify else []
     top, size = _Tree(layouts), 0
     try:
-        with tarfile.open(fileobj=tar, mode="r:") as entries:
+        with tarfile.open(fileobj=cast(BinaryIO, _InPieces(tar)), mode="r:") as entries:
             for count, entry in enumerate(entries):
                 if count == _MOST_ENTRIES:
                     raise ValueError(f"it holds more than {_MOST_ENTRIES} entries, which are not proven here")

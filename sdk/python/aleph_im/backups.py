@@ -98,7 +98,8 @@ class Backups(Service[M]):
         base = yield from node_of(self._core, item_hash, node)
         link = urlsplit(backup.download_url)
         path = f"{link.path}?{link.query}"
-        return (yield from place(to, lambda file: _copy(self._core, base, path, backup, file, progress)))
+        # A root disk holds what only its owner may read.
+        return (yield from place(to, lambda file: _copy(self._core, base, path, backup, file, progress), 0o600))
 
     @operation
     def restore(

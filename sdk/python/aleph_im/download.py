@@ -85,13 +85,14 @@ def _open(node: str, path: str, done: int) -> Call[tuple[Stream, int, int]]:
     raise of_status("GET", node + path.partition("?")[0], stream.status, text.decode(errors="replace"))
 
 
-def place(to: str | os.PathLike[str] | BinaryIO, copy: Callable[[BinaryIO], Call[int]]) -> Call[int]:
+def place(to: str | os.PathLike[str] | BinaryIO, copy: Callable[[BinaryIO], Call[int]], mode: int = 0o666) -> Call[int]:
     """Write a file that is copied from elsewhere: to a path once all of it is there, or to an open file as it comes."""
     if not isinstance(to, (str, os.PathLike)):
         return (yield from copy(to))
     path = Path(to)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    file: BinaryIO = yield Invoke(lambda: open(part, "xb"))  # noqa: SIM115 - closed below, or before the rename
+    # Closed below, or before the rename.
+    file: BinaryIO = yield Invoke(lambda: open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)))  # noqa: SIM115
     try:
         size = yield from copy(file)
         yield Invoke(file.close)

@@ -126,6 +126,13 @@ def test_a_folder_goes_to_ipfs_and_comes_back(either: Any, tmp_path: Path) -> No
     assert sorted(each.name for each in tmp_path.iterdir()) == ["source", "target"]
 
 
+def header_of(size: int) -> bytes:
+    """Return the header of a header that has a size and does not come."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = tarfile.XHDTYPE, size
+    return info.tobuf()
+
+
 def archive(*entries: tuple[str, bytes | None], kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
     """Return a tar; an entry without bytes is a folder, and the last one is of the given kind."""
     out = io.BytesIO()
@@ -180,6 +187,7 @@ def test_folders_are_proven_in_every_usual_layout(connect: Any, tmp_path: Path, 
         (archive(*RIGHT)[:700], VerificationError, "other bytes"),
         (archive(*(("/".join("r" * depth), None) for depth in range(1, 300))), AnswerError, "more than 200"),
         (b"hello", AnswerError, "no archive"),
+        (header_of(4 << 30), AnswerError, "header of 4294967296 bytes"),
     ],
 )
 def test_folders_that_are_not_what_was_asked_for(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import stat
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -203,6 +205,8 @@ def test_a_backup_is_made_fetched_and_removed(connect: Any, tmp_path: Path) -> N
         target = tmp_path / "backup.tar"
         assert backups.download(VM, backup, target, node=url, progress=lambda *at: moved.append(at)) == len(ARCHIVE)
         assert target.read_bytes() == ARCHIVE
+        if os.name == "posix":
+            assert stat.S_IMODE(target.stat().st_mode) == 0o600
         assert moved[-1] == (len(ARCHIVE), len(ARCHIVE))
         with pytest.raises(VerificationError, match="other bytes"):
             backups.download(VM, replace(backup, checksum="sha256:00"), tmp_path / "wrong", node=url)
