@@ -7,6 +7,7 @@
 # URL is the folder on the web where the files of OUT will be. BINARIES has static programs: linux-amd64/aleph, linux-arm64/aleph,
 # darwin-amd64/aleph, darwin-arm64/aleph, windows-amd64/aleph.exe, as `make packages` builds them. The same input gives the same bytes.
 set -euo pipefail
+umask 022
 
 if [[ $# != 4 ]]; then
 	sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
