@@ -9,8 +9,8 @@ part() { printf '\n== %s\n' "$*"; }
 race=(-race)
 for package in scrypt pbkdf2; do race+=("-gcflags=golang.org/x/crypto/$package=-race=false"); done
 
-# Tests with virtual machines wait for these most of the time, and each machine keeps one core busy. They run one after the
-# other beside everything that needs none; what they print comes at the end of that.
+# Tests with virtual machines wait for these most of the time, and each machine keeps one core busy. Those of the compute node
+# run one after the other beside everything else; what they print comes at the end.
 machines() {
 	part "the runtime with Node, which the tests end to end use"
 	crn/image/build-runtime.sh node build/guest
