@@ -126,10 +126,6 @@ func describe(path string, c *code, f deployFlags) (*message.Program, error) {
 		}
 		name = filepath.Base(full)
 	}
-	metadata, err := json.Marshal(map[string]string{"name": name})
-	if err != nil {
-		return nil, err
-	}
 	variables, err := f.environment()
 	if err != nil {
 		return nil, err
@@ -138,22 +134,11 @@ func describe(path string, c *code, f deployFlags) (*message.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind, persistent := c.kind, f.persistent
-	return &message.Program{
-		Executable: message.Executable{
-			Metadata:       metadata,
-			AuthorizedKeys: []string{},
-			Variables:      variables,
-			Environment:    message.Environment{Internet: f.internet, AlephAPI: true},
-			Resources:      message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: f.seconds},
-			Payment:        paid,
-			Volumes:        []message.Volume{},
-		},
-		ProgramType: "vm-function",
-		Code:        message.Code{Encoding: message.EncodingZip, Entrypoint: c.entrypoint, Interface: &kind, UseLatest: true},
-		Runtime:     message.Runtime{UseLatest: true},
-		On:          message.ProgramHook{HTTP: true, Persistent: &persistent},
-	}, nil
+	p := client.NewProgram(name, "", c.entrypoint, "")
+	p.Variables, p.Payment, p.Environment.Internet = variables, paid, f.internet
+	p.Resources = message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: f.seconds}
+	p.Code.Interface, p.On.Persistent = new(c.kind), new(f.persistent)
+	return p, nil
 }
 
 // environment are the variables that the user gave, those of the command line before those of a file.

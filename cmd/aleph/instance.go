@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -62,20 +61,10 @@ func (f *createFlags) content(keys []string) (*message.Instance, error) {
 			return nil, usageError{fmt.Errorf("--payment %s: want hold, credit or stream", f.payment)}
 		}
 	}
-	metadata, err := json.Marshal(map[string]string{"name": f.name})
-	if err != nil {
-		return nil, err
-	}
-	return &message.Instance{
-		Executable: message.Executable{
-			Metadata: metadata, AuthorizedKeys: keys, Variables: map[string]string{},
-			Environment: message.Environment{Internet: f.internet, AlephAPI: true, Hypervisor: new("qemu")},
-			Resources:   message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: 30},
-			Payment:     paid,
-			Volumes:     volumes,
-		},
-		Rootfs: message.Rootfs{Persistence: "host", SizeMiB: int64(f.disk)},
-	}, nil
+	i := client.NewInstance(f.name, "", int64(f.disk), keys...)
+	i.Payment, i.Volumes, i.Environment.Internet = paid, volumes, f.internet
+	i.Resources.VCPUs, i.Resources.MemoryMiB = f.vcpus, f.memory
+	return i, nil
 }
 
 func (a *app) instanceCreate() *cobra.Command {
