@@ -47,6 +47,7 @@ func (c *Client) signedCall(ctx context.Context, by Account, method, crnURL, pat
 	}
 	if b, ok := body.(sized); ok {
 		req.ContentLength = b.size
+		req.Header.Set("Expect", "100-continue") // a node that refuses says so before the bytes are sent
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)

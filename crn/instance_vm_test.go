@@ -61,7 +61,9 @@ func newHost(t *testing.T) *host {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
 	}
-	h.client = client.New(client.Config{BaseURL: h.core.URL, HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}})
+	h.client = client.New(client.Config{BaseURL: h.core.URL, HTTPClient: &http.Client{Transport: &http.Transport{
+		DialContext: dial, DisableKeepAlives: true, ExpectContinueTimeout: time.Minute,
+	}}})
 	t.Cleanup(h.kill)
 	return h
 }

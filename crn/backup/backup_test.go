@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type fakeMachines struct {
 	err   error // of all that is asked
 	room  error
 	copy  func(ctx context.Context, disks []instance.Disk, dir string, freeze bool) error
-	asked int64 // room in bytes
+	asked atomic.Int64 // room in bytes
 }
 
 func (m *fakeMachines) Disks(_ context.Context, _ message.Hash, volumes bool) ([]instance.Disk, error) {
@@ -40,7 +41,7 @@ func (m *fakeMachines) Disks(_ context.Context, _ message.Hash, volumes bool) ([
 }
 
 func (m *fakeMachines) DiskRoom(bytes int64) error {
-	m.asked = bytes
+	m.asked.Store(bytes)
 	return m.room
 }
 
@@ -266,8 +267,8 @@ func TestAFailureIsToldOnceAndDoesNotStay(t *testing.T) {
 func TestWhatHasNoRoomIsNotBegun(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.machines.room = instance.ErrNoRoom
-		if _, err := r.Make(t.Context(), vm, Options{Volumes: true}); !errors.Is(err, instance.ErrNoRoom) || r.machines.asked != 1500 {
-			t.Errorf("asked for %d bytes, %v", r.machines.asked, err)
+		if _, err := r.Make(t.Context(), vm, Options{Volumes: true}); !errors.Is(err, instance.ErrNoRoom) || r.machines.asked.Load() != 1500 {
+			t.Errorf("asked for %d bytes, %v", r.machines.asked.Load(), err)
 		}
 		r.machines.room, r.machines.err = nil, instance.ErrNotRunning
 		if _, err := r.Make(t.Context(), vm, Options{}); !errors.Is(err, instance.ErrNotRunning) {
@@ -294,10 +295,10 @@ func TestWhatHasNoRoomIsNotBegun(t *testing.T) {
 
 func TestOneInstanceIsBackedUpOnceAndFewAtATime(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
-		copying := 0
+		var copying atomic.Int64
 		release := make(chan struct{})
 		r.machines.copy = func(context.Context, []instance.Disk, string, bool) error {
-			copying++
+			copying.Add(1)
 			<-release
 			return nil
 		}
@@ -309,13 +310,13 @@ func TestOneInstanceIsBackedUpOnceAndFewAtATime(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if copying != atOnce {
-			t.Errorf("%d at once", copying)
+		if n := copying.Load(); n != atOnce {
+			t.Errorf("%d at once", n)
 		}
 		close(release)
 		synctest.Wait()
-		if got := r.files(); copying != 4 || len(got) != 12 {
-			t.Errorf("%d made, files %v", copying, got)
+		if n, got := copying.Load(), r.files(); n != 4 || len(got) != 12 {
+			t.Errorf("%d made, files %v", n, got)
 		}
 	})
 }
