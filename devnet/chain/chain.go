@@ -160,8 +160,7 @@ func assemble(stack *node.Node, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("development chain: build block producer: %w", err)
 	}
-	catalyst.RegisterSimulatedBeaconAPIs(stack, beacon)
-	stack.RegisterLifecycle(beacon)
+	stack.RegisterLifecycle(&producer{backend: backend, beacon: beacon, stopped: make(chan struct{})})
 	return nil
 }
 
