@@ -31,7 +31,6 @@ func TestProgramsInFiveLanguagesAreDeployedAndCalled(t *testing.T) {
 			[]string{"GOOS=wasip1", "GOARCH=wasm"}, dir + "/hello.wasm", "method"},
 	} {
 		t.Run(language.name, func(t *testing.T) {
-			t.Parallel() // as many at once as there are processors: an emulated machine keeps one busy
 			if len(language.build) > 0 {
 				build := exec.Command(language.build[0], language.build[1:]...)
 				build.Dir, build.Env = root, append(os.Environ(), language.env...)
