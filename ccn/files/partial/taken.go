@@ -104,7 +104,7 @@ func (t *Taken) Append(ctx context.Context, r io.Reader) (err error) {
 		if sum, err = t.sum(ctx); err != nil {
 			return err
 		}
-		to = io.MultiWriter(t.part, sum)
+		to = &hashed{t.part, sum}
 	}
 	left := t.Length - t.Offset
 	n, err := io.CopyBuffer(struct{ io.Writer }{to}, files.Bounded(ctx, io.LimitReader(r, left), 0), make([]byte, 256<<10))
@@ -121,6 +121,18 @@ func (t *Taken) Append(ctx context.Context, r io.Reader) (err error) {
 		return files.Full(fmt.Errorf("append to upload of %s: %w", t.Hash, err))
 	}
 	return nil
+}
+
+// hashed writes to a part and hashes what came to be there: of what a full disk does not take, nothing.
+type hashed struct {
+	part io.Writer
+	sum  hash.Hash
+}
+
+func (h *hashed) Write(p []byte) (int, error) {
+	n, err := h.part.Write(p)
+	h.sum.Write(p[:n]) // never fails
+	return n, err
 }
 
 // keep writes ID.sum: how many bytes are hashed, and the state. The bytes come first: a state of bytes that a power cut took
