@@ -141,9 +141,10 @@ func (d *backupDownload) fetch(ctx context.Context) (answer, error) {
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, url: d.target, wait: retryAfter(resp.Header, time.Now())}
+	body := &meter{r: resp.Body, moved: func(int64) { alive() }}
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		if _, err := io.CopyN(io.Discard, resp.Body, d.size); err != nil { // a node that knows no ranges begins anew
+		if _, err := io.CopyN(io.Discard, body, d.size); err != nil { // a node that knows no ranges begins anew
 			return a, because(ctx, err)
 		}
 	case resp.StatusCode == http.StatusPartialContent && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.size)):
@@ -156,7 +157,7 @@ func (d *backupDownload) fetch(ctx context.Context) (answer, error) {
 		}
 		return a, err
 	}
-	_, err = io.Copy(d, &meter{r: resp.Body, moved: func(int64) { alive() }})
+	_, err = io.Copy(d, body)
 	return a, because(ctx, err)
 }
 

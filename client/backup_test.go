@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
@@ -43,6 +45,40 @@ func TestABackupThatBreaksOffGoesOnWhereItWas(t *testing.T) {
 	if err := c.DownloadBackup(t.Context(), url, b, refusing{full}); !errors.Is(err, full) || len(ranges) != 2 {
 		t.Errorf("after %d requests: %v", len(ranges)-1, err)
 	}
+}
+
+// trickle gives ten bytes every half minute, until its request ends.
+type trickle struct {
+	request context.Context
+	from    io.Reader
+}
+
+func (r trickle) Read(p []byte) (int, error) {
+	time.Sleep(30 * time.Second)
+	if err := r.request.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(p[:min(len(p), 10)])
+}
+
+func TestBytesThatAreSkippedAreNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		archive := bytes.Repeat([]byte("0123456789"), 10)
+		calls := 0
+		transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+			body := io.MultiReader(bytes.NewReader(archive[:80]), iotest.ErrReader(io.ErrUnexpectedEOF))
+			if calls++; calls == 2 { // it knows no ranges
+				body = trickle{r.Context(), bytes.NewReader(archive)}
+			}
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+		})
+		c := client.New(client.Config{BaseURL: "http://node", HTTPClient: &http.Client{Transport: transport}})
+		b := &client.Backup{ID: "b1", Checksum: fmt.Sprintf("sha256:%x", sha256.Sum256(archive)), URL: "/backup"}
+		var got bytes.Buffer
+		if err := c.DownloadBackup(t.Context(), "http://node", b, &got); err != nil || calls != 2 || !bytes.Equal(got.Bytes(), archive) {
+			t.Errorf("%d bytes in %d calls, %v", got.Len(), calls, err)
+		}
+	})
 }
 
 // refusing is a disk that takes nothing.

@@ -93,9 +93,10 @@ func (d *download) fetch(ctx context.Context, base string) (answer, error) {
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, url: target, wait: retryAfter(resp.Header, time.Now())}
+	body := &meter{r: resp.Body, moved: func(int64) { alive() }}
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		if _, err := io.CopyN(io.Discard, resp.Body, d.size); err != nil { // a node that knows no ranges begins anew
+		if _, err := io.CopyN(io.Discard, body, d.size); err != nil { // a node that knows no ranges begins anew
 			return a, because(ctx, err)
 		}
 	case resp.StatusCode == http.StatusPartialContent &&
@@ -117,7 +118,7 @@ func (d *download) fetch(ctx context.Context, base string) (answer, error) {
 			return a, nil
 		}
 	}
-	n, err := io.Copy(&both{d}, &meter{r: resp.Body, moved: func(int64) { alive() }})
+	n, err := io.Copy(&both{d}, body)
 	d.size += n
 	if err != nil {
 		return a, because(ctx, err)
