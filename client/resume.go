@@ -83,8 +83,13 @@ func (r *resuming) attempt(ctx context.Context, base string) (answer, error) {
 	}
 	switch a.status {
 	case http.StatusCreated:
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusServiceUnavailable:
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return a, errWhole
+	case http.StatusServiceUnavailable:
+		if r.at < 0 { // the node has no room for it; once it began, the node is only away
+			return a, errWhole
+		}
+		return a, nil
 	default:
 		return a, nil
 	}
@@ -146,7 +151,7 @@ func (r *resuming) stopped(ctx context.Context, base string, a answer, err error
 			return a, nil
 		}
 		return a, httpError(http.MethodPatch, a.url, a)
-	case a.status == http.StatusConflict, a.status == http.StatusLocked, a.status == http.StatusBadRequest:
+	case a.status == http.StatusConflict, a.status == http.StatusLocked, a.status == http.StatusBadRequest, a.status == http.StatusRequestTimeout:
 		return a, httpError(http.MethodPatch, a.url, a)
 	}
 	return a, nil

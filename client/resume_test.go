@@ -1,0 +1,73 @@
+package client_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// uploading is a node that takes uploads that resume. It answers each request with the next of its statuses; with 408 it has
+// taken half of what is sent.
+type uploading struct {
+	statuses []int
+	pause    time.Duration // until it answers the last
+	asked    []string
+	has      int64
+}
+
+func (n *uploading) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.asked = append(n.asked, r.Method)
+	if len(n.statuses) == 0 {
+		return nil, fmt.Errorf("%s %s is asked for nevertheless", r.Method, r.URL)
+	}
+	status := n.statuses[0]
+	n.statuses = n.statuses[1:]
+	if r.Body != nil {
+		defer r.Body.Close()
+		taken := r.ContentLength
+		if status == http.StatusRequestTimeout {
+			taken /= 2
+		}
+		if _, err := io.CopyN(io.Discard, r.Body, taken); err != nil {
+			return nil, err
+		}
+		if r.Method == http.MethodPatch {
+			n.has += taken
+		}
+	}
+	if len(n.statuses) == 0 {
+		select {
+		case <-time.After(n.pause):
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	header := http.Header{"Location": {"/api/v0/uploads/x"}, "Upload-Offset": {strconv.FormatInt(n.has, 10)}}
+	return &http.Response{StatusCode: status, Header: header, Body: http.NoBody, Request: r}, nil
+}
+
+// upload sends a file that is large enough to resume.
+func (n *uploading) upload(t *testing.T) (*client.Uploaded, error) {
+	c := client.New(client.Config{BaseURL: "http://node", HTTPClient: &http.Client{Transport: n}, Backoff: time.Millisecond})
+	return c.UploadFile(t.Context(), account(t), bytes.NewReader(make([]byte, 8<<20)), client.UploadOptions{})
+}
+
+func TestUploadThatANodeGaveUpIsLookedForAnew(t *testing.T) {
+	// The body did not come in time; then the node starts anew.
+	n := &uploading{statuses: []int{201, 200, 408, 503, 201, 200, 204}}
+	up, err := n.upload(t)
+	if err != nil || up.Status != message.StatusPending {
+		t.Errorf("%v, %v", up, err)
+	}
+	if want := []string{"POST", "HEAD", "PATCH", "POST", "POST", "HEAD", "PATCH"}; !slices.Equal(n.asked, want) {
+		t.Errorf("asked %v", n.asked)
+	}
+}
