@@ -93,7 +93,7 @@ func (d *download) fetch(ctx context.Context, base string) (answer, error) {
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, url: target, wait: retryAfter(resp.Header, time.Now())}
-	body := &meter{r: resp.Body, moved: func(int64) { alive() }}
+	body := &meter{r: resp.Body, moved: func(int64) { alive(stall) }}
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		if _, err := io.CopyN(io.Discard, body, d.size); err != nil { // a node that knows no ranges begins anew

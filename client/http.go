@@ -19,6 +19,7 @@ const (
 	maxAnswer     = 64 << 20         // bytes of a JSON answer
 	maxError      = 64 << 10         // bytes of an error's body that are kept
 	stall         = 60 * time.Second // a file transfer that moves no byte for this long is given up
+	settling      = 31 * time.Minute // in which a node answers that has all of an upload: it may take half an hour to store it
 	maxRetryAfter = 30 * time.Second // a node that wants to be left alone for longer is not waited for
 )
 

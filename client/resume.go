@@ -177,12 +177,22 @@ func (r *resuming) finished(ctx context.Context, base string) (answer, bool) {
 	return a, true
 }
 
-// exchange sends one request of the protocol. A body that moves no byte for a minute ends it.
+// exchange sends one request of the protocol. A body that moves no byte for a minute ends it. Its end, and who asks for it
+// meanwhile, waits until the node has stored the file.
 func (r *resuming) exchange(ctx context.Context, method, url string, body io.Reader, length int64, header ...string) (answer, http.Header, error) {
 	ctx, alive, cancel := untilStall(ctx)
 	defer cancel()
 	if body != nil {
-		body = &meter{r: body, moved: func(int64) { alive() }}
+		body = &meter{r: body, moved: func(n int64) {
+			if n < length {
+				alive(stall)
+			} else {
+				alive(settling)
+			}
+		}}
+	}
+	if length == 0 && method != http.MethodPost {
+		alive(settling)
 	}
 	req, err := r.c.request(ctx, method, url, body)
 	if err != nil {

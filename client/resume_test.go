@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
@@ -69,5 +70,16 @@ func TestUploadThatANodeGaveUpIsLookedForAnew(t *testing.T) {
 	}
 	if want := []string{"POST", "HEAD", "PATCH", "POST", "POST", "HEAD", "PATCH"}; !slices.Equal(n.asked, want) {
 		t.Errorf("asked %v", n.asked)
+	}
+}
+
+func TestNodeMayTakeLongToStoreAnUpload(t *testing.T) {
+	for pause, stored := range map[time.Duration]bool{20 * time.Minute: true, time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &uploading{statuses: []int{201, 200, 204}, pause: pause}
+			if _, err := n.upload(t); (err == nil) != stored || stored && len(n.asked) != 3 {
+				t.Errorf("after %v: asked %v, %v", pause, n.asked, err)
+			}
+		})
 	}
 }

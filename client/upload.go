@@ -238,7 +238,7 @@ func (c *Client) sendOnce(ctx context.Context, url string, metadata []byte, file
 	ctx, alive, cancel := untilStall(ctx)
 	defer cancel()
 	moved := func(sent int64) {
-		alive()
+		alive(stall)
 		if progress != nil {
 			progress(sent, size)
 		}
@@ -277,13 +277,13 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-var errStalled = errors.New("no byte has moved for a minute")
+var errStalled = errors.New("no byte has moved for too long")
 
-// untilStall returns a context that ends when alive was not called for the time of a stall.
-func untilStall(parent context.Context) (ctx context.Context, alive func(), cancel func()) {
+// untilStall returns a context that ends when alive was not called for the time of a stall, or for what the last call allowed.
+func untilStall(parent context.Context) (ctx context.Context, alive func(next time.Duration), cancel func()) {
 	ctx, end := context.WithCancelCause(parent)
 	timer := time.AfterFunc(stall, func() { end(errStalled) })
-	return ctx, func() { timer.Reset(stall) }, func() { timer.Stop(); end(nil) }
+	return ctx, func(next time.Duration) { timer.Reset(next) }, func() { timer.Stop(); end(nil) }
 }
 
 // because names a stall instead of the cancellation that it caused.
