@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +16,10 @@ type body struct {
 	limits  *Limits
 	began   time.Time
 	n       int64
+
+	mu          sync.Mutex // held while a deadline is set
+	ended       bool       // guarded by mu: what follows on the connection is not of this body
+	interrupted bool       // guarded by mu
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -22,12 +27,32 @@ func (b *body) Read(p []byte) (int, error) {
 	if all := b.began.Add(b.limits.Silence + time.Duration(b.n)*time.Second/time.Duration(b.limits.Rate)); all.Before(late) {
 		late = all
 	}
-	_ = b.control.SetReadDeadline(late) // a server of tests may have none
+	b.waitUntil(late, false)
 	n, err := b.ReadCloser.Read(p)
-	if b.n += int64(n); err != nil {
-		_ = b.control.SetReadDeadline(time.Time{}) // what follows is not of this body
+	if b.n += int64(n); errors.Is(err, io.EOF) {
+		b.waitUntil(time.Time{}, true)
 	}
 	return n, err
+}
+
+// waitUntil sets until when the body may come, unless it was interrupted.
+func (b *body) waitUntil(late time.Time, ended bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.interrupted {
+		_ = b.control.SetReadDeadline(late) // a server of tests may have none
+	}
+	b.ended = ended
+}
+
+// interrupt ends the reading of what has not come yet, also a Read that waits for it, with os.ErrDeadlineExceeded.
+func (b *body) interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		b.interrupted = true
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // pace makes the body of a request come in time. What reads it sees os.ErrDeadlineExceeded when it does not.

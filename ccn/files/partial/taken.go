@@ -28,7 +28,8 @@ type Taken struct {
 }
 
 // Take gives an upload to who calls. Another request of this process that has it is asked to let go by its interrupt, and waited
-// for: a client whose connection broke is back before the node notices.
+// for: a client whose connection broke is back before the node notices. interrupt returns at once, may be called more than once,
+// and is not called after Close.
 func (s *Store) Take(ctx context.Context, id string, interrupt func()) (*Taken, error) {
 	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" { // it becomes part of a path
 		return nil, ErrNotFound
@@ -53,12 +54,13 @@ func (s *Store) wait(ctx context.Context, id string, interrupt func()) (*use, er
 		other := s.taken[id]
 		if other == nil {
 			s.taken[id] = mine
+		} else {
+			other.interrupt() // with mu, so that it is not called when the other has let go
 		}
 		s.mu.Unlock()
 		if other == nil {
 			return mine, nil
 		}
-		other.interrupt()
 		select {
 		case <-other.done:
 		case <-ctx.Done():
