@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/partial"
@@ -23,6 +24,8 @@ const (
 	tusExtensions = "creation,expiration,termination"
 	tusExposed    = "Date,Content-Length,Location,Tus-Resumable,Tus-Version,Tus-Extension,Tus-Max-Size,Upload-Offset,Upload-Length,Upload-Expires"
 	uploadsPath   = "/api/v0/uploads"
+
+	finishing = 30 * time.Minute // in which a whole upload is stored
 )
 
 func (a *API) resumeRoutes() routes {
@@ -32,7 +35,7 @@ func (a *API) resumeRoutes() routes {
 	return routes{
 		"OPTIONS " + uploadsPath:          plain(a.tellUploads),
 		"POST " + uploadsPath:             plain(tus(a.beginUpload)),
-		"GET " + uploadsPath + "/{id}":    plain(tus(a.uploadOffset)),
+		"GET " + uploadsPath + "/{id}":    long{plain(tus(a.uploadOffset))}, // it waits for one that is being stored
 		"PATCH " + uploadsPath + "/{id}":  long{plain(tus(a.appendUpload))},
 		"DELETE " + uploadsPath + "/{id}": plain(tus(a.endUpload)),
 		"POST " + uploadsPath + "/{id}":   long{plain(tus(a.overrideUpload))},
@@ -284,13 +287,41 @@ func (a *API) appendUpload(w http.ResponseWriter, r *http.Request) (err error) {
 }
 
 // finish stores a whole upload and takes in the message that pays for it. It returns the status that a plain upload would have.
+// A client that leaves does not end it: it would begin all of it again.
 func (a *API) finish(ctx context.Context, t *partial.Taken) (int, error) {
+	ctx, cancel := a.outlasting(ctx)
+	defer cancel()
 	status, err := a.storeUpload(ctx, t)
 	var refusal *fault
-	if err != nil && !(errors.As(err, &refusal) && final(refusal.status)) {
-		return 0, err // it stays, whole
+	refused := errors.As(err, &refusal)
+	switch {
+	case err == nil, refused && final(refusal.status):
+		return status, errors.Join(err, t.Drop())
+	case !refused && ctx.Err() != nil:
+		return 0, refuse(http.StatusServiceUnavailable, "503: the upload is there, and was not stored in time: try again later")
 	}
-	return status, errors.Join(err, t.Drop())
+	return 0, err // it stays, whole
+}
+
+// outlasting returns a context that goes on when that of a request ends. It ends after a while, and with the node: as late as
+// requests are cut off then.
+func (a *API) outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishing)
+	go func() { // ends with ctx
+		select {
+		case <-a.cfg.Stopping: // nil never is closed
+		case <-ctx.Done():
+			return
+		}
+		grace := time.NewTimer(a.limits.Grace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // final tells whether an upload that is refused with a status could never be stored.

@@ -3,11 +3,13 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -165,6 +167,58 @@ func TestUploadsOfIPFSResume(t *testing.T) {
 		r.piece(path, 0, bytes.NewReader(c.bytes[:6])).check(t, "first", 204, "")
 		r.piece(path, 6, bytes.NewReader(c.bytes[6:])).check(t, "second", 204, "")
 		r.get("/api/v0/storage/metadata/"+string(c.hash)).check(t, "stored", 200, string(c.hash))
+	}
+}
+
+// importing is an IPFS that tells when an archive is to be imported.
+type importing struct {
+	IPFS
+	begins func(ctx context.Context)
+}
+
+func (i importing) ImportCAR(ctx context.Context, r io.Reader, limit int64, accept func(message.Hash) error) (message.Hash, int64, error) {
+	i.begins(ctx)
+	if err := ctx.Err(); err != nil {
+		return "", 0, err
+	}
+	return i.IPFS.ImportCAR(ctx, r, limit, accept)
+}
+
+func TestWholeUploadIsStoredWithoutItsClient(t *testing.T) {
+	var begins func(context.Context)
+	r := newRig(t, func(c *Config) {
+		c.IPFS = importing{c.IPFS, func(ctx context.Context) { begins(ctx) }}
+		c.Limits.Grace = time.Millisecond
+	})
+	send := func(ctx context.Context, file string) (path string, status int, root message.Hash) {
+		archive, root := car([]byte(file))
+		path = r.begins(len(archive), root, "car")
+		req := httptest.NewRequestWithContext(ctx, http.MethodPatch, path, bytes.NewReader(archive))
+		for i, h := 0, pieceAt(0); i < len(h); i += 2 {
+			req.Header.Set(h[i], h[i+1])
+		}
+		w := httptest.NewRecorder()
+		r.handler.ServeHTTP(w, req)
+		return path, w.Code, root
+	}
+	left, leave := context.WithCancel(t.Context())
+	defer leave()
+	begins = func(context.Context) { leave() }
+	_, status, root := send(left, "the client leaves")
+	if status != http.StatusNoContent {
+		t.Errorf("without its client: %d", status)
+	}
+	r.get("/api/v0/storage/metadata/"+string(root)).check(t, "stored", 200, string(root))
+	begins = func(ctx context.Context) {
+		close(r.stopping)
+		<-ctx.Done()
+	}
+	path, status, _ := send(t.Context(), "the node stops")
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("while the node stops: %d", status)
+	}
+	if got := r.offset(path); !strings.HasPrefix(got, "200 ") {
+		t.Errorf("after the node stopped: %s", got)
 	}
 }
 
