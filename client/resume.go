@@ -90,6 +90,11 @@ func (r *resuming) attempt(ctx context.Context, base string) (answer, error) {
 			return a, errWhole
 		}
 		return a, nil
+	case http.StatusConflict: // the node has the message already
+		if known, done := r.finished(ctx, base); done {
+			a = known
+		}
+		return a, nil
 	default:
 		return a, nil
 	}

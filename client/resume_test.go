@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,11 @@ func (n *uploading) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	header := http.Header{"Location": {"/api/v0/uploads/x"}, "Upload-Offset": {strconv.FormatInt(n.has, 10)}}
-	return &http.Response{StatusCode: status, Header: header, Body: http.NoBody, Request: r}, nil
+	answer := ""
+	if r.Method == http.MethodGet { // the status of the message
+		answer = `{"status":"processed"}`
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
 }
 
 // upload sends a file that is large enough to resume.
@@ -70,6 +75,13 @@ func TestUploadThatANodeGaveUpIsLookedForAnew(t *testing.T) {
 	}
 	if want := []string{"POST", "HEAD", "PATCH", "POST", "POST", "HEAD", "PATCH"}; !slices.Equal(n.asked, want) {
 		t.Errorf("asked %v", n.asked)
+	}
+}
+
+func TestUploadWhoseMessageIsProcessedIsDone(t *testing.T) {
+	n := &uploading{statuses: []int{201, 200, 408, 409, 200}} // it came to the node in another way meanwhile
+	if up, err := n.upload(t); err != nil || up.Status != message.StatusProcessed {
+		t.Errorf("asked %v: %v, %v", n.asked, up, err)
 	}
 }
 

@@ -91,6 +91,9 @@ func (a *API) beginUpload(w http.ResponseWriter, r *http.Request) error {
 	if limit := a.uploadLimit(&u, p); length > limit {
 		return tooLarge(limit)
 	}
+	if err := a.fresh(r.Context(), p); err != nil {
+		return err
+	}
 	u.Sender, u.Hash = p.message.Sender, p.content.FileHash
 	if !u.Archive { // what an archive adds up to is not known before
 		if err := a.covered(r.Context(), p, &upload{hash: u.Hash, size: length}); err != nil {
@@ -112,6 +115,25 @@ func (a *API) beginUpload(w http.ResponseWriter, r *http.Request) error {
 	a.expires(w)
 	w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// fresh refuses to begin an upload with a message that anybody may have by now: whoever begins an upload finds what its sender
+// has begun, and may have it given up.
+func (a *API) fresh(ctx context.Context, p *payment) error {
+	signed := time.UnixMicro(int64(p.content.Time * 1e6))
+	if off := a.cfg.Now().Sub(signed); off.Abs() > partial.Age {
+		return refuse(http.StatusUnprocessableEntity, "422: the STORE message is of %s, more than a day off: sign a new one", signed.UTC().Format(time.RFC3339))
+	}
+	h := p.message.ItemHash
+	var status message.Status
+	err := a.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		status, _, err = r.Status(h)
+		return err
+	})
+	if err == nil && status != "" && status != message.StatusPending {
+		err = refuse(http.StatusConflict, "409: STORE message %s is %s already: sign a new one", h, status)
+	}
+	return err
 }
 
 // uploadMetadata reads pairs of a name and a value in base64.

@@ -31,13 +31,16 @@ func beginning(length int, metadata []byte, format string) []string {
 	return []string{"Tus-Resumable", "1.0.0", "Upload-Length", strconv.Itoa(length), "Upload-Metadata", said}
 }
 
-// paying is what pays for a file.
-func (r *rig) paying(hash message.Hash) []byte { return metadataOf(r.storing(hash, nil), true).body }
+// paying is what pays for a file, signed after some time from now.
+func (r *rig) paying(hash message.Hash, after time.Duration) []byte {
+	at := map[string]any{"time": message.TimeFrom(time.Now().Add(after)).Seconds()}
+	return metadataOf(r.storing(hash, at), true).body
+}
 
 // begins begins an upload and returns its path.
 func (r *rig) begins(length int, hash message.Hash, format string) string {
 	r.t.Helper()
-	a := r.do(http.MethodPost, uploadsPath, nil, beginning(length, r.paying(hash), format)...)
+	a := r.do(http.MethodPost, uploadsPath, nil, beginning(length, r.paying(hash, 0), format)...)
 	if a.status != http.StatusCreated {
 		r.t.Fatalf("begin: %d %s", a.status, a.body)
 	}
@@ -227,7 +230,7 @@ func TestUploadsThatResumeAreRefusedAsOthers(t *testing.T) {
 	r.params.MaxUnauthenticated, r.params.MaxFile = 1000, 2000
 	file, large := []byte("content"), bytes.Repeat([]byte("x"), 1001)
 	hash := message.HashBytes(file)
-	good := r.paying(hash)
+	good := r.paying(hash, 0)
 	forged := bytes.Replace(good, []byte(`"signature":"0x`), []byte(`"signature":"0x00`), 1)
 	post := fmt.Appendf(nil, `{"message":%s,"sync":true}`, r.post(1))
 	for name, c := range map[string]struct {
@@ -245,7 +248,9 @@ func TestUploadsThatResumeAreRefusedAsOthers(t *testing.T) {
 		"not a STORE":       {beginning(7, post, ""), 422, "422: Invalid store message content: "},
 		"an archive":        {beginning(7, good, "car"), 422, "422: Expected item_type=ipfs"},
 		"larger than any":   {beginning(2001, good, ""), 413, "Maximum request body size 2000 exceeded."},
-		"no tokens":         {beginning(1001, r.paying(message.HashBytes(large)), ""), 402, "402: Payment Required"},
+		"signed long ago":   {beginning(7, r.paying(hash, -25*time.Hour), ""), 422, "422: the STORE message is of "},
+		"signed in advance": {beginning(7, r.paying(hash, 25*time.Hour), ""), 422, "422: the STORE message is of "},
+		"no tokens":         {beginning(1001, r.paying(message.HashBytes(large), 0), ""), 402, "402: Payment Required"},
 	} {
 		r.do(http.MethodPost, uploadsPath, nil, c.header...).check(t, name, c.status, c.body)
 	}
@@ -272,11 +277,25 @@ func TestUploadThatCannotBePaidAtItsEndIsPaidLater(t *testing.T) {
 	r.piece(path, 7, nil).check(t, "paid", 204, "")
 }
 
+// TestMessageThatIsPublicBeginsNoUpload sends what anybody can read of a message, after it paid for a file.
+func TestMessageThatIsPublicBeginsNoUpload(t *testing.T) {
+	r := newRig(t)
+	file := []byte("content")
+	paid := r.paying(message.HashBytes(file), 0)
+	begin := beginning(len(file), paid, "")
+	path := r.do(http.MethodPost, uploadsPath, nil, begin...).header.Get("Location")
+	if again := r.do(http.MethodPost, uploadsPath, nil, begin...).header.Get("Location"); path == "" || again != path {
+		t.Errorf("begun again it is %q, was %q", again, path)
+	}
+	r.piece(path, 0, bytes.NewReader(file)).check(t, "the file", 204, "")
+	r.do(http.MethodPost, uploadsPath, nil, begin...).check(t, "the message again", 409, "409: STORE message ")
+}
+
 // takesFilesInPieces uploads a file that breaks off, gives another up, and asks what makes no sense.
 func (d *description) takesFilesInPieces() {
 	d.ask(http.MethodOptions, uploadsPath, nil)
 	begin := func(file string) string {
-		header := beginning(len(file), d.paying(message.HashBytes([]byte(file))), "")
+		header := beginning(len(file), d.paying(message.HashBytes([]byte(file)), 0), "")
 		return d.ask(http.MethodPost, uploadsPath, nil, header...).header.Get("Location")
 	}
 	send := func(method, path string, offset int, body string, header ...string) {
