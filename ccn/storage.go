@@ -29,7 +29,7 @@ func (n *Node) openFiles(ctx context.Context) error {
 	}
 	n.closers = append(n.closers, n.ipfs)
 	n.files = files.Combine(stored, n.ipfs)
-	if n.uploads, err = partial.Open(filepath.Join(n.filesDir(), "uploads"), time.Now); err != nil {
+	if n.uploads, err = partial.Open(filepath.Join(n.filesDir(), "uploads"), time.Now, partial.Free); err != nil {
 		return err
 	}
 	n.fetcher = files.NewFetcher(files.FetcherConfig{

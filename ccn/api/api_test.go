@@ -78,7 +78,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	if r.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(dir, "ipfs"), Blocks: blocks}); err != nil {
 		t.Fatal(err)
 	}
-	uploads, err := partial.Open(filepath.Join(dir, "uploads"), time.Now)
+	uploads, err := partial.Open(filepath.Join(dir, "uploads"), time.Now, partial.Free)
 	if err != nil {
 		t.Fatal(err)
 	}

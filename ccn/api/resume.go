@@ -95,10 +95,8 @@ func (a *API) beginUpload(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u.Sender, u.Hash = p.message.Sender, p.content.FileHash
-	if !u.Archive { // what an archive adds up to is not known before
-		if err := a.covered(r.Context(), p, &upload{hash: u.Hash, size: length}); err != nil {
-			return err
-		}
+	if err := a.foreseen(r.Context(), p, &u); err != nil {
+		return err
 	}
 	if u.Hash.Kind() == message.ItemStorage {
 		known, err := a.cfg.Files.Keep(r.Context(), u.Hash)
@@ -173,6 +171,22 @@ func (a *API) uploadLimit(u *partial.Upload, p *payment) int64 {
 		return a.cfg.Params.MaxIPFSFile
 	}
 	return a.cfg.Params.MaxFile
+}
+
+// foreseen tells whether funds would cover an upload, as far as it is known before: what an archive adds up to only when the node
+// has it already.
+func (a *API) foreseen(ctx context.Context, p *payment, u *partial.Upload) error {
+	if u.Archive {
+		var row *store.FileRow
+		err := a.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+			row, err = r.File(u.Hash)
+			return err
+		})
+		if err != nil || row == nil {
+			return err
+		}
+	}
+	return a.covered(ctx, p, &upload{hash: u.Hash, size: u.Length}) // what is known of the file counts
 }
 
 // covered tells whether funds would cover a file, and leaves nothing behind.

@@ -117,7 +117,7 @@ func TestUploadGoesOnWhereItBrokeOff(t *testing.T) {
 
 func TestUploadIsTakenFromARequestThatHangs(t *testing.T) {
 	dir := t.TempDir()
-	uploads, err := partial.Open(dir, time.Now)
+	uploads, err := partial.Open(dir, time.Now, partial.Free)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +171,21 @@ func TestUploadsOfIPFSResume(t *testing.T) {
 		r.piece(path, 6, bytes.NewReader(c.bytes[6:])).check(t, "second", 204, "")
 		r.get("/api/v0/storage/metadata/"+string(c.hash)).check(t, "stored", 200, string(c.hash))
 	}
+}
+
+func TestArchiveThatIsThereIsJudgedWhenItBegins(t *testing.T) {
+	r := newRig(t)
+	archive, root := car(bytes.Repeat([]byte("x"), 50))
+	begin := func() answer {
+		return r.do(http.MethodPost, uploadsPath, nil, beginning(len(archive), r.paying(root, 0), "car")...)
+	}
+	r.params.MaxUnauthenticated = 20
+	first := begin()
+	first.check(t, "what nobody knows", 201, "")
+	r.params.MaxUnauthenticated = 100
+	r.piece(first.header.Get("Location"), 0, bytes.NewReader(archive)).check(t, "all of it", 204, "")
+	r.params.MaxUnauthenticated = 20
+	begin().check(t, "what is there", 402, "402: Payment Required")
 }
 
 // importing is an IPFS that tells when an archive is to be imported.

@@ -31,6 +31,7 @@ const (
 	maxOfSender    = 8        // uploads of one account
 	maxSenderBytes = 16 << 30 // that these will have
 	idle           = 10 * time.Minute
+	reserve        = 1 << 30 // bytes of the disk that uploads leave to others
 
 	// Age is how long an upload stays without getting a byte. One that has got none for 10 minutes makes room for others.
 	Age = 24 * time.Hour
@@ -39,8 +40,8 @@ const (
 var (
 	// ErrNotFound says that there is no such upload: it never began, is finished, or was given up.
 	ErrNotFound = errors.New("there is no such upload")
-	// ErrNoRoom says that there are as many uploads as the node allows itself.
-	ErrNoRoom = errors.New("too many uploads are under way")
+	// ErrNoRoom says that there are as many uploads as the node allows itself, or as its disk has room for.
+	ErrNoRoom = errors.New("there is no room for more uploads")
 	// ErrBusy says that another process has the upload in hand.
 	ErrBusy = errors.New("the upload is in use")
 )
@@ -62,8 +63,9 @@ func (u *Upload) same(v *Upload) bool {
 
 // Store is the folder.
 type Store struct {
-	dir string
-	now func() time.Time
+	dir  string
+	now  func() time.Time
+	free func(dir string) (int64, error)
 
 	mu    sync.Mutex
 	taken map[string]*use // guarded by mu; by ID
@@ -75,12 +77,21 @@ type use struct {
 	done      chan struct{}
 }
 
-// Open opens the folder dir, which it makes when it is absent. now is time.Now but in tests.
-func Open(dir string, now func() time.Time) (*Store, error) {
+// Open opens the folder dir, which it makes when it is absent. But in tests, now is time.Now and free is [Free].
+func Open(dir string, now func() time.Time, free func(dir string) (int64, error)) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open unfinished uploads: %w", err)
 	}
-	return &Store{dir: dir, now: now, taken: map[string]*use{}}, nil
+	return &Store{dir: dir, now: now, free: free, taken: map[string]*use{}}, nil
+}
+
+// Free is how many bytes are free on the disk of a folder.
+func Free(dir string) (int64, error) {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(dir, &disk); err != nil {
+		return 0, fmt.Errorf("measure free space of %s: %w", dir, err)
+	}
+	return int64(disk.Bavail) * int64(disk.Bsize), nil
 }
 
 func (s *Store) path(id, kind string) string { return filepath.Join(s.dir, id+kind) }
@@ -89,6 +100,7 @@ func (s *Store) path(id, kind string) string { return filepath.Join(s.dir, id+ki
 type listed struct {
 	Upload
 	moved time.Time // when the last byte came
+	there int64     // bytes that came
 }
 
 // Begin makes room for an upload. When the same account has begun the same one before, it returns that, with the metadata of
@@ -169,7 +181,7 @@ func (s *Store) list() ([]listed, error) {
 			}
 			continue
 		}
-		all = append(all, listed{*u, info.ModTime()})
+		all = append(all, listed{*u, info.ModTime(), info.Size()})
 	}
 	slices.SortFunc(all, func(a, b listed) int { return a.moved.Compare(b.moved) })
 	return all, nil
@@ -198,6 +210,13 @@ func (s *Store) read(id string) (*Upload, error) {
 
 // makeRoom gives up uploads until u fits. An account gives up its own first, the others those that stand still.
 func (s *Store) makeRoom(all []listed, u *Upload) error {
+	free, err := s.free(s.dir)
+	if err != nil {
+		return err
+	}
+	if free -= reserve; !u.Known {
+		free -= u.Length
+	}
 	count, bytes, own, ownBytes := 0, int64(0), 0, int64(0)
 	for _, l := range all {
 		count, bytes = count+1, bytes+l.Length
@@ -205,11 +224,11 @@ func (s *Store) makeRoom(all []listed, u *Upload) error {
 			own, ownBytes = own+1, ownBytes+l.Length
 		}
 	}
+	full := func() bool { return count >= maxUploads || bytes+u.Length > maxBytes || free < 0 }
+	ownFull := func() bool { return own >= maxOfSender || ownBytes+u.Length > maxSenderBytes }
 	for _, l := range all {
 		mine := l.Sender == u.Sender
-		full := count >= maxUploads || bytes+u.Length > maxBytes
-		ownFull := own >= maxOfSender || ownBytes+u.Length > maxSenderBytes
-		if !(ownFull && mine || full && s.now().Sub(l.moved) > idle) {
+		if !(ownFull() && mine || full() && s.now().Sub(l.moved) > idle) {
 			continue
 		}
 		if err := s.remove(l.ID); errors.Is(err, ErrBusy) {
@@ -217,11 +236,11 @@ func (s *Store) makeRoom(all []listed, u *Upload) error {
 		} else if err != nil {
 			return err
 		}
-		if count, bytes = count-1, bytes-l.Length; mine {
+		if count, bytes, free = count-1, bytes-l.Length, free+l.there; mine {
 			own, ownBytes = own-1, ownBytes-l.Length
 		}
 	}
-	if count >= maxUploads || bytes+u.Length > maxBytes || own >= maxOfSender || ownBytes+u.Length > maxSenderBytes {
+	if full() || ownFull() {
 		return ErrNoRoom
 	}
 	return nil

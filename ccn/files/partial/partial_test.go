@@ -16,10 +16,17 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// opened is a store in dir whose clock is ahead by *ahead.
+// opened is a store in dir, on a disk with much room, whose clock is ahead by *ahead.
 func opened(t *testing.T, dir string, ahead *time.Duration) *partial.Store {
 	t.Helper()
-	s, err := partial.Open(dir, func() time.Time { return time.Now().Add(*ahead) })
+	free := int64(1 << 40)
+	return openedOn(t, dir, ahead, &free)
+}
+
+// openedOn is a store on a disk with so many free bytes.
+func openedOn(t *testing.T, dir string, ahead *time.Duration, free *int64) *partial.Store {
+	t.Helper()
+	s, err := partial.Open(dir, func() time.Time { return time.Now().Add(*ahead) }, func(string) (int64, error) { return *free, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +187,35 @@ func TestUploadsAreBounded(t *testing.T) {
 		t.Errorf("an upload in use was given up: %v", err)
 	}
 	closing(t, held)
+}
+
+func TestUploadsLeaveRoomOnTheDisk(t *testing.T) {
+	var ahead time.Duration
+	free := int64(1<<30 + 10)
+	s := openedOn(t, t.TempDir(), &ahead, &free)
+	first := begin(t, s, "alice", "first", 10)
+	second := partial.Upload{Sender: "bob", Hash: "x", Length: 11}
+	if _, err := s.Begin(second); !errors.Is(err, partial.ErrNoRoom) {
+		t.Errorf("more than the disk has room for: %v", err)
+	}
+	second.Known = true
+	if _, err := s.Begin(second); err != nil {
+		t.Errorf("of a file that the node has: %v", err)
+	}
+	taken := take(t, s, first)
+	if err := taken.Append(t.Context(), strings.NewReader("12345")); err != nil {
+		t.Fatal(err)
+	}
+	closing(t, taken)
+	free -= 5
+	third := partial.Upload{Sender: "carol", Hash: "x", Length: 9}
+	if _, err := s.Begin(third); !errors.Is(err, partial.ErrNoRoom) {
+		t.Errorf("beside what came: %v", err)
+	}
+	ahead = time.Hour // what stands still makes room
+	if _, err := s.Begin(third); err != nil {
+		t.Errorf("when another stood still: %v", err)
+	}
 }
 
 func TestNamesLeadNowhereElse(t *testing.T) {
