@@ -7,10 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
@@ -78,6 +80,25 @@ func (c counting) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// comes returns when the node has more than so many bytes of the only upload in its folder, or ctx ends.
+func comes(ctx context.Context, folder string, than int64) {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		parts, _ := filepath.Glob(filepath.Join(folder, "uploads", "*.part")) // the pattern is good
+		for _, part := range parts {
+			if info, err := os.Stat(part); err == nil && info.Size() > than {
+				return
+			}
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // TestUploadGoesOnAfterItsNodeWasKilled ends an upload as Ctrl-C does, begins it again, and kills the node in the middle of it.
 // Each time only what is missing may be sent.
 func TestUploadGoesOnAfterItsNodeWasKilled(t *testing.T) {
@@ -95,10 +116,14 @@ func TestUploadGoesOnAfterItsNodeWasKilled(t *testing.T) {
 	way.leadTo(killed)
 	api := client.New(client.Config{BaseURL: "http://" + way.listener.Addr().String()})
 
+	bounded, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
 	interrupted, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	_, err = api.UploadFile(interrupted, account, bytes.NewReader(file), client.UploadOptions{Progress: func(sent, _ int64) {
 		if sent > size/4 {
+			comes(bounded, folder, 0)
 			interrupt()
 		}
 	}})
@@ -120,7 +145,13 @@ func TestUploadGoesOnAfterItsNodeWasKilled(t *testing.T) {
 			},
 			Progress: func(sent, _ int64) {
 				if sent > size*3/4 {
-					once.Do(func() { close(dead); <-alive })
+					once.Do(func() {
+						if len(resumed) > 0 {
+							comes(bounded, folder, resumed[0])
+						}
+						close(dead)
+						<-alive
+					})
 				}
 			},
 		})
