@@ -202,7 +202,7 @@ func tokens(wei *big.Int) string {
 
 // Apply carries out a plan: each stream that is not yet as it should be is changed, and read again. After an error, and after one that
 // cut it short, the same plan can be applied again. A stream that is neither as it was nor as it should be is left alone and told: then
-// something else changes it.
+// something else changes it. After an [*UnsettledError] the plan must not be reversed before it is known what became of the transaction.
 func (s *Streams) Apply(ctx context.Context, by Sender, p *Plan) error {
 	if !strings.EqualFold(by.Address(), p.Sender) || p.Chain != s.cfg.Chain.Chain {
 		return fmt.Errorf("the plan is of %s on chain %s, and not of %s on chain %s", p.Sender, p.Chain, by.Address(), s.cfg.Chain.Chain)
@@ -246,10 +246,28 @@ func (s *Streams) apply(ctx context.Context, by Sender, step Step) error {
 	if err != nil {
 		return err
 	}
-	if now, err = s.Flow(ctx, by.Address(), step.Receiver); err == nil && now.Cmp(step.To) != 0 {
-		err = fmt.Errorf("transaction %s is done, and the stream is at %d wei a second instead of %d", hash, now, step.To)
+	return s.settle(ctx, by.Address(), step, hash)
+}
+
+// settle returns when a stream is as a transaction made it. Many nodes may answer for a chain, some of them a block behind.
+func (s *Streams) settle(ctx context.Context, sender string, step Step, hash string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	var last error
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		now, err := s.Flow(ctx, sender, step.Receiver)
+		switch {
+		case err == nil && now.Cmp(step.To) == 0:
+			return nil
+		case err == nil:
+			last = fmt.Errorf("the chain says that it is in a block, and that the stream is at %d wei a second instead of %d", now, step.To)
+		case ctx.Err() == nil:
+			last = err
+		}
+		if ended := wait(ctx, pause); ended != nil {
+			return &UnsettledError{hash, errors.Join(last, ended)}
+		}
 	}
-	return err
 }
 
 // Done reports whether all streams of a plan are as they should be.

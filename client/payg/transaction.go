@@ -25,11 +25,15 @@ func parseAddress(text string) (a address, err error) {
 	return address(raw), nil
 }
 
+func keccak(b []byte) []byte {
+	h := sha3.NewLegacyKeccak256()
+	h.Write(b)
+	return h.Sum(nil)
+}
+
 // encodeCall writes a call of a contract: the first four bytes of the hash of its signature, and words of 32 bytes.
 func encodeCall(signature string, words ...any) []byte {
-	h := sha3.NewLegacyKeccak256()
-	h.Write([]byte(signature))
-	b := h.Sum(nil)[:4]
+	b := keccak([]byte(signature))[:4]
 	for _, w := range words {
 		var word [32]byte
 		switch w := w.(type) {
@@ -94,7 +98,21 @@ type Sender interface {
 	SignTransaction(ctx context.Context, unsigned []byte) ([65]byte, error)
 }
 
-// send makes a transaction and waits until it is in a block. It returns its hash too when it fails after that.
+// UnsettledError says that a transaction was sent, or may have been, and that nobody knows yet what became of it. It may still be taken:
+// what it changes is to be read later before anything is built on it.
+type UnsettledError struct {
+	Transaction string // hash
+	Err         error
+}
+
+func (e *UnsettledError) Error() string {
+	return fmt.Sprintf("transaction %s may still be taken: %v", e.Transaction, e.Err)
+}
+
+func (e *UnsettledError) Unwrap() error { return e.Err }
+
+// send makes a transaction, waits until it is in a block, and returns its hash. The error is an [*UnsettledError] when the transaction may
+// still be taken.
 func (r *rpc) send(ctx context.Context, by Sender, chainID int64, to address, input []byte) (hash string, err error) {
 	from, err := parseAddress(by.Address())
 	if err != nil {
@@ -124,35 +142,63 @@ func (r *rpc) send(ctx context.Context, by Sender, chainID int64, to address, in
 	if err != nil {
 		return "", err
 	}
-	if err := r.call(ctx, &hash, "eth_sendRawTransaction", "0x"+hex.EncodeToString(t.encode(&sig))); err != nil {
-		return "", err
+	raw := t.encode(&sig)
+	hash = "0x" + hex.EncodeToString(keccak(raw)) // known without the answer, which may be lost
+	var told string
+	err = r.call(ctx, &told, "eth_sendRawTransaction", "0x"+hex.EncodeToString(raw))
+	if refused := new(rpcError); errors.As(err, &refused) && !r.knows(ctx, hash) {
+		return hash, err
 	}
-	return hash, r.await(ctx, hash)
+	return hash, r.await(ctx, hash, err)
+}
+
+// knows reports whether a transaction is known to the chain's node. One that was sent twice on its way is refused the second time.
+func (r *rpc) knows(ctx context.Context, hash string) bool {
+	var found *struct{}
+	return r.call(ctx, &found, "eth_getTransactionByHash", hash) == nil && found != nil
 }
 
 var errReverted = errors.New("the contract refused it")
 
-// await returns when a transaction is in a block and did what it should.
-func (r *rpc) await(ctx context.Context, hash string) error {
-	pause := 50 * time.Millisecond
-	for {
+const (
+	awaitTime  = 2 * time.Minute  // for a transaction to be in a block
+	settleTime = 15 * time.Second // for a change to be seen by all nodes that answer for a chain
+)
+
+// await returns when a transaction is in a block and did what it should. A question that fails is asked again; last is what failed before.
+func (r *rpc) await(ctx context.Context, hash string, last error) error {
+	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	defer cancel()
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		var receipt *struct {
 			Status number `json:"status"`
 		}
-		if err := r.call(ctx, &receipt, "eth_getTransactionReceipt", hash); err != nil {
-			return err
-		}
+		err := r.call(ctx, &receipt, "eth_getTransactionReceipt", hash)
 		switch {
-		case receipt != nil && receipt.Status.Sign() == 0:
+		case err == nil && receipt != nil && receipt.Status.Sign() == 0:
 			return errReverted
-		case receipt != nil:
+		case err == nil && receipt != nil:
 			return nil
+		case err != nil && ctx.Err() == nil:
+			last = err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("transaction %s is in no block yet: %w", hash, ctx.Err())
-		case <-time.After(pause):
+		if ended := wait(ctx, pause); ended != nil {
+			return &UnsettledError{hash, errors.Join(fmt.Errorf("it is in no block yet: %w", ended), last)}
 		}
-		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// Pauses between two questions; each is twice as long as the one before.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = 2 * time.Second
+)
+
+func wait(ctx context.Context, pause time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pause):
+		return nil
 	}
 }

@@ -306,7 +306,7 @@ func (s *streaming) pay(ctx context.Context, hash, node message.Hash) error {
 		err = s.start(ctx, plan)
 	}
 	if err != nil {
-		return goOn(fmt.Errorf("instance %s is published and not paid: %w", hash, err))
+		return goOn(fmt.Errorf("instance %s is published and not known to be paid: %w", hash, err))
 	}
 	s.a.say("Asking %s to start it", place.Name)
 	if err := s.notify(ctx, place.Address, hash); err != nil {
@@ -336,10 +336,11 @@ func (s *streaming) notify(ctx context.Context, url string, hash message.Hash) e
 	}
 }
 
-// start makes all streams of a plan, or none: when one fails those before it are taken back.
+// start makes all streams of a plan, or none: when one fails those before it are taken back. Nothing is while a transaction may still be
+// taken: its stream would begin when nobody looks any more.
 func (s *streaming) start(ctx context.Context, plan *payg.Plan) error {
 	err := s.streams.Apply(ctx, s.sender, plan)
-	if err == nil || ctx.Err() != nil { // who was interrupted continues
+	if unsettled := new(payg.UnsettledError); err == nil || ctx.Err() != nil || errors.As(err, &unsettled) { // who was interrupted continues
 		return err
 	}
 	if back := s.streams.Apply(ctx, s.sender, plan.Reverse()); back != nil {

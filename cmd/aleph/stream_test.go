@@ -82,12 +82,12 @@ func newStreamRig(t *testing.T) *streamRig {
 	return r
 }
 
-// chain is the way to a chain, which ends when transactions are used up, for one of them.
+// chain is the way to a chain, which refuses one transaction when those that it takes are used up.
 func (r *streamRig) chain(endpoint string) http.HandlerFunc {
 	return func(w http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
 		if err == nil && bytes.Contains(body, []byte("eth_sendRawTransaction")) && r.transactions.Add(-1) == -1 {
-			http.Error(w, "gone", http.StatusBadGateway)
+			fmt.Fprint(w, `{"error":{"code":-32000,"message":"txpool is full"}}`)
 			return
 		}
 		resp, err := http.Post(endpoint, "application/json", bytes.NewReader(body))

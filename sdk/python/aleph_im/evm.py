@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .core import Core
@@ -19,6 +19,27 @@ _TIMEOUT = 20.0
 
 _ANSWER = 4 << 20
 """Bytes."""
+
+_AWAITED = 120.0
+"""Seconds for a transaction to be in a block."""
+
+_SETTLED = 15.0
+"""Seconds for a change to be seen by all nodes that answer for a chain."""
+
+
+class UnsettledError(DeadlineError):
+    """A transaction was sent, or may have been, and nobody knows yet what became of it. It may still be taken.
+
+    A plan of streams must not be reversed before that is known; applying the same plan again does no harm.
+    """
+
+    def __init__(self, transaction: str, why: str) -> None:
+        super().__init__(f"transaction {transaction} may still be taken: {why}")
+        self.transaction = transaction
+
+
+class _Refusal(AlephError):
+    """The node refused a call."""
 
 
 class Chain:
@@ -36,7 +57,7 @@ class Chain:
             reply = json.loads(answer.body)
             failure = reply.get("error")
             if failure is not None:
-                raise AlephError(f"{method}: {failure['message']}")
+                raise _Refusal(f"{method}: {failure['message']}")
             return reply["result"]
         except (ValueError, KeyError, TypeError, AttributeError) as wrong:
             raise AnswerError(f"{method}: the chain's node answered {answer.status} with what is no result") from wrong
@@ -60,7 +81,10 @@ class Chain:
         return [int.from_bytes(raw[start : start + 32], "big") for start in range(0, len(raw), 32)]
 
     def send(self, account: Sender, chain_id: int, to: str, data: bytes) -> Call[str]:
-        """Make a transaction, wait until it is in a block, and return its hash."""
+        """Make a transaction, wait until it is in a block, and return its hash.
+
+        The error is an UnsettledError when the transaction may still be taken.
+        """
         draft = {"from": account.address, "to": to, "input": "0x" + data.hex()}
         gas = yield from self.quantity("eth_estimateGas", draft)
         nonce = yield from self.quantity("eth_getTransactionCount", account.address, "pending")
@@ -75,23 +99,57 @@ class Chain:
         except Exception as failure:
             raise SigningError(f"sign a transaction as {account.address}: {failure}") from failure
         raw = transaction([*fields, parity, r, s])
-        hash: str = yield from self.call("eth_sendRawTransaction", "0x" + raw.hex())
-        yield from self._await(hash)
+        hash = "0x" + keccak256(raw).hex()  # known without the answer, which may be lost
+        last: AlephError | None = None
+        try:
+            yield from self.call("eth_sendRawTransaction", "0x" + raw.hex())
+        except _Refusal:
+            if not (yield from self._knows(hash)):
+                raise
+        except AlephError as failure:
+            last = failure
+        if not (yield from self._poll(hash, _AWAITED, lambda: self._taken(hash), "it is in no block yet", last)):
+            raise AlephError(f"transaction {hash}: the contract refused it")
         return hash
 
-    def _await(self, hash: str) -> Call[None]:
-        """Return when a transaction is in a block and did what it should."""
-        end, pause = self._core.clock() + self._core.options.deadline, 0.05
+    def settle(self, hash: str, read: Callable[[], Call[int]], wanted: int) -> Call[None]:
+        """Return when what a transaction changed is read as it made it: some nodes of a chain are a block behind."""
+
+        def seen() -> Call[bool | None]:
+            return True if (yield from read()) == wanted else None
+
+        yield from self._poll(hash, _SETTLED, seen, f"it is in a block, and the chain does not show {wanted} yet")
+
+    def _poll(
+        self, hash: str, limit: float, ask: Callable[[], Call[bool | None]], why: str, last: AlephError | None = None
+    ) -> Call[bool]:
+        """Ask about a transaction until the answer is not None. A question that fails is asked again."""
+        end, pause = self._core.clock() + min(limit, self._core.options.deadline), 0.05
         while True:
-            receipt = yield from self.call("eth_getTransactionReceipt", hash)
-            if isinstance(receipt, Mapping):
-                if _number("eth_getTransactionReceipt", receipt.get("status")) == 0:
-                    raise AlephError(f"transaction {hash}: the contract refused it")
-                return
+            try:
+                answer = yield from ask()
+                if answer is not None:
+                    return answer
+            except AlephError as failure:
+                last = failure
             if self._core.clock() + pause > end:
-                raise DeadlineError(f"transaction {hash} is in no block yet")
+                raise UnsettledError(hash, f"{why} ({last})" if last else why) from last
             yield Pause(pause)
             pause = min(2 * pause, 2.0)
+
+    def _knows(self, hash: str) -> Call[bool]:
+        """Report whether the node knows a transaction. One that was sent twice on its way is refused the second time."""
+        try:
+            return (yield from self.call("eth_getTransactionByHash", hash)) is not None
+        except AlephError:
+            return False
+
+    def _taken(self, hash: str) -> Call[bool | None]:
+        """Return whether a transaction did what it should; None while it is in no block."""
+        receipt = yield from self.call("eth_getTransactionReceipt", hash)
+        if not isinstance(receipt, Mapping):
+            return None
+        return _number("eth_getTransactionReceipt", receipt.get("status")) != 0
 
 
 def checked_address(text: str) -> str:

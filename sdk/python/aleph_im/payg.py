@@ -24,6 +24,7 @@ from .client import AsyncClient, Client
 from .core import Core
 from .errors import AlephError, SigningError
 from .evm import Chain, call_of, checked_address
+from .evm import UnsettledError as UnsettledError
 from .operation import Async, Call, Driver, M, Service, Sync, operation
 
 FORWARDER = "0xcfA132E353cB4E398080B9700609bb008eceB125"
@@ -207,7 +208,8 @@ class Streams(Service[M]):
         """Carry out a plan: each stream that is not yet as it should be is changed, and read again.
 
         After an error, and after a call that was cut short, the same plan can be applied again. A stream that is neither as it
-        was nor as it should be is left alone and told: then something else changes it.
+        was nor as it should be is left alone and told: then something else changes it. After an UnsettledError the plan must
+        not be reversed before it is known what became of the transaction.
         """
         account = self._core.account
         if account.address.lower() != plan.sender.lower() or plan.chain != self._where.chain:
@@ -258,8 +260,7 @@ class Streams(Service[M]):
         name = "setFlowrate(address,address,int96)" if where.forwarder else "setFlow(address,address,int96)"
         data = call_of(name, where.token, step.receiver, step.after)
         hash = yield from self._chain.send(account, where.chain_id, where.forwarder or where.agreement, data)
-        if (now := (yield from self._rate(account.address, step.receiver))) != step.after:
-            raise AlephError(f"{what}: transaction {hash} is done, and it is at {now} wei a second instead of {step.after}")
+        yield from self._chain.settle(hash, lambda: self._rate(account.address, step.receiver), step.after)
 
 
 @overload

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from aleph_im import AlephError, AsyncClient, Client, from_key, generate
-from aleph_im.errors import AnswerError, DeadlineError, SigningError
+from aleph_im.errors import AnswerError, SigningError
 from aleph_im.evm import call_of, transaction
-from aleph_im.payg import AVALANCHE, Flow, Plan, StreamChain, StreamFundsError, shares, streams
+from aleph_im.payg import AVALANCHE, Flow, Plan, StreamChain, StreamFundsError, UnsettledError, shares, streams
 
 from .node import FUNDED_KEY
 from .test_drivers import answer, connect, serving
@@ -75,7 +75,7 @@ def test_a_plan_that_broke_off_is_carried_on(connect: Any, chain: StreamChain) -
         if b"eth_sendRawTransaction" in body:
             sent.append(json.loads(body)["params"][0])
             if len(sent) == 2:
-                answer(request, 502, b"gone")
+                answer(request, 200, b'{"error":{"code":-32000,"message":"txpool is full"}}')
                 return
         answer(request, 200, behind.post(chain.rpc, content=body, headers={"Content-Type": "application/json"}).content)
 
@@ -83,8 +83,9 @@ def test_a_plan_that_broke_off_is_carried_on(connect: Any, chain: StreamChain) -
     with httpx.Client() as behind, serving(handle) as url:
         flows = opened(connect, replace(chain, rpc=url))
         plan = flows.increase([Flow(node, 800), Flow(community, 200)])
-        with pytest.raises(AnswerError, match="502"):
+        with pytest.raises(AlephError, match="txpool is full") as refused:
             flows.apply(plan)
+        assert not isinstance(refused.value, UnsettledError)
         assert (flows.rate(node), flows.rate(community)) == (800, 0)
         again = Plan.from_json(plan.to_json())
         assert again == plan
@@ -93,6 +94,40 @@ def test_a_plan_that_broke_off_is_carried_on(connect: Any, chain: StreamChain) -
         assert len(sent) == 3
         flows.apply(again.reverse())
         assert (flows.rate(node), flows.rate(community)) == (0, 0)
+
+
+@pytest.mark.parametrize("fails", ["answer", "once", "receipt", "read"])
+def test_a_transaction_is_followed_when_questions_fail(connect: Any, chain: StreamChain, fails: str) -> None:
+    asked: list[str] = []
+
+    def handle(request: Any) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        method = json.loads(body)["method"]
+        asked.append(method)
+
+        def ask() -> bytes:
+            return behind.post(chain.rpc, content=body, headers={"Content-Type": "application/json"}).content
+
+        if method == "eth_sendRawTransaction" and fails == "answer":
+            ask()
+            answer(request, 502, b"gone")
+        elif method == "eth_sendRawTransaction" and fails == "once":
+            ask()
+            answer(request, 200, ask())  # it is known already
+        elif method == "eth_getTransactionReceipt" and fails == "receipt" and asked.count(method) < 3:
+            answer(request, 429, b"slow down")
+        elif method == "eth_call" and fails == "read" and asked.count(method) in (3, 4):
+            answer(request, 200, json.dumps({"result": "0x" + "00" * 128}).encode())  # of the block before
+        else:
+            answer(request, 200, ask())
+
+    node, _ = receivers()
+    with httpx.Client() as behind, serving(handle) as url:
+        flows = opened(connect, replace(chain, rpc=url))
+        flows.apply(flows.increase([Flow(node, 700)]))
+        assert asked.count("eth_sendRawTransaction") == 1
+        assert asked.count("eth_call") == 3 + 2 * (fails == "read")
+        assert flows.rate(node) == 700
 
 
 def test_streams_are_checked_before_they_begin(connect: Any, chain: StreamChain) -> None:
@@ -126,7 +161,12 @@ def test_streams_are_checked_before_they_begin(connect: Any, chain: StreamChain)
 
 @pytest.mark.parametrize(
     ("receipt", "error", "text"),
-    [({"status": "0x0"}, AlephError, "refused it"), (None, DeadlineError, "in no block"), ({}, AnswerError, "no number")],
+    [
+        ({"status": "0x0"}, AlephError, "refused it"),
+        (None, UnsettledError, "may still be taken: it is in no block yet"),
+        ({}, UnsettledError, "no number"),
+        ({"status": "0x1"}, UnsettledError, "does not show 9 yet"),
+    ],
 )
 def test_what_becomes_of_a_transaction_is_told(connect: Any, receipt: Any, error: type[Exception], text: str) -> None:
     results = {
@@ -146,8 +186,9 @@ def test_what_becomes_of_a_transaction_is_told(connect: Any, receipt: Any, error
     with serving(handle) as url:
         flows = opened(connect, replace(AVALANCHE, rpc=url))
         flows._core.options = replace(flows._core.options, deadline=0.0)
-        with pytest.raises(error, match=text):
+        with pytest.raises(error, match=text) as told:
             flows.apply(flows.change([Flow(node, 9)]))
+        assert type(told.value) is error
     # On public chains it is the forwarder that is called.
     (draft,) = drafts
     assert draft["to"] == AVALANCHE.forwarder
