@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/client"
@@ -70,6 +71,19 @@ func (s *Streams) Flow(ctx context.Context, sender, receiver string) (*big.Int, 
 type Flow struct {
 	Receiver string
 	Rate     *big.Int
+}
+
+// Sum adds up the streams that go to the same receiver. Spellings of an address differ in their case only.
+func Sum(flows []Flow) (sums []Flow) {
+	for _, f := range flows {
+		i := slices.IndexFunc(sums, func(sum Flow) bool { return strings.EqualFold(sum.Receiver, f.Receiver) })
+		if i < 0 {
+			sums = append(sums, f)
+			continue
+		}
+		sums[i].Rate = new(big.Int).Add(sums[i].Rate, f.Rate)
+	}
+	return sums
 }
 
 // nodeShare is how much of a workload's price goes to its compute node, in hundredths; the rest is the community's.
@@ -147,7 +161,7 @@ func (s *Streams) Ensure(ctx context.Context, sender string, least []Flow) (*Pla
 
 func (s *Streams) plan(ctx context.Context, sender string, flows []Flow, to func(now, rate *big.Int) *big.Int) (*Plan, error) {
 	p := &Plan{Chain: s.cfg.Chain.Chain, Sender: sender}
-	for _, f := range flows {
+	for _, f := range Sum(flows) {
 		now, err := s.Flow(ctx, sender, f.Receiver)
 		if err != nil {
 			return nil, err

@@ -138,8 +138,12 @@ func TestStreamsAreOpenedResumedAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.flows(t, 8_000_000_000_000, 2_000_000_000_000)
-	less := []Flow{{r.crn, big.NewInt(8_000_000_000_000 - 50)}, {r.community, big.NewInt(1_000_000_000_000)}}
+	// A receiver that is named twice, in any spelling, gets one stream.
+	less := []Flow{{r.crn, big.NewInt(3_000_000_000_000)}, {strings.ToLower(r.crn), big.NewInt(5_000_000_000_000 - 50)}, {r.community, big.NewInt(1_000_000_000_000)}}
 	end, err := r.Reduce(ctx, r.sender.Address(), less)
+	if err == nil && len(end.Steps) != 2 {
+		t.Errorf("%d steps for two receivers", len(end.Steps))
+	}
 	if err := errors.Join(err, r.Apply(ctx, r.sender, end)); err != nil {
 		t.Fatal(err)
 	}

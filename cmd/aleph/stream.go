@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -220,14 +219,7 @@ func (s *streaming) owed(ctx context.Context, except message.Hash, receiver, pri
 	var flows []payg.Flow
 	add := func(price, receiver string) error {
 		shares, err := payg.Shares(price, receiver, s.community)
-		for _, share := range shares {
-			i := slices.IndexFunc(flows, func(f payg.Flow) bool { return strings.EqualFold(f.Receiver, share.Receiver) })
-			if i < 0 {
-				flows = append(flows, share)
-				continue
-			}
-			flows[i].Rate = new(big.Int).Add(flows[i].Rate, share.Rate)
-		}
+		flows = append(flows, shares...)
 		return err
 	}
 	if price != "" {
@@ -252,7 +244,7 @@ func (s *streaming) owed(ctx context.Context, except message.Hash, receiver, pri
 			return nil, err
 		}
 	}
-	return flows, nil
+	return payg.Sum(flows), nil
 }
 
 // streamOf returns how an instance is paid when it is by a stream, and nil otherwise.

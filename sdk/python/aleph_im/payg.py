@@ -241,9 +241,13 @@ class Streams(Service[M]):
 
     def _plan(self, sender: str | None, flows: Iterable[Flow], after: Callable[[int, int], int]) -> Call[Plan]:
         owner, steps = self._core.owner(sender), []
+        sums: dict[str, Flow] = {}  # spellings of an address differ in their case only
         for flow in flows:
+            before = sums.get(checked_address(flow.receiver).lower(), Flow(flow.receiver, 0))
+            sums[flow.receiver.lower()] = dataclasses.replace(before, rate=before.rate + flow.rate)
+        for flow in sums.values():
             now = yield from self._rate(owner, flow.receiver)
-            steps.append(Step(checked_address(flow.receiver), now, after(now, flow.rate)))
+            steps.append(Step(flow.receiver, now, after(now, flow.rate)))
         return Plan(self._where.chain, owner, tuple(steps))
 
     def _step(self, account: Sender, step: Step) -> Call[None]:
