@@ -118,11 +118,13 @@ func notThere(resp *http.Response) bool {
 // pollPause is the time between two questions to a network that is about to have the answer.
 const pollPause = 200 * time.Millisecond
 
-func pause(ctx context.Context) error {
+func pause(ctx context.Context) error { return pauseFor(ctx, pollPause) }
+
+func pauseFor(ctx context.Context, length time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(pollPause):
+	case <-time.After(length):
 		return nil
 	}
 }

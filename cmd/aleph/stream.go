@@ -307,22 +307,31 @@ func (s *streaming) pay(ctx context.Context, hash, node message.Hash) error {
 	return nil
 }
 
-// unpaidTries is how often a compute node is asked that says that nothing is streamed: it may see the chain later than others.
-const unpaidTries = 5
+// A compute node may see the chain later than others. For so long it is asked again that says that too little is streamed.
+const (
+	unpaidTime  = 30 * time.Second
+	unpaidPause = time.Second
+)
 
 func (s *streaming) notify(ctx context.Context, url string, hash message.Hash) error {
-	for unpaid := 0; ; {
+	var unpaid time.Time // since when the node says so
+	for {
+		length := pollPause
 		err := s.api.NotifyAllocation(ctx, url, hash)
 		switch client.KindOf(err) {
 		case client.KindInsufficientFunds:
-			if unpaid++; unpaid == unpaidTries {
+			if unpaid.IsZero() {
+				unpaid = time.Now()
+			}
+			if time.Since(unpaid) >= unpaidTime {
 				return err
 			}
+			length = unpaidPause
 		case client.KindNotFound, client.KindNetwork, client.KindUnavailable: // it may not have heard of the message
 		default:
 			return err
 		}
-		if ended := pause(ctx); ended != nil {
+		if ended := pauseFor(ctx, length); ended != nil {
 			return errors.Join(err, ended)
 		}
 	}

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/client/payg"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
@@ -67,4 +69,30 @@ func TestNothingIsTakenBackWhileATransactionMayStillBeTaken(t *testing.T) {
 			t.Errorf("the chain was asked %v", asked)
 		}
 	})
+}
+
+func TestComputeNodesHaveTimeToSeeAStream(t *testing.T) {
+	for name, sees := range map[string]time.Duration{"late": 25 * time.Second, "never": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, asked := time.Now(), 0
+				node := roundTrip(func(*http.Request) (int, string, error) {
+					if asked++; time.Since(began) < sees {
+						return http.StatusPaymentRequired, "402: Empty payment stream for this instance", nil
+					}
+					return http.StatusOK, `{"success":true}`, nil
+				})
+				s := &streaming{api: client.New(client.Config{BaseURL: "http://core", HTTPClient: &http.Client{Transport: node}})}
+				err := s.notify(t.Context(), "http://compute", exampleInstance)
+				if took := time.Since(began); sees < unpaidTime && (err != nil || took != sees) {
+					t.Errorf("after %s: %v", took, err)
+				} else if sees > unpaidTime && (client.KindOf(err) != client.KindInsufficientFunds || took != unpaidTime) {
+					t.Errorf("given up after %s: %v", took, err)
+				}
+				if most := int(unpaidTime/unpaidPause) + 1; asked > most {
+					t.Errorf("asked %d times, want %d at most", asked, most)
+				}
+			})
+		})
+	}
 }
