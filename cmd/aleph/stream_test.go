@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/client/payg"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
@@ -32,6 +33,7 @@ type streamRig struct {
 	u                   *user
 	streams             *payg.Streams
 	receiver, community string
+	toNode, toCommunity *big.Int // for one instance, in wei a second
 	image, key          string
 	transactions        atomic.Int64 // that the chain still takes before it refuses one
 	admitted            atomic.Int64
@@ -135,21 +137,41 @@ func (r *streamRig) compute(node *realNode, of params.StreamChain) http.Handler 
 	return mux
 }
 
-// flows expects as many times what one instance streams, and returns that.
-func (r *streamRig) flows(when string, one *big.Int, times int64) *big.Int {
+// price keeps what streams for one instance are: its price in wei a second, four fifths to the node and one to the community, rounded up.
+func (r *streamRig) price(hash message.Hash) {
 	r.Helper()
-	node, err1 := r.streams.Flow(r.Context(), r.u.address(), r.receiver)
-	community, err2 := r.streams.Flow(r.Context(), r.u.address(), r.community)
-	if err := errors.Join(err1, err2); err != nil {
+	cost, err := client.New(client.Config{BaseURL: r.u.api}).Price(r.Context(), hash)
+	if err != nil {
 		r.Fatal(err)
 	}
-	if one == nil {
-		one = node
+	wei, ok := new(big.Rat).SetString(cost.Cost)
+	if !ok || wei.Sign() <= 0 {
+		r.Fatalf("it costs %q", cost.Cost)
 	}
-	if want := new(big.Int).Mul(one, big.NewInt(times)); node.Cmp(want) != 0 || (node.Sign() == 0) != (community.Sign() == 0) || community.Cmp(node) > 0 {
-		r.Errorf("%s: %d wei a second to the node, %d to the community; want %d and a quarter of it", when, node, community, want)
+	wei.Mul(wei, new(big.Rat).SetInt64(1e18))
+	fifths := func(n int64) *big.Int {
+		part := new(big.Rat).Mul(wei, big.NewRat(n, 5))
+		whole := new(big.Int).Quo(part.Num(), part.Denom())
+		if !part.IsInt() {
+			whole.Add(whole, big.NewInt(1))
+		}
+		return whole
 	}
-	return one
+	r.toNode, r.toCommunity = fifths(4), fifths(1)
+}
+
+// flows expects as many times what one instance streams.
+func (r *streamRig) flows(when string, times int64) {
+	r.Helper()
+	for receiver, one := range map[string]*big.Int{r.receiver: r.toNode, r.community: r.toCommunity} {
+		got, err := r.streams.Flow(r.Context(), r.u.address(), receiver)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if want := new(big.Int).Mul(one, big.NewInt(times)); got.Cmp(want) != 0 {
+			r.Errorf("%s: %d wei a second to %s, want %d", when, got, receiver, want)
+		}
+	}
 }
 
 func (r *streamRig) create(more ...string) (code int, hash message.Hash, errOut string) {
@@ -168,26 +190,27 @@ func TestInstanceIsPaidByStreams(t *testing.T) {
 	if code != 0 || !strings.Contains(errOut, "ALEPH an hour") || !strings.Contains(errOut, "streamed on AVAX: four fifths to the compute node") {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
-	one := r.flows("one instance", nil, 1)
-	if one.Sign() == 0 || r.admitted.Load() != 1 {
-		t.Fatalf("%d wei a second, admitted %d times", one, r.admitted.Load())
+	r.price(first)
+	r.flows("one instance", 1)
+	if r.admitted.Load() != 1 {
+		t.Fatalf("admitted %d times", r.admitted.Load())
 	}
 	// Again is no more: what is streamed is enough.
 	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", string(first)); code != 0 {
 		t.Errorf("resumed: exit code %d: %s", code, errOut)
 	}
-	r.flows("resumed", one, 1)
+	r.flows("resumed", 1)
 
 	code, second, errOut := r.create("--name", "second", "--node", "CRN-1", "--chain", "avax")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
-	r.flows("two instances", one, 2)
+	r.flows("two instances", 2)
 	for i, hash := range []message.Hash{first, second} {
 		if code, _, errOut := r.u.run("-y", "instance", "delete", string(hash)); code != 0 {
 			t.Errorf("exit code %d: %s", code, errOut)
 		}
-		r.flows("deleted", one, 1-int64(i))
+		r.flows("deleted", 1-int64(i))
 	}
 
 	// The chain refuses the second of the two transactions: the first is taken back.
@@ -197,11 +220,11 @@ func TestInstanceIsPaidByStreams(t *testing.T) {
 	if code == 0 || !strings.Contains(errOut, "nothing is streamed for it") || len(after) < 64 {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
-	r.flows("half done", one, 0)
+	r.flows("half done", 0)
 	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", after[:64]); code != 0 {
 		t.Errorf("continued: exit code %d: %s", code, errOut)
 	}
-	r.flows("continued", one, 1)
+	r.flows("continued", 1)
 }
 
 func TestStreamsAreRefusedBeforeAnythingIsDone(t *testing.T) {
