@@ -133,8 +133,8 @@ func (a *app) streamedInstance(ctx context.Context, api *client.Client, hash mes
 	if err != nil {
 		return nil, nil, err
 	}
-	if !strings.EqualFold(info.Message.Sender, account.Address()) {
-		return nil, nil, usageError{fmt.Errorf("instance %s is paid by streams of %s: use that account", hash, info.Message.Sender)}
+	if !strings.EqualFold(instance.Address, account.Address()) {
+		return nil, nil, usageError{fmt.Errorf("instance %s is paid by streams of %s: use that account", hash, instance.Address)}
 	}
 	s, err := a.streamsOf(ctx, api, account, *instance.Payment.Chain)
 	return s, instance, err
@@ -214,7 +214,7 @@ func (s *streaming) receiver(ctx context.Context, n *client.ComputeNode) (string
 }
 
 // owed are the streams that the account's instances need, without those of except, and with one more that costs price a second at
-// receiver unless price is "".
+// receiver unless price is "". Whoever sent their messages: compute nodes add up what belongs to an account (crn §5.3).
 func (s *streaming) owed(ctx context.Context, except message.Hash, receiver, price string) ([]payg.Flow, error) {
 	var flows []payg.Flow
 	add := func(price, receiver string) error {
@@ -227,7 +227,7 @@ func (s *streaming) owed(ctx context.Context, except message.Hash, receiver, pri
 			return nil, err
 		}
 	}
-	filter := client.Filter{Types: []message.Type{message.TypeInstance}, Addresses: []string{s.account.Address()}, Statuses: []message.Status{message.StatusProcessed}}
+	filter := client.Filter{Types: []message.Type{message.TypeInstance}, Owners: []string{s.account.Address()}, Statuses: []message.Status{message.StatusProcessed}}
 	for m, err := range s.api.Messages(ctx, filter) {
 		if err != nil {
 			return nil, fmt.Errorf("look which instances are paid by streams: %w", err)

@@ -25,12 +25,14 @@ import (
 	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
+	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
 // streamRig is a network with a real chain, a real core node, and a compute node of which the check of payments is real.
 type streamRig struct {
 	*testing.T
 	u                   *user
+	node                *realNode
 	streams             *payg.Streams
 	receiver, community string
 	toNode, toCommunity *big.Int // for one instance, in wei a second
@@ -55,6 +57,7 @@ func newStreamRig(t *testing.T) *streamRig {
 	r.u = newUser(t, "")
 	r.u.env["ALEPH_PRIVATE_KEY"] = hex.EncodeToString(chain.Accounts()[1].PrivateKey)
 	node := newRealNode(t, r.u.address())
+	r.node = node
 	node.core.SetAggregate("settings", map[string]any{"community_wallet_address": r.community, "community_wallet_timestamp": 1})
 	r.u.api, r.u.network = node.URL, filepath.Join(t.TempDir(), "network.json")
 	var described map[string]any
@@ -225,6 +228,61 @@ func TestInstanceIsPaidByStreams(t *testing.T) {
 		t.Errorf("continued: exit code %d: %s", code, errOut)
 	}
 	r.flows("continued", 1)
+}
+
+// publish puts an instance like another on the network, which belongs to owner and is paid by streams to receiver.
+func (r *streamRig) publish(like message.Hash, by client.Account, owner, receiver string) message.Hash {
+	r.Helper()
+	api := r.node.core.Client()
+	info, err := api.GetMessage(r.Context(), like)
+	if err != nil {
+		r.Fatal(err)
+	}
+	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
+	if err != nil {
+		r.Fatal(err)
+	}
+	instance := content.(*message.Instance)
+	instance.Address, instance.Payment.Receiver, instance.Time = owner, &receiver, float64(time.Now().UnixMicro())/1e6
+	m, _, err := api.Send(r.Context(), by, message.TypeInstance, instance, client.SendOptions{Sync: true})
+	if err == nil {
+		_, err = api.WaitFor(r.Context(), m.ItemHash)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	return m.ItemHash
+}
+
+func TestStreamsAreForWhatBelongsToTheAccount(t *testing.T) {
+	r := newStreamRig(t)
+	code, first, errOut := r.create()
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	r.price(first)
+	me, err1 := ethereum.NewAccount(chain.Accounts()[1].PrivateKey)
+	delegate, err2 := ethereum.NewAccount(chain.Accounts()[4].PrivateKey)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	other := newUser(t, r.u.api)
+	other.network, other.env["ALEPH_PRIVATE_KEY"] = r.u.network, hex.EncodeToString(chain.Accounts()[4].PrivateKey)
+	r.u.result(nil, "authorization", "add", delegate.Address(), "--type", "INSTANCE")
+	other.result(nil, "authorization", "add", me.Address(), "--type", "INSTANCE")
+	sentForMe := r.publish(first, delegate, me.Address(), r.receiver)
+	sentByMe := r.publish(first, me, delegate.Address(), r.receiver)
+	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", string(first)); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	r.flows("one sent by another", 2)
+	if code, _, errOut := r.u.run("-y", "instance", "delete", string(sentByMe)); code != exitUsage || !strings.Contains(errOut, delegate.Address()) {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	if code, _, errOut := r.u.run("-y", "instance", "delete", string(sentForMe)); code != 0 {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	r.flows("that one deleted", 1)
 }
 
 func TestStreamsAreRefusedBeforeAnythingIsDone(t *testing.T) {
