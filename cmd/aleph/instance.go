@@ -152,7 +152,7 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 		return nil, fmt.Errorf("publish the instance: %w", err)
 	}
 	if streamed != nil {
-		if err := streamed.pay(ctx, sent.ItemHash, *content.Requirements.Node.NodeHash); err != nil {
+		if err := streamed.pay(ctx, sent.ItemHash, *content.Payment.Receiver, *content.Requirements.Node.NodeHash); err != nil {
 			return nil, err
 		}
 	}
@@ -182,10 +182,15 @@ func (a *app) agree(ctx context.Context, api *client.Client, account client.Acco
 	price := fmt.Sprintf("holds %s ALEPH as long as it exists", o.Hold)
 	switch cost.Payment {
 	case message.PaymentSuperfluid:
-		if _, err := streamed.plan(ctx, *content.Payment.Receiver, cost.Cost); err != nil {
+		plan, err := streamed.plan(ctx, *content.Payment.Receiver, cost.Cost)
+		if err != nil {
 			return err
 		}
-		price = streamed.costs(o)
+		changes, err := streamed.changes(plan, *content.Payment.Receiver, cost.Cost)
+		if err != nil {
+			return err
+		}
+		price = streamed.costs(o) + changes
 	case message.PaymentCredit:
 		price = fmt.Sprintf("costs %s credits an hour, %s a day, %s in 30 days ($%s, $%s, $%s)",
 			o.Credits.Hour, o.Credits.Day, o.Credits.Month, o.CreditsUSD.Hour, o.CreditsUSD.Day, o.CreditsUSD.Month)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/aleph-im/aleph-go/params"
 )
 
-// What is streamed is worked out from the messages: to each compute node what all instances of the account there cost together, and
+// What is streamed is worked out from the messages: to a compute node what all instances of the account there cost together, and
 // to the community its share of all of them. So a creation that broke off is continued by doing the same again, on any machine.
 
 // streaming is one account that pays by streams on one chain.
@@ -105,11 +106,20 @@ func (a *app) payAgain(ctx context.Context, api *client.Client, hash message.Has
 	if err != nil {
 		return err
 	}
-	a.say("Instance %s %s.", hash, s.costs(o))
+	receiver := *instance.Payment.Receiver
+	plan, err := s.plan(ctx, receiver, "")
+	if err != nil {
+		return err
+	}
+	changes, err := s.changes(plan, receiver, cost.Cost)
+	if err != nil {
+		return err
+	}
+	a.say("Instance %s %s%s.", hash, s.costs(o), changes)
 	if err := a.confirm("Go on with it?"); err != nil {
 		return err
 	}
-	return s.pay(ctx, hash, *instance.Requirements.Node.NodeHash)
+	return s.pay(ctx, hash, receiver, *instance.Requirements.Node.NodeHash)
 }
 
 // streamedInstance returns what pays for an instance of the account; nil when that is no stream.
@@ -259,19 +269,40 @@ func streamOf(content json.RawMessage) *message.Payment {
 	return c.Payment
 }
 
-// plan is what has to change so that all instances are paid, and one more as owed takes it. What the account lacks for it is told
-// before anything is done.
+// plan is what has to change so that the instances at one receiver are paid, one more as owed takes it, and the community gets its share of
+// all. Streams to other compute nodes stay as they are: who ended one may have meant it. What the account lacks is told before anything is
+// done.
 func (s *streaming) plan(ctx context.Context, receiver, price string) (*payg.Plan, error) {
 	needed, err := s.owed(ctx, "", receiver, price)
 	if err != nil {
 		return nil, err
 	}
+	needed = slices.DeleteFunc(needed, func(f payg.Flow) bool {
+		return !strings.EqualFold(f.Receiver, receiver) && !strings.EqualFold(f.Receiver, s.community)
+	})
 	plan, err := s.streams.Ensure(ctx, s.account.Address(), needed)
 	if err != nil {
 		return nil, err
 	}
 	return plan, s.streams.Check(ctx, plan)
 }
+
+// changes says what a plan does to each stream that it changes by another rate than that of one instance, which costs price a second.
+func (s *streaming) changes(plan *payg.Plan, receiver, price string) (text string, err error) {
+	shares, err := payg.Shares(price, receiver, s.community)
+	for _, step := range plan.Steps {
+		more := new(big.Int).Sub(step.To, step.From)
+		alone := func(f payg.Flow) bool { return strings.EqualFold(f.Receiver, step.Receiver) && f.Rate.Cmp(more) == 0 }
+		if !slices.ContainsFunc(shares, alone) {
+			text += fmt.Sprintf(".\nThe stream to %s goes from %s to %s ALEPH an hour: all your instances that it pays count, and what streams already",
+				step.Receiver, hourly(step.From), hourly(step.To))
+		}
+	}
+	return text, err
+}
+
+// hourly writes wei a second as tokens an hour.
+func hourly(rate *big.Int) string { return rateOf(new(big.Rat).SetFrac(rate, big.NewInt(1e18))).Hour }
 
 // costs says what an offer costs by streams.
 func (s *streaming) costs(o *offer) string {
@@ -284,7 +315,7 @@ func (s *streaming) costs(o *offer) string {
 }
 
 // pay makes the streams for an instance whose message is processed and has its compute node start it.
-func (s *streaming) pay(ctx context.Context, hash, node message.Hash) error {
+func (s *streaming) pay(ctx context.Context, hash message.Hash, receiver string, node message.Hash) error {
 	goOn := func(err error) error {
 		return fmt.Errorf("%w; go on with: aleph instance create --resume %s, or give it up: aleph instance delete %[2]s", err, hash)
 	}
@@ -292,7 +323,7 @@ func (s *streaming) pay(ctx context.Context, hash, node message.Hash) error {
 	if err != nil {
 		return goOn(err)
 	}
-	plan, err := s.plan(ctx, "", "")
+	plan, err := s.plan(ctx, receiver, "")
 	if err == nil {
 		s.a.say("Starting the streams on %s", s.chain)
 		err = s.start(ctx, plan)

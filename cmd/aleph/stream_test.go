@@ -285,6 +285,40 @@ func TestStreamsAreForWhatBelongsToTheAccount(t *testing.T) {
 	r.flows("that one deleted", 1)
 }
 
+func TestCreatingAnInstancePaysForNoOtherNode(t *testing.T) {
+	r := newStreamRig(t)
+	code, first, errOut := r.create()
+	if code != 0 || strings.Contains(errOut, "goes from") {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	r.price(first)
+	me, err := ethereum.NewAccount(chain.Accounts()[1].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := chain.Accounts()[5].Address.Hex()
+	r.publish(first, me, me.Address(), elsewhere)
+	r.publish(first, me, me.Address(), r.receiver)
+	if code, _, errOut = r.create(); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	// One here streams already, and one here and one elsewhere do not.
+	for receiver, rates := range map[string][2]*big.Int{
+		r.receiver:  {r.toNode, new(big.Int).Mul(r.toNode, big.NewInt(3))},
+		r.community: {r.toCommunity, new(big.Int).Mul(r.toCommunity, big.NewInt(4))},
+		elsewhere:   {nil, new(big.Int)},
+	} {
+		if got, err := r.streams.Flow(t.Context(), me.Address(), receiver); err != nil || got.Cmp(rates[1]) != 0 {
+			t.Errorf("%d wei a second to %s, %v; want %d", got, receiver, err, rates[1])
+		}
+		switch {
+		case rates[0] == nil && strings.Contains(errOut, receiver),
+			rates[0] != nil && !strings.Contains(errOut, fmt.Sprintf("The stream to %s goes from %s to %s ALEPH an hour", receiver, hourly(rates[0]), hourly(rates[1]))):
+			t.Errorf("it is asked: %s", errOut)
+		}
+	}
+}
+
 func TestStreamsAreRefusedBeforeAnythingIsDone(t *testing.T) {
 	r := newStreamRig(t)
 	for name, c := range map[string]struct {
