@@ -381,7 +381,8 @@ func (s *streaming) start(ctx context.Context, plan *payg.Plan) error {
 	return fmt.Errorf("%w; nothing is streamed for it", err)
 }
 
-// stop ends what is streamed for an instance alone.
+// stop ends what is streamed for an instance alone. To a compute node that no other instance needs that is all, whatever was streamed for
+// it: prices change.
 func (s *streaming) stop(ctx context.Context, hash message.Hash, receiver string) error {
 	cost, err := s.api.Price(ctx, hash)
 	if err != nil {
@@ -399,16 +400,32 @@ func (s *streaming) stop(ctx context.Context, hash message.Hash, receiver string
 	if err != nil {
 		return err
 	}
-	// Never below what the others need: these streams may have been reduced before.
-	for i, step := range plan.Steps {
+	needed := func(step payg.Step) *big.Int {
 		for _, o := range others {
-			if strings.EqualFold(o.Receiver, step.Receiver) && step.To.Cmp(o.Rate) < 0 {
-				plan.Steps[i].To = o.Rate
-				if step.From.Cmp(o.Rate) < 0 {
-					plan.Steps[i].To = step.From
-				}
+			if strings.EqualFold(o.Receiver, step.Receiver) {
+				return o.Rate
+			}
+		}
+		return new(big.Int)
+	}
+	for i, step := range plan.Steps {
+		switch need := needed(step); {
+		case need.Sign() == 0 && strings.EqualFold(step.Receiver, receiver):
+			plan.Steps[i].To = need
+		case step.To.Cmp(need) < 0: // it may have been reduced before, and is not raised
+			plan.Steps[i].To = need
+			if step.From.Cmp(need) < 0 {
+				plan.Steps[i].To = step.From
 			}
 		}
 	}
-	return s.streams.Apply(ctx, s.sender, plan)
+	if err := s.streams.Apply(ctx, s.sender, plan); err != nil {
+		return err
+	}
+	for _, step := range plan.Steps {
+		if step.To.Sign() > 0 && needed(step).Sign() == 0 {
+			s.a.say("%d wei a second (%s ALEPH an hour) still flow to %s, and no instance of this account needs that.", step.To, hourly(step.To), step.Receiver)
+		}
+	}
+	return nil
 }

@@ -285,6 +285,30 @@ func TestStreamsAreForWhatBelongsToTheAccount(t *testing.T) {
 	r.flows("that one deleted", 1)
 }
 
+func TestNothingIsStreamedToANodeThatNoInstanceNeeds(t *testing.T) {
+	r := newStreamRig(t)
+	code, hash, errOut := r.create()
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	me, err := ethereum.NewAccount(chain.Accounts()[1].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As if it had cost more when its streams began.
+	more := big.NewInt(1_000_000)
+	plan, err := r.streams.Increase(t.Context(), me.Address(), []payg.Flow{{Receiver: r.receiver, Rate: more}, {Receiver: r.community, Rate: more}})
+	if err := errors.Join(err, r.streams.Apply(t.Context(), me, plan)); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errOut = r.u.run("-y", "instance", "delete", string(hash))
+	if told := fmt.Sprintf("%d wei a second (0 ALEPH an hour) still flow to %s", more, r.community); code != 0 || !strings.Contains(errOut, told) {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	r.toNode, r.toCommunity = new(big.Int), more
+	r.flows("deleted", 1)
+}
+
 func TestCreatingAnInstancePaysForNoOtherNode(t *testing.T) {
 	r := newStreamRig(t)
 	code, first, errOut := r.create()
