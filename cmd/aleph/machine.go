@@ -145,6 +145,14 @@ func (a *app) instanceErase() *cobra.Command {
 	var forget bool
 	c := a.onInstance("erase HASH", "End an instance and lose its disks", cobra.ExactArgs(1),
 		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
+			var streamed *streaming
+			var instance *message.Instance
+			if forget { // that this account cannot end its streams must not be learnt when the disks are gone
+				var err error
+				if streamed, instance, err = a.streamedInstance(ctx, api, hash); err != nil {
+					return err
+				}
+			}
 			if err := a.confirm(fmt.Sprintf("Erase instance %s with its disks for ever?", hash)); err != nil {
 				return err
 			}
@@ -156,7 +164,7 @@ func (a *app) instanceErase() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = a.endStreams(ctx, api, hash)
+			err = streamed.end(ctx, hash, instance)
 			if err == nil {
 				err = a.forget(ctx, api, account, deletedByOwner, hash)
 			}
@@ -176,6 +184,11 @@ func (a *app) instanceDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// That this account cannot end its streams must not be learnt when the disks are gone.
+			streamed, instance, err := a.streamedInstance(ctx, api, hash)
+			if err != nil {
+				return err
+			}
 			if err := a.confirm(fmt.Sprintf("Delete instance %s with its disks for ever?", hash)); err != nil {
 				return err
 			}
@@ -192,7 +205,7 @@ func (a *app) instanceDelete() *cobra.Command {
 				a.say("Its forwarded ports stay in the list: %v", err)
 			}
 			// Forgotten last: what is streamed for it is known from its message.
-			if err := a.endStreams(ctx, api, hash); err != nil {
+			if err := streamed.end(ctx, hash, instance); err != nil {
 				return fmt.Errorf("delete instance %s: %w", hash, err)
 			}
 			if err := a.forget(ctx, api, account, deletedByOwner, hash); err != nil {

@@ -150,13 +150,12 @@ func (a *app) streamedInstance(ctx context.Context, api *client.Client, hash mes
 	return s, instance, err
 }
 
-// endStreams stops paying for an instance, when it is paid by streams.
-func (a *app) endStreams(ctx context.Context, api *client.Client, hash message.Hash) error {
-	s, instance, err := a.streamedInstance(ctx, api, hash)
-	if err != nil || s == nil {
-		return err
+// end stops paying for an instance; nil is what is not paid by streams.
+func (s *streaming) end(ctx context.Context, hash message.Hash, instance *message.Instance) error {
+	if s == nil {
+		return nil
 	}
-	a.say("Ending its streams on %s", s.chain)
+	s.a.say("Ending its streams on %s", s.chain)
 	if err := s.stop(ctx, hash, *instance.Payment.Receiver); err != nil {
 		return fmt.Errorf("its streams go on, the same command tries again to end them: %w", err)
 	}

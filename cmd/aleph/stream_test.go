@@ -230,8 +230,8 @@ func TestInstanceIsPaidByStreams(t *testing.T) {
 	r.flows("continued", 1)
 }
 
-// publish puts an instance like another on the network, which belongs to owner and is paid by streams to receiver.
-func (r *streamRig) publish(like message.Hash, by client.Account, owner, receiver string) message.Hash {
+// publish puts an instance like another on the network, which belongs to owner and is paid by streams on a chain to receiver.
+func (r *streamRig) publish(like message.Hash, by client.Account, on, owner, receiver string) message.Hash {
 	r.Helper()
 	api := r.node.core.Client()
 	info, err := api.GetMessage(r.Context(), like)
@@ -243,6 +243,7 @@ func (r *streamRig) publish(like message.Hash, by client.Account, owner, receive
 		r.Fatal(err)
 	}
 	instance := content.(*message.Instance)
+	instance.Payment.Chain = &on
 	instance.Address, instance.Payment.Receiver, instance.Time = owner, &receiver, float64(time.Now().UnixMicro())/1e6
 	m, _, err := api.Send(r.Context(), by, message.TypeInstance, instance, client.SendOptions{Sync: true})
 	if err == nil {
@@ -270,8 +271,8 @@ func TestStreamsAreForWhatBelongsToTheAccount(t *testing.T) {
 	other.network, other.env["ALEPH_PRIVATE_KEY"] = r.u.network, hex.EncodeToString(chain.Accounts()[4].PrivateKey)
 	r.u.result(nil, "authorization", "add", delegate.Address(), "--type", "INSTANCE")
 	other.result(nil, "authorization", "add", me.Address(), "--type", "INSTANCE")
-	sentForMe := r.publish(first, delegate, me.Address(), r.receiver)
-	sentByMe := r.publish(first, me, delegate.Address(), r.receiver)
+	sentForMe := r.publish(first, delegate, "AVAX", me.Address(), r.receiver)
+	sentByMe := r.publish(first, me, "AVAX", delegate.Address(), r.receiver)
 	if code, _, errOut := r.u.run("-y", "instance", "create", "--resume", string(first)); code != 0 {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
@@ -309,6 +310,38 @@ func TestNothingIsStreamedToANodeThatNoInstanceNeeds(t *testing.T) {
 	r.flows("deleted", 1)
 }
 
+func TestAnInstanceIsKeptWhenItsStreamsCannotBeEnded(t *testing.T) {
+	r := newStreamRig(t)
+	code, mine, errOut := r.create()
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	me, err := ethereum.NewAccount(chain.Accounts()[1].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := newUser(t, r.u.api)
+	stranger.network, stranger.env["ALEPH_PRIVATE_KEY"] = r.u.network, hex.EncodeToString(chain.Accounts()[4].PrivateKey)
+	elsewhere := r.publish(mine, me, "BASE", me.Address(), r.receiver)
+	for name, test := range map[string]struct {
+		by   *user
+		hash message.Hash
+		says string
+	}{
+		"another account": {stranger, mine, "use that account"},
+		"another chain":   {r.u, elsewhere, "no streams there"},
+	} {
+		for _, do := range []string{"erase", "delete"} {
+			if code, _, errOut := test.by.run("-y", "instance", do, string(test.hash)); code != exitUsage || !strings.Contains(errOut, test.says) {
+				t.Errorf("%s by %s: exit code %d: %s", do, name, code, errOut)
+			}
+		}
+	}
+	if did := r.node.compute.operated; len(did) > 0 {
+		t.Errorf("the compute node was asked for %v", did)
+	}
+}
+
 func TestCreatingAnInstancePaysForNoOtherNode(t *testing.T) {
 	r := newStreamRig(t)
 	code, first, errOut := r.create()
@@ -321,8 +354,8 @@ func TestCreatingAnInstancePaysForNoOtherNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := chain.Accounts()[5].Address.Hex()
-	r.publish(first, me, me.Address(), elsewhere)
-	r.publish(first, me, me.Address(), r.receiver)
+	r.publish(first, me, "AVAX", me.Address(), elsewhere)
+	r.publish(first, me, "AVAX", me.Address(), r.receiver)
 	if code, _, errOut = r.create(); code != 0 {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
