@@ -67,6 +67,30 @@ func (s *Streams) Flow(ctx context.Context, sender, receiver string) (*big.Int, 
 	return words[1], nil
 }
 
+// Quiet returns when no transaction of an account is on its way: one that is may change its streams after they were read. The error says that
+// there still is one after some seconds.
+func (s *Streams) Quiet(ctx context.Context, sender string) error {
+	from, err := parseAddress(sender)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		sent, err1 := s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "pending")
+		taken, err2 := s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "latest")
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("transactions of %s on chain %s: %w", sender, s.cfg.Chain.Chain, err)
+		}
+		if sent.Cmp(taken) <= 0 {
+			return nil
+		}
+		if ended := wait(ctx, pause); ended != nil {
+			return fmt.Errorf("a transaction of %s on chain %s is in no block yet, and may change its streams; try again later: %w", sender, s.cfg.Chain.Chain, ended)
+		}
+	}
+}
+
 // Flow is a stream to a receiver, in wei a second.
 type Flow struct {
 	Receiver string

@@ -24,6 +24,7 @@ type failing struct {
 	noReceipt int  // questions for the receipt that fail
 	lag       int  // reads of the stream after the receipt that see the block before
 	reverts   bool
+	pending   int // questions while a transaction is on its way
 
 	rate      int64
 	sent      string // hash
@@ -53,6 +54,11 @@ func (f *failing) RoundTrip(request *http.Request) (*http.Response, error) {
 		words := make([]byte, 4*32)
 		big.NewInt(rate).FillBytes(words[32:64])
 		result = `"0x` + hex.EncodeToString(words) + `"`
+	case "eth_getTransactionCount":
+		if asked.Params[1] == "pending" && f.pending > 0 {
+			f.pending--
+			result = `"0x2"`
+		}
 	case "eth_getBlockByNumber":
 		result = `{"baseFeePerGas":"0x1"}`
 	case "eth_sendRawTransaction":
@@ -130,6 +136,30 @@ func TestTransactionsAreFollowedUntilTheirEndIsKnown(t *testing.T) {
 					t.Fatal(err)
 				}
 				if test.unsettled && (unsettled.Transaction == "" || !strings.Contains(err.Error(), "may still be taken")) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestStreamsAreReadWhenNoTransactionIsOnItsWay(t *testing.T) {
+	const account = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+	for name, test := range map[string]struct {
+		pending int
+		says    string
+	}{"none": {0, ""}, "one that is taken": {3, ""}, "one that is not": {1e6, "try again later"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				chain := &failing{pending: test.pending}
+				s, err := New(Config{HTTPClient: &http.Client{Transport: chain}, Chain: params.StreamChain{
+					Chain: "AVAX", RPC: "http://chain", Token: account, Agreement: account,
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = s.Quiet(t.Context(), account)
+				if (test.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.says) || err == nil && chain.pending > 0 {
 					t.Error(err)
 				}
 			})

@@ -279,6 +279,9 @@ func (s *streaming) plan(ctx context.Context, receiver, price string) (*payg.Pla
 	needed = slices.DeleteFunc(needed, func(f payg.Flow) bool {
 		return !strings.EqualFold(f.Receiver, receiver) && !strings.EqualFold(f.Receiver, s.community)
 	})
+	if err := s.streams.Quiet(ctx, s.account.Address()); err != nil {
+		return nil, err
+	}
 	plan, err := s.streams.Ensure(ctx, s.account.Address(), needed)
 	if err != nil {
 		return nil, err
@@ -393,6 +396,9 @@ func (s *streaming) stop(ctx context.Context, hash message.Hash, receiver string
 	}
 	others, err := s.owed(ctx, hash, "", "")
 	if err != nil {
+		return err
+	}
+	if err := s.streams.Quiet(ctx, s.account.Address()); err != nil {
 		return err
 	}
 	plan, err := s.streams.Reduce(ctx, s.account.Address(), shares)
