@@ -180,7 +180,7 @@ func copyFile(to, from string) error {
 		out.Close()
 		return err
 	}
-	if err := out.Close(); err != nil {
+	if err := errors.Join(out.Sync(), out.Close()); err != nil {
 		return err
 	}
 	return os.Rename(out.Name(), to)

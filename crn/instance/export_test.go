@@ -6,8 +6,9 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// LeaveRestoring makes the records in a pool's folder those of a node that was killed while it restored an instance.
-func LeaveRestoring(dir string, hash, image message.Hash, swapped bool) error {
+// LeaveRestoring makes the records in a pool's folder those of a node that was killed while it restored an instance, before or after
+// the new disk took its place and a guest ran from it.
+func LeaveRestoring(dir string, hash, image message.Hash, swapped, kept bool) error {
 	records, err := openRecords(filepath.Join(dir, recordsFile))
 	if err != nil {
 		return err
@@ -19,7 +20,7 @@ func LeaveRestoring(dir string, hash, image message.Hash, swapped bool) error {
 	}
 	for _, r := range list {
 		if r.Hash == hash {
-			r.Restore = &restoration{Image: image, Before: r.Parent, Swapped: swapped}
+			r.Restore = &restoration{Image: image, Before: r.Parent, Swapped: swapped, Kept: kept}
 			if swapped {
 				r.Parent = image
 			}

@@ -33,6 +33,7 @@ type instance struct {
 	busy       bool               // its disks are copied, or an image to restore is on its way
 	reinstall  bool               // begin with a new root disk
 	eraseData  bool               // and new persistent volumes
+	restored   bool               // it has run from the image that was last restored
 	abort      context.CancelFunc // of the start in progress
 	failures   int                // starts that failed or machines that crashed, one after the other
 	retry      time.Time          // not to be started before
@@ -177,6 +178,7 @@ const (
 	stepFetch
 	stepSwap
 	stepKeep
+	stepPutBack
 )
 
 // next decides it. It is a pure function of what is and what is to be.
@@ -203,10 +205,12 @@ func (x *instance) next(now time.Time) step {
 		return stepErase
 	case restore != nil && now.Before(x.retry):
 		return stepNone
+	case restore != nil && restore.Kept:
+		return stepKeep
+	case restore != nil && !x.here():
+		return stepPutBack
 	case restore != nil && !restore.Swapped:
 		return stepSwap
-	case restore != nil && x.rec.Wanted != wantedRunning:
-		return stepKeep
 	case x.reinstall:
 		return stepNewDisks
 	case !x.due() || now.Before(x.retry) || x.fenced(now):
@@ -285,6 +289,8 @@ func (x *instance) run() {
 			x.swap()
 		case stepKeep:
 			x.keepRestored()
+		case stepPutBack:
+			x.leaveRestoring()
 		case stepErase:
 			x.erase()
 			return

@@ -32,6 +32,7 @@ type restoration struct {
 	Image   message.Hash `json:"image"`             // bytes of the image that the root disk is to begin from
 	Before  message.Hash `json:"before"`            // bytes of the one under the disk that it replaces; empty when there is none
 	Swapped bool         `json:"swapped,omitempty"` // it has taken its place
+	Kept    bool         `json:"kept,omitempty"`    // a guest has run from it: there is no way back
 }
 
 // Names beside rootFile.
@@ -42,7 +43,8 @@ const (
 
 // RestoreFile replaces the root disk of an instance by an image that is read from r, qcow2 and whole, and starts the instance. It
 // returns when it runs. size is what the image is expected to have, in bytes, -1 when that is not known. The error is ErrTooLarge,
-// ErrTooLong, ErrImage or ErrNoRoom when the image is why, and ErrBusy when the instance's disks are being copied or restored.
+// ErrTooLong, ErrImage or ErrNoRoom when the image is why, ErrBusy when the instance's disks are being copied or restored, and
+// ErrStopped when the instance was stopped before it ran: which disk it keeps is seen when it is started.
 func (p *Pool) RestoreFile(ctx context.Context, hash message.Hash, r io.Reader, size int64) error {
 	return p.restore(ctx, hash, "qcow2", func(limit int64) (string, message.Hash, error) {
 		if size > limit {
@@ -114,7 +116,15 @@ func (p *Pool) restore(ctx context.Context, hash message.Hash, format string, br
 	if err != nil {
 		return err
 	}
-	return wait(ctx, settled)
+	if err := wait(ctx, settled); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !x.restored {
+		return fmt.Errorf("it has not run from the image yet: %w", ErrStopped)
+	}
+	return nil
 }
 
 // incoming makes an empty file for an image that is on its way.
@@ -207,6 +217,7 @@ func (x *instance) beginRestore(path string, sum message.Hash) (<-chan error, er
 		x.rec, x.ending = before, wasEnding
 		return nil, errors.Join(err, p.removeOrphans())
 	}
+	x.restored = false
 	return x.asked(), nil
 }
 
@@ -257,12 +268,31 @@ func (p *Pool) swapDisks(r record, parent string) error {
 	return syncFolder(p.disks(r.Hash))
 }
 
-// takeBack gives a restoration up: the old root disk is the disk again. pool.mu is held.
+// takeBack gives a restoration up that failed. pool.mu is held.
 func (x *instance) takeBack(why error) {
+	err := x.putBack()
+	x.pool.cfg.Log.Warn("instance not restored, it keeps its disk", "hash", x.hash, "error", why)
+	x.settle(x.generation, errors.Join(fmt.Errorf("it keeps its disk: %w", why), err))
+}
+
+// leaveRestoring gives a restoration up because the instance is not to run here any more: whether its image boots was not seen.
+func (x *instance) leaveRestoring() {
+	x.pool.mu.Lock()
+	defer x.pool.mu.Unlock()
+	if err := x.putBack(); err != nil {
+		x.settle(x.generation, err)
+	}
+}
+
+// putBack makes the old root disk the disk again. pool.mu is held.
+func (x *instance) putBack() error {
 	p := x.pool
 	root, before := filepath.Join(p.disks(x.hash), rootFile), filepath.Join(p.disks(x.hash), beforeFile)
 	err := os.Rename(before, root)
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case err == nil:
+		err = syncFolder(p.disks(x.hash))
+	case errors.Is(err, os.ErrNotExist):
 		err = nil
 		if checkOverlay(root, x.rec.Restore.Before) != nil { // there was none; one is made when it starts
 			err = os.RemoveAll(root)
@@ -277,23 +307,35 @@ func (x *instance) takeBack(why error) {
 		p.cfg.Log.Error("old root disk not put back", "hash", x.hash, "error", err)
 		x.failure = err
 		x.patience() // and is tried again
-	} else {
-		x.rec = changed
-		err = p.removeOrphans() // the image
+		return err
 	}
-	p.cfg.Log.Warn("instance not restored, it keeps its disk", "hash", x.hash, "error", why)
-	x.settle(x.generation, errors.Join(fmt.Errorf("it keeps its disk: %w", why), err))
+	x.rec = changed
+	return p.removeOrphans() // the image
 }
 
-// keepRestored removes what was replaced: the instance runs with its new root disk, or is not to run.
+// keepRestored removes what was replaced: the instance has run with its new root disk. That is written down first: without the old
+// disk the new one must not be given up.
 func (x *instance) keepRestored() {
 	p := x.pool
-	err := os.RemoveAll(filepath.Join(p.disks(x.hash), beforeFile))
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	x.restored = true
 	changed := x.rec
-	changed.Restore = nil
+	kept := *x.rec.Restore
+	kept.Kept = true
+	changed.Restore = &kept
+	err := p.records.save(changed)
 	if err == nil {
+		x.rec = changed
+		p.mu.Unlock() // a large file takes a while
+		if err = os.RemoveAll(filepath.Join(p.disks(x.hash), beforeFile)); err == nil {
+			err = syncFolder(p.disks(x.hash))
+		}
+		p.mu.Lock()
+	}
+	if err == nil {
+		changed = x.rec
+		changed.Restore = nil
 		err = p.records.save(changed)
 	}
 	if err == nil {
