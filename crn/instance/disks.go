@@ -78,6 +78,9 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
 	spec.Console = console
+	if x.fencedNow() { // fetching the image may have taken long
+		return nil, errors.Join(ErrFenced, console.Close())
+	}
 	x.mark(&x.times.Prepared)
 	x.mark(&x.times.Starting)
 	machine, err := p.cfg.Driver.Start(ctx, spec)

@@ -144,11 +144,13 @@ func (n *fakeNetwork) Aggregate(_ context.Context, _, _ string, _ time.Duration,
 }
 
 type fakeGuests struct {
+	slow time.Duration // what setting rules takes
 	mu   sync.Mutex
 	last []tap.Guest
 }
 
 func (g *fakeGuests) Apply(_ context.Context, guests []tap.Guest) error {
+	time.Sleep(g.slow)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last = guests
@@ -161,6 +163,7 @@ type fakeDriver struct {
 	starts  []time.Time
 	specs   []qemu.InstanceSpec
 	deaf    bool // guests do not heed the power button
+	stuck   bool // machines cannot be ended
 	refusal error
 	copy    func(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 }
@@ -207,6 +210,13 @@ func (d *fakeDriver) refuse(why error) {
 	d.refusal = why
 }
 
+// stick has machines end no more when their power is cut, or end again.
+func (d *fakeDriver) stick(stuck bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stuck = stuck
+}
+
 func (d *fakeDriver) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -220,7 +230,7 @@ type fakeMachine struct {
 	done    chan struct{}
 	off     bool
 	presses int
-	killed  bool
+	kills   int
 	copies  int // of its disks
 }
 
@@ -248,7 +258,13 @@ func (m *fakeMachine) PressPower() {
 }
 
 func (m *fakeMachine) Kill() error {
-	m.killed = true
+	m.kills++
+	m.driver.mu.Lock()
+	stuck := m.driver.stuck
+	m.driver.mu.Unlock()
+	if stuck {
+		return errors.New("it does not end")
+	}
 	m.end(false)
 	return nil
 }

@@ -192,11 +192,10 @@ func (x *instance) next(now time.Time) step {
 		switch restore := x.rec.Restore; {
 		case x.rec.Wanted != wantedRunning || x.rec.Restart || restore != nil && !restore.Swapped:
 			return stepStop
+		case x.fenced(now):
+			return stepFence
 		case restore != nil && !now.Before(x.retry):
 			return stepKeep // it runs with it
-		}
-		if x.fenced(now) {
-			return stepFence
 		}
 		return stepNone
 	}
@@ -332,7 +331,7 @@ func (x *instance) start() {
 		p.cfg.Log.Info("instance started", "hash", r.Hash, "took", time.Since(begin).Round(time.Millisecond))
 		return
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, ErrFenced) {
 		return // not its fault
 	}
 	if x.rec.Restore != nil {
@@ -368,7 +367,7 @@ func (x *instance) patience() {
 // press is how often the power button is pressed: a guest that boots does not heed it yet.
 const press = 5 * time.Second
 
-// stop lets the guest turn itself off, and cuts its power when that takes too long.
+// stop lets the guest turn itself off, and cuts its power when that takes too long, or longer than it may run here.
 func (x *instance) stop(m Machine) {
 	p := x.pool
 	p.mu.Lock()
@@ -380,6 +379,12 @@ func (x *instance) stop(m Machine) {
 	defer again.Stop()
 	for {
 		m.PressPower()
+		p.mu.Lock()
+		var fenced <-chan time.Time
+		if x.rec.Replica != nil {
+			fenced = time.After(time.Until(x.lease))
+		}
+		p.mu.Unlock()
 		select {
 		case <-m.Done():
 			return
@@ -387,14 +392,28 @@ func (x *instance) stop(m Machine) {
 			return // the next node goes on with it
 		case <-again.C:
 			continue
+		case <-fenced:
+			if !x.fencedNow() {
+				continue // it has got another lease meanwhile
+			}
 		case <-limit.C:
 		}
-		if err := m.Kill(); err != nil {
-			p.cfg.Log.Error("machine does not end", "hash", x.hash, "error", err)
-			limit.Reset(p.cfg.StopTimeout)
-			continue
-		}
+		x.cut(m)
 		return
+	}
+}
+
+// cut cuts the power. Where that fails, it returns when it may be tried again.
+func (x *instance) cut(m Machine) {
+	err := m.Kill()
+	if err == nil {
+		return
+	}
+	x.pool.cfg.Log.Error("machine does not end", "hash", x.hash, "error", err)
+	select {
+	case <-m.Done():
+	case <-x.pool.life.Done():
+	case <-time.After(press):
 	}
 }
 

@@ -88,12 +88,17 @@ func signal(c chan<- struct{}) {
 // fenced reports whether the instance may not run now, because another node may. pool.mu is held.
 func (x *instance) fenced(now time.Time) bool { return x.rec.Replica != nil && !now.Before(x.lease) }
 
+// fencedNow is fenced for those who do not hold pool.mu.
+func (x *instance) fencedNow() bool {
+	x.pool.mu.Lock()
+	defer x.pool.mu.Unlock()
+	return x.fenced(time.Now())
+}
+
 // fence cuts the power of a machine that may not go on.
 func (x *instance) fence(m Machine) {
 	x.pool.cfg.Log.Warn("instance is stopped", "hash", x.hash, "reason", ErrFenced)
-	if err := m.Kill(); err != nil {
-		x.pool.cfg.Log.Error("machine does not end", "hash", x.hash, "error", err)
-	}
+	x.cut(m)
 }
 
 // replicate keeps the replica until ctx ends.

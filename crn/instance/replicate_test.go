@@ -236,6 +236,72 @@ func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
 	})
 }
 
+func TestNobodyHasLongerThanTheLeaseToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		home.driver.deaf = true
+		m := home.driver.machine(hash)
+		stopped := make(chan error, 1)
+		go func() {
+			_, err := home.Stop(t.Context(), hash)
+			stopped <- err
+		}()
+		time.Sleep(replication.Lease / 2)
+		synctest.Wait()
+		if home.driver.machine(hash) != m {
+			t.Error("it had no time to stop")
+		}
+		l.setCut(true)
+		time.Sleep(replication.Lease)
+		synctest.Wait()
+		if home.driver.machine(hash) != nil {
+			t.Error("it runs for longer")
+		}
+		if err := <-stopped; err != nil || m.kills != 1 {
+			t.Errorf("its power was cut %d times, %v", m.kills, err)
+		}
+	})
+}
+
+func TestAnInstanceWhoseLeaseEndsWhileItIsPreparedIsNotStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		home.guests.slow = 2 * replication.Lease
+		l.setCut(true)
+		if _, err := home.Reboot(t.Context(), hash); !errors.Is(err, instance.ErrFenced) || home.driver.count() != 1 {
+			t.Errorf("%d starts, %v", home.driver.count(), err)
+		}
+		l.setCut(false)
+		time.Sleep(4 * replication.Lease)
+		if !home.info(hash).Running || home.driver.count() != 2 {
+			t.Errorf("%d starts once the holder says yes: %+v", home.driver.count(), home.info(hash))
+		}
+	})
+}
+
+func TestAMachineThatDoesNotEndIsEndedAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		m := home.driver.machine(hash)
+		home.driver.stick(true)
+		l.setCut(true)
+		time.Sleep(replication.Lease + time.Minute)
+		synctest.Wait()
+		if m.kills < 10 || m.kills > 20 {
+			t.Errorf("its power was cut %d times in a minute", m.kills)
+		}
+		home.driver.stick(false)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if home.driver.machine(hash) != nil {
+			t.Error("it runs")
+		}
+	})
+}
+
 func TestWhatIsStoppedIsReplicatedOnceAndComesBackStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home, holder, _, hash := newReplica(t)
