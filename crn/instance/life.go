@@ -291,6 +291,8 @@ func (x *instance) run() {
 		case stepPutBack:
 			x.leaveRestoring()
 		case stepErase:
+			end()
+			beside.Wait() // what is on its way to the holder of its replica is not to come there afterwards
 			x.erase()
 			return
 		}

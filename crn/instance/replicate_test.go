@@ -23,7 +23,8 @@ type wire struct {
 	mu   sync.Mutex // held while the holder is used, or replaced
 	to   *rig
 	cut  bool
-	sent int // chunks
+	late bool // chunks arrive after their sender gave them up
+	sent int  // chunks
 }
 
 func (l *wire) setCut(cut bool) {
@@ -35,6 +36,12 @@ func (l *wire) setCut(cut bool) {
 func (l *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.late && r.Method == http.MethodPut {
+		l.mu.Unlock()
+		<-r.Context().Done()
+		time.Sleep(time.Second)
+		l.mu.Lock()
+	}
 	if l.cut {
 		return nil, errors.New("the line is cut")
 	}
@@ -383,6 +390,28 @@ func TestTheReplicaOfAnErasedInstanceIsErased(t *testing.T) {
 		synctest.Wait()
 		if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", string(hash), "generation")); len(left) != 1 {
 			t.Error("it has no replica")
+		}
+	})
+}
+
+func TestNothingArrivesOfAnInstanceThatWasErasedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, holder, l, hash := newReplica(t)
+		defer func() { home.stop(); holder.stop() }()
+		l.mu.Lock()
+		l.late = true
+		sent := l.sent
+		l.mu.Unlock()
+		home.write(hash, "new word")
+		time.Sleep(replication.Every)
+		synctest.Wait()
+		if err := home.Erase(t.Context(), hash); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", "*", "chunks", "*")); len(left) > 0 || l.sent == sent {
+			t.Errorf("left behind: %v, of %d that came late", left, l.sent-sent)
 		}
 	})
 }
