@@ -126,15 +126,26 @@ func newCopy(ctx context.Context, path string, bytes, cluster int64) (*os.File, 
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, qemu.MaxImage(bytes))
-	if errors.Is(err, unix.ENOSPC) {
-		err = fmt.Errorf("%w: the disk of this node has no %d MiB left", ErrNoRoom, bytes>>20)
-	}
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+	if err := reserve(f, qemu.MaxImage(bytes)); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// reserve takes the room that a file will have, where the filesystem can. The file does not grow by it.
+func reserve(f *os.File, bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, bytes)
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: the disk of this node has no %d MiB left", ErrNoRoom, bytes>>20)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return nil
+	}
+	return err
 }
 
 // giveBack frees what was reserved and is not used, and makes the file last.

@@ -51,12 +51,12 @@ func (p *Pool) RestoreFile(ctx context.Context, hash message.Hash, r io.Reader, 
 			return "", "", fmt.Errorf("%w: at most %d bytes are taken", ErrTooLarge, limit)
 		}
 		if size < 0 {
-			size = 0 // what comes counts
+			size = limit
 		}
 		if err := p.DiskRoom(size); err != nil {
 			return "", "", err
 		}
-		return p.receive(r, limit)
+		return p.receive(r, size, limit)
 	})
 }
 
@@ -136,8 +136,8 @@ func (p *Pool) incoming() (path string, err error) {
 	return f.Name(), f.Close()
 }
 
-// receive writes what is read into a file, at most limit bytes, and returns its hash.
-func (p *Pool) receive(r io.Reader, limit int64) (path string, sum message.Hash, err error) {
+// receive writes what is read into a file, at most limit bytes, and returns its hash. size is what it is expected to have.
+func (p *Pool) receive(r io.Reader, size, limit int64) (path string, sum message.Hash, err error) {
 	if path, err = p.incoming(); err != nil {
 		return path, "", err
 	}
@@ -146,6 +146,13 @@ func (p *Pool) receive(r io.Reader, limit int64) (path string, sum message.Hash,
 		return path, "", err
 	}
 	defer f.Close()
+	if err := reserve(f, size); err != nil {
+		return path, "", err
+	}
+	// Now that the room is taken: others may have begun to take theirs at the same time.
+	if err := p.DiskRoom(0); err != nil {
+		return path, "", err
+	}
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(r, limit+1))
 	switch {
@@ -156,7 +163,7 @@ func (p *Pool) receive(r io.Reader, limit int64) (path string, sum message.Hash,
 	case n > limit:
 		return path, "", fmt.Errorf("%w: at most %d bytes are taken", ErrTooLarge, limit)
 	}
-	return path, message.Hash(hex.EncodeToString(h.Sum(nil))), f.Sync()
+	return path, message.Hash(hex.EncodeToString(h.Sum(nil))), giveBack(f)
 }
 
 // checkImage refuses what cannot be the disk of an instance, before anything is stopped for it. No tool opens an image that a user

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
@@ -225,6 +227,46 @@ func TestOnlyWholeImagesThatFitAreRestored(t *testing.T) {
 			t.Errorf("%d starts", r.driver.count())
 		}
 		r.settled(hash, r.parent())
+	})
+}
+
+// seen is an image of which somebody looks at each part that is read.
+type seen struct {
+	image *bytes.Reader
+	look  func()
+}
+
+func (s seen) Read(b []byte) (int, error) { s.look(); return s.image.Read(b) }
+
+func TestTheRoomForAnImageIsTakenBeforeItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, hash := newRestore(t)
+		defer func() { r.stop() }()
+		image := qcow2Image(t, "64", nil)
+		room := func(folder string) (bytes int64) {
+			files, err := filepath.Glob(filepath.Join(r.dir, folder, "*"))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("%v, %v", files, err)
+			}
+			var s unix.Stat_t
+			if err := unix.Stat(files[0], &s); err != nil {
+				t.Fatal(err)
+			}
+			return s.Blocks * 512
+		}
+		for _, test := range []struct{ size, want int64 }{{20 << 20, 20 << 20}, {-1, 64 << 20}} {
+			look := func() {
+				if got := room("incoming"); got < test.want {
+					t.Errorf("an upload of %d bytes: %d are taken", test.size, got)
+				}
+			}
+			if err := r.RestoreFile(t.Context(), hash, seen{bytes.NewReader(image), look}, test.size); err != nil {
+				t.Fatal(err)
+			}
+			if got := room("parents"); got > 1<<20 {
+				t.Errorf("an image of %d bytes takes %d", len(image), got)
+			}
+		}
 	})
 }
 
