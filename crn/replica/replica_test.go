@@ -372,6 +372,23 @@ func TestAReplicaKeepsToItsRoom(t *testing.T) {
 	}
 }
 
+func TestADraftThatIsCalledOffTakesNothingMore(t *testing.T) {
+	h := held(t, t.TempDir())
+	s, err := replica.NewSender(t.Context(), newKey(t, "k"), h, hash, "line")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	d := s.Draft(time.Now(), []replica.Disk{{Name: "data/a", Size: replica.ChunkSize}}, true)
+	if err := d.Set(ctx, 0, 0, nil); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := d.Set(ctx, 0, 0, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOnlyTheKeyOpensAReplica(t *testing.T) {
 	key, other := newKey(t, "k"), newKey(t, "o")
 	chunk := bytes.Repeat([]byte("precious"), 100)

@@ -73,6 +73,9 @@ func (s *Sender) Draft(taken time.Time, disks []Disk, all bool) *Draft {
 
 // Set sets chunk n of a disk, and sends it unless the holder has it; nil stands for zeros.
 func (d *Draft) Set(ctx context.Context, disk int, n int64, chunk []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err // where nothing is sent, nothing else heeds it
+	}
 	s := d.sender
 	if zeros(chunk) {
 		d.disks[disk].Chunks[n] = ID{}

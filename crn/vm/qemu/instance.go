@@ -191,8 +191,8 @@ type Instance struct {
 	serial  net.Conn
 	console io.WriteCloser
 
-	copying   sync.Mutex  // held while disks are copied
-	off       atomic.Bool // the guest turned itself off
+	copying   chan struct{} // holds one while disks are copied
+	off       atomic.Bool   // the guest turned itself off
 	detaching atomic.Bool
 	work      sync.WaitGroup
 	done      chan struct{} // closed when the process has ended
@@ -205,7 +205,7 @@ const attachLimit = 15 * time.Second
 func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser) (_ *Instance, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attachLimit)
 	defer cancel()
-	m := &Instance{dir: dir, cell: cell, console: console, done: make(chan struct{})}
+	m := &Instance{dir: dir, cell: cell, console: console, copying: make(chan struct{}, 1), done: make(chan struct{})}
 	if m.record, err = readRecord(dir); err != nil {
 		return nil, err
 	}

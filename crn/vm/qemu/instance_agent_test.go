@@ -29,7 +29,7 @@ type fakeGuest struct {
 
 func newFakeGuest(t *testing.T, answer func(command string, id json.Number) string) *fakeGuest {
 	t.Helper()
-	g := &fakeGuest{t: t, listen: true, answer: answer, m: &Instance{dir: t.TempDir(), done: make(chan struct{})}}
+	g := &fakeGuest{t: t, listen: true, answer: answer, m: &Instance{dir: t.TempDir(), copying: make(chan struct{}, 1), done: make(chan struct{})}}
 	l, err := net.Listen("unix", filepath.Join(g.m.dir, agentSocket))
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +137,23 @@ func TestAGuestIsFrozenForTheMomentOfTheCopyAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWaitingForAnotherCopyIsGivenUp(t *testing.T) {
+	g := newFakeGuest(t, willing)
+	g.m.copying <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan error, 1)
+	go func() { told <- g.m.Copy(ctx, nil, false) }()
+	cancel()
+	if err := <-told; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(g.m.done)
+	if err := g.m.Copy(t.Context(), nil, false); !errors.Is(err, errEnded) {
+		t.Errorf("of a machine that ended: %v", err)
+	}
+	<-g.m.copying
 }
 
 func TestAGuestThatAKilledNodeLeftFrozenIsThawed(t *testing.T) {

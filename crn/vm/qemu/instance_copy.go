@@ -41,8 +41,14 @@ func (m *Instance) Copy(ctx context.Context, disks []DiskCopy, freeze bool) erro
 
 // copy copies disks; how completes the order for one, of which QEMU's name is device.
 func (m *Instance) copy(ctx context.Context, disks []DiskCopy, freeze bool, how func(device string, backup with) error) (err error) {
-	m.copying.Lock()
-	defer m.copying.Unlock()
+	select {
+	case m.copying <- struct{}{}:
+		defer func() { <-m.copying }()
+	case <-m.done:
+		return errEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := m.endLeft(ctx); err != nil {
 		return fmt.Errorf("end an earlier copy: %w", err)
 	}

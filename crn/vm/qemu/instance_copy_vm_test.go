@@ -188,13 +188,12 @@ func TestTheNextNodeEndsACopyThatItsFormerBegan(t *testing.T) {
 func TestACopyOfAMachineThatEndsFails(t *testing.T) {
 	c := newCopied(t)
 	done := make(chan error, 1)
-	c.copying.Lock() // so that it ends first
+	c.copying <- struct{}{} // so that it ends first
 	go func() {
 		done <- c.Copy(context.Background(), []DiskCopy{{c.spec.Root, nil}}, false)
 	}()
 	err := c.Kill()
-	c.copying.Unlock()
-	if got := <-done; err != nil || got == nil {
+	if got := <-done; err != nil || !errors.Is(got, errEnded) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
