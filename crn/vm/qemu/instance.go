@@ -191,7 +191,10 @@ type Instance struct {
 	serial  net.Conn
 	console io.WriteCloser
 
+	attached  context.Context // ends when this node leaves the machine, or it is released
+	leave     context.CancelFunc
 	copying   chan struct{} // holds one while disks are copied
+	freezing  sync.Mutex    // held while the guest's agent is asked to freeze or to thaw, and in between
 	off       atomic.Bool   // the guest turned itself off
 	detaching atomic.Bool
 	work      sync.WaitGroup
@@ -215,6 +218,7 @@ func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser)
 		return nil, fmt.Errorf("open process %d: %w", m.record.PID, err)
 	}
 	m.process = os.NewFile(uintptr(fd), "process")
+	m.attached, m.leave = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			m.close()
@@ -239,6 +243,11 @@ func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser)
 	}
 	m.work.Go(m.copyConsole)
 	m.work.Go(m.wait)
+	m.work.Go(func() {
+		tick := time.NewTicker(thawPause)
+		defer tick.Stop()
+		m.keepThawed(tick.C)
+	})
 	return m, nil
 }
 
@@ -301,6 +310,7 @@ func (m *Instance) wait() {
 }
 
 func (m *Instance) close() {
+	m.leave()
 	m.process.Close()
 	if m.serial != nil {
 		m.serial.Close()

@@ -19,6 +19,8 @@ const (
 	frozenFile = "frozen"
 	// freezeLimit bounds the talk with the guest's agent until its filesystems are frozen (spec/crn.md §2.8).
 	freezeLimit = 30 * time.Second
+	// thawPause is how often it is looked whether a guest is left frozen.
+	thawPause = 10 * time.Second
 	// maxAgent bounds what a guest may say in one talk, in bytes.
 	maxAgent = 64 << 10
 )
@@ -39,7 +41,8 @@ func (m *Instance) freeze(ctx context.Context) error {
 	})
 }
 
-// thaw lets the guest go on, if it was held back.
+// thaw lets the guest go on, if it was held back. While its agent does not say that it does, it counts as frozen; keepThawed tries
+// again. m.freezing is held.
 func (m *Instance) thaw(ctx context.Context) error {
 	mark := filepath.Join(m.dir, frozenFile)
 	if _, err := os.Stat(mark); errors.Is(err, os.ErrNotExist) {
@@ -51,10 +54,29 @@ func (m *Instance) thaw(ctx context.Context) error {
 		_, err := a.ask("guest-fsfreeze-thaw")
 		return err
 	})
-	if err != nil && !errors.Is(err, errNoAgent) {
+	if errors.Is(err, errNoAgent) {
+		return nil // filesystems stay frozen without it
+	}
+	if err != nil {
 		return fmt.Errorf("thaw the guest's filesystems: %w", err)
 	}
 	return os.Remove(mark)
+}
+
+// keepThawed thaws the guest whenever a copy, of this node or the one before, has left it frozen.
+func (m *Instance) keepThawed(again <-chan time.Time) {
+	for {
+		select {
+		case <-again:
+			m.freezing.Lock()
+			_ = m.thaw(m.attached)
+			m.freezing.Unlock()
+		case <-m.done:
+			return
+		case <-m.attached.Done():
+			return
+		}
+	}
 }
 
 // withAgent talks to the guest's agent until ctx ends.

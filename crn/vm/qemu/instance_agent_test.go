@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fakeGuest is a fake of QEMU and of the agent in its guest: it answers each command as the test says, and notes it.
@@ -29,7 +30,7 @@ type fakeGuest struct {
 
 func newFakeGuest(t *testing.T, answer func(command string, id json.Number) string) *fakeGuest {
 	t.Helper()
-	g := &fakeGuest{t: t, listen: true, answer: answer, m: &Instance{dir: t.TempDir(), copying: make(chan struct{}, 1), done: make(chan struct{})}}
+	g := &fakeGuest{t: t, listen: true, answer: answer, m: &Instance{dir: t.TempDir(), attached: t.Context(), copying: make(chan struct{}, 1), done: make(chan struct{})}}
 	l, err := net.Listen("unix", filepath.Join(g.m.dir, agentSocket))
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +170,49 @@ func TestAGuestThatAKilledNodeLeftFrozenIsThawed(t *testing.T) {
 	}
 	if want := []string{"guest-sync", "guest-fsfreeze-thaw"}; !slices.Equal(g.said, want) {
 		t.Errorf("said %v, want %v", g.said, want)
+	}
+}
+
+func TestAGuestIsThawedAsSoonAsItsAgentIsBack(t *testing.T) {
+	sync, thaw := "guest-sync", "guest-fsfreeze-thaw"
+	for name, spoil := range map[string]func(g *fakeGuest, on bool){
+		"nobody listens": func(g *fakeGuest, on bool) { g.listen = !on },
+		"it refuses": func(g *fakeGuest, on bool) {
+			g.answer = willing
+			if on {
+				g.answer = func(c string, id json.Number) string {
+					if c == thaw {
+						return `{"error":{"class":"GenericError","desc":"no"}}` + "\n"
+					}
+					return willing(c, id)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newFakeGuest(t, willing)
+			if err := g.m.freeze(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			spoil(g, true)
+			_ = g.m.endLeft(t.Context())
+			again, ended := make(chan time.Time), make(chan struct{})
+			go func() { g.m.keepThawed(again); close(ended) }()
+			again <- time.Time{}
+			again <- time.Time{} // taken when the first is done
+			g.m.freezing.Lock()
+			spoil(g, false)
+			g.said = nil
+			g.m.freezing.Unlock()
+			for range 3 {
+				again <- time.Time{}
+			}
+			close(g.m.done)
+			<-ended
+			if want := []string{sync, thaw}; !slices.Equal(g.said, want) {
+				t.Errorf("said %v, want %v", g.said, want)
+			}
+		})
 	}
 }
 

@@ -91,12 +91,17 @@ func (m *Instance) copy(ctx context.Context, disks []DiskCopy, freeze bool, how 
 
 // endLeft ends what a copy that was cut short left in QEMU and in the guest.
 func (m *Instance) endLeft(ctx context.Context) error {
-	return errors.Join(m.thaw(ctx), m.endCopies(ctx))
+	m.freezing.Lock()
+	err := m.thaw(ctx)
+	m.freezing.Unlock()
+	return errors.Join(err, m.endCopies(ctx))
 }
 
 // beginCopies has all copies begin at the same moment.
 func (m *Instance) beginCopies(ctx context.Context, actions []any, freeze bool) (err error) {
 	if freeze {
+		m.freezing.Lock()
+		defer m.freezing.Unlock()
 		defer func() { err = errors.Join(err, m.thaw(context.WithoutCancel(ctx))) }()
 		_ = m.freeze(ctx) // without, the copy is what a loss of power would leave, which filesystems are made for
 	}
