@@ -61,9 +61,10 @@ type Resolver interface {
 const (
 	namedAge   = time.Minute
 	maxNamed   = 1024
-	maxLookups = 16 // at the same time
-	lookupTime = 5 * time.Second
-	maxOwner   = 128 // bytes of an address
+	maxLookups = 16               // at the same time
+	lookupTime = 5 * time.Second  // with the wait for others to end
+	failedAge  = 10 * time.Second // of an answer that could not be had again
+	maxOwner   = 128              // bytes of an address
 )
 
 // names are host names that lead to programs and instances: by a TXT record _aleph-id.<host> with the hash of a program, or by a
@@ -94,7 +95,7 @@ func (n *names) forget() {
 	clear(n.known)
 }
 
-// lookup returns what a host name leads to.
+// lookup returns what a host name leads to: where it led last, when that cannot be asked.
 func (n *names) lookup(ctx context.Context, host string) place {
 	n.mu.Lock()
 	known, ok := n.known[host]
@@ -102,17 +103,19 @@ func (n *names) lookup(ctx context.Context, host string) place {
 	if ok && n.now().Before(known.until) {
 		return known.place
 	}
-	select {
-	case n.room <- struct{}{}:
-		defer func() { <-n.room }()
-	case <-ctx.Done():
-		return place{}
-	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
+	if !n.enter(ctx, !ok) {
+		return known.place
+	}
+	defer func() { <-n.room }()
 	to, err := n.find(ctx, host)
+	age := namedAge
 	if err != nil {
-		return place{} // not known, which is not remembered
+		if !ok {
+			return place{} // not known, which is not remembered
+		}
+		to, age = known.place, failedAge
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -122,8 +125,26 @@ func (n *names) lookup(ctx context.Context, host string) place {
 		}
 		delete(n.known, name)
 	}
-	n.known[host] = knownPlace{to, n.now().Add(namedAge)}
+	n.known[host] = knownPlace{to, n.now().Add(age)}
 	return to
+}
+
+// enter takes the room of a lookup, if there is any; with wait it waits for some.
+func (n *names) enter(ctx context.Context, wait bool) bool {
+	select {
+	case n.room <- struct{}{}:
+		return true
+	default:
+	}
+	if !wait {
+		return false
+	}
+	select {
+	case n.room <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // find asks the DNS, and then the network, what a host name leads to. The error says that they did not answer.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network/networktest"
@@ -78,6 +81,39 @@ func TestWhatANameLeadsToIsAskedAgainWhenToldTo(t *testing.T) {
 	if got := s.named.lookup(t.Context(), "own.test"); got.hash != namedTwo {
 		t.Errorf("leads to %+v", got)
 	}
+}
+
+func TestANameLeadsWhereItLedLastWhenThatCannotBeAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns := &fakeDNS{texts: map[string]string{"_aleph-id.own.test": string(namedOne)}}
+		n := newNames(dns, nil, time.Now)
+		leads := func(what, host string, want message.Hash, took time.Duration) {
+			t.Helper()
+			begin := time.Now()
+			if got := n.lookup(t.Context(), host); got.hash != want || time.Since(begin) != took {
+				t.Errorf("%s %s leads to %+v, after %s", what, host, got, time.Since(begin))
+			}
+		}
+		leads("at first", "own.test", namedOne, 0)
+		dns.failure = errors.New("the DNS does not answer")
+		dns.texts["_aleph-id.own.test"] = string(namedTwo)
+		time.Sleep(namedAge)
+		asked := dns.asked
+		leads("without an answer", "own.test", namedOne, 0)
+		leads("without an answer", "own.test", namedOne, 0)
+		if dns.asked != asked+1 {
+			t.Errorf("a DNS that does not answer was asked %d times", dns.asked-asked)
+		}
+		dns.failure = nil
+		for range maxLookups {
+			n.room <- struct{}{}
+		}
+		time.Sleep(failedAge)
+		leads("with others asking", "own.test", namedOne, 0)
+		leads("with others asking", "new.test", "", lookupTime)
+		<-n.room
+		leads("then", "own.test", namedTwo, 0)
+	})
 }
 
 // listed is a fake: it runs nothing, and has one instance.
