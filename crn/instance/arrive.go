@@ -117,13 +117,14 @@ func (a Arrival) check(m *message.Instance) error {
 	return nil
 }
 
-// Arrived says how far an instance is that was told to come here.
+// Arrived says how far an instance is that was told to come here. A copy that has a replica did not: its replica ends when an instance
+// leaves, and this may be what is left of one that came back elsewhere meanwhile.
 func (p *Pool) Arrived(hash message.Hash) (Arriving, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.instances[hash]
 	switch {
-	case x != nil && x.here():
+	case x != nil && x.here() && x.rec.Replica == nil:
 		return Arriving{Begun: x.rec.Defined, Here: true}, nil
 	case x != nil && x.rec.Wanted == wantedArriving:
 		a := Arriving{Begun: x.rec.Move.Begun, Fetched: x.fetched.Load(), Failure: x.failure}

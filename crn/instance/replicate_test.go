@@ -181,6 +181,12 @@ func TestAnInstanceComesBackFromItsReplica(t *testing.T) {
 			if m := home.driver.machine(hash); m != nil {
 				t.Error("its old node has it run as well")
 			}
+			if a, err := home.Arrived(hash); !errors.Is(err, instance.ErrUnknown) {
+				t.Errorf("what it left behind counts as having moved there: %+v, %v", a, err)
+			}
+			if a, err := holder.Arrived(hash); err != nil || !a.Here {
+				t.Errorf("where it came back: %+v, %v", a, err)
+			}
 			if o := home.Allocate(t.Context(), nil); len(o.Stopped) != 1 || home.Has(hash) {
 				t.Errorf("it is not sent away: %v", o.Stopped)
 			}
