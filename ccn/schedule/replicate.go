@@ -173,7 +173,7 @@ func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash
 		case err == nil:
 			return &n, nil
 		case mine && status == http.StatusGone:
-			return nil, s.cameBack(ctx, hash, n)
+			return nil, s.comeBack(ctx, hash, n, secret)
 		case mine && status != http.StatusInsufficientStorage:
 			// As long as it does not count as gone it may be that the instance came back there: its home gets no word.
 			return nil, err
@@ -206,6 +206,12 @@ func (s *Scheduler) revive(ctx context.Context, v *view, hash message.Hash, hold
 	if !known || time.Since(told) < time.Duration(s.cfg.Params.Schedule.ReplicaLease)*time.Second || v.down[holder.Hash] {
 		return nil
 	}
+	return s.comeBack(ctx, hash, holder, secret)
+}
+
+// comeBack has the holder run an instance from its replica and publishes that it is at home there. A holder that took the replica may
+// have been killed before it wrote down what key opens it: it is at home there only once the holder has said yes.
+func (s *Scheduler) comeBack(ctx context.Context, hash message.Hash, holder registry.ResourceNode, secret []byte) error {
 	status, err := s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/revive", map[string]any{"secret": secret}, nil)
 	if status == http.StatusTooEarly {
 		return nil
@@ -213,11 +219,6 @@ func (s *Scheduler) revive(ctx context.Context, v *view, hash message.Hash, hold
 	if err != nil {
 		return err
 	}
-	return s.cameBack(ctx, hash, holder)
-}
-
-// cameBack publishes that an instance is at home where its replica was.
-func (s *Scheduler) cameBack(ctx context.Context, hash message.Hash, holder registry.ResourceNode) error {
 	if err := s.cfg.Publish(ctx, HomesKey, map[message.Hash]Home{hash: {Node: holder.Hash, Since: now()}}); err != nil {
 		return fmt.Errorf("publish where it came back: %w", err)
 	}

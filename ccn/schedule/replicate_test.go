@@ -127,7 +127,12 @@ func TestAHomeGetsNoWordWhileTheHolderMayHaveTheInstance(t *testing.T) {
 		t.Errorf("a holder that fails: %v", got)
 	}
 	n.status["b/hold"] = http.StatusGone
-	if got := n.step(false); !slices.Equal(got, []string{"b/hold", "published"}) || n.published[0] != (Home{Node: "b"}) {
+	n.status["b/revive"] = http.StatusInternalServerError
+	if got := n.step(true); !slices.Equal(got, []string{"b/hold", "b/revive"}) {
+		t.Errorf("a holder that took it and cannot run it: %v", got)
+	}
+	n.status["b/revive"] = 0
+	if got := n.step(false); !slices.Equal(got, []string{"b/hold", "b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) || n.bodies["b/revive"]["secret"] == "" {
 		t.Errorf("a holder that has it: %v, %+v", got, n.published)
 	}
 }

@@ -101,6 +101,9 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 		return fmt.Errorf("instance %s is being erased: %w", hash, ErrStopped)
 	}
 	settled, err := func() (<-chan error, error) {
+		if !x.here() && !x.reviving() && p.held.Taken(hash) {
+			return nil, fmt.Errorf("instance %s: %w", hash, errNotRevived)
+		}
 		if x.rec.Move != nil && !planned {
 			return nil, fmt.Errorf("instance %s: %w", hash, ErrMoving)
 		}
@@ -174,6 +177,9 @@ func (p *Pool) begin(ctx context.Context, hash message.Hash, planned bool) (*ins
 	defer p.mu.Unlock()
 	if x := p.instances[hash]; x != nil {
 		return x, nil // by another caller meanwhile
+	}
+	if p.held.Taken(hash) {
+		return nil, fmt.Errorf("instance %s: %w", hash, errNotRevived)
 	}
 	return p.add(r)
 }

@@ -196,6 +196,57 @@ func TestAnInstanceComesBackFromItsReplica(t *testing.T) {
 	}
 }
 
+// A node that was killed right after it took the replica has no instance yet, and must not begin it anew.
+func TestAnInstanceWhoseReplicaWasTakenComesBackFromNothingElse(t *testing.T) {
+	for _, earlier := range []bool{false, true} { // there are disks of an earlier stay
+		synctest.Test(t, func(t *testing.T) {
+			home, holder, _, hash := newReplica(t)
+			if earlier {
+				held, kept := filepath.Join(holder.dir, "replicas", string(hash)), filepath.Join(t.TempDir(), "held")
+				holder.stop()
+				if err := os.Rename(held, kept); err != nil {
+					t.Fatal(err)
+				}
+				holder.begin()
+				for _, plan := range [][]message.Hash{{hash}, nil} {
+					if o := holder.Allocate(t.Context(), plan); len(o.Errors) > 0 {
+						t.Fatal(o.Errors)
+					}
+				}
+				holder.stop()
+				if err := os.Rename(kept, held); err != nil {
+					t.Fatal(err)
+				}
+				holder.begin()
+			}
+			home.stop()
+			time.Sleep(replication.Lease)
+			if _, err := holder.Replicas().Take(hash); err != nil {
+				t.Fatal(err)
+			}
+			starts := holder.driver.count()
+			holder.stop()
+			holder.begin()
+			if o := holder.Allocate(t.Context(), []message.Hash{hash}); !errors.Is(o.Errors[hash], instance.ErrMoving) {
+				t.Errorf("the plan has it here: %v", o.Errors)
+			}
+			if err := holder.Start(t.Context(), hash); !errors.Is(err, instance.ErrMoving) {
+				t.Errorf("its owner starts it: %v", err)
+			}
+			if holder.Has(hash) || holder.driver.count() != starts {
+				t.Error("it began anew")
+			}
+			if err := holder.Revive(t.Context(), hash, replication.Secret); err != nil {
+				t.Fatal(err)
+			}
+			if o := holder.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 || holder.read(hash) != "precious" {
+				t.Errorf("it has %q, %v", holder.read(hash), o.Errors)
+			}
+			holder.stop()
+		})
+	}
+}
+
 func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		home, holder, l, hash := newReplica(t)

@@ -97,6 +97,10 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 	return nil
 }
 
+// errNotRevived: this node was killed when it had taken the replica, before it wrote the instance down. It waits for the scheduler to
+// say once more that it comes back here, and from what key: otherwise it would begin anew.
+var errNotRevived = fmt.Errorf("it comes back from its replica when its scheduler says so again: %w", ErrMoving)
+
 // reviving reports whether the instance comes back from a replica.
 func (x *instance) reviving() bool { return x.rec.Wanted == wantedArriving && x.rec.Move.Secret != nil }
 

@@ -193,6 +193,19 @@ func (s *Store) Has(hash message.Hash) bool {
 	return s.replicas[hash] != nil
 }
 
+// Taken reports whether an instance comes back here: from its replica, and from nothing else.
+func (s *Store) Taken(hash message.Hash) bool {
+	s.mu.Lock()
+	h := s.replicas[hash]
+	s.mu.Unlock()
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.terms.Taken && !h.gone
+}
+
 func (h *held) limit() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
