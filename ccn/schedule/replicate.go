@@ -113,13 +113,13 @@ func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash,
 	case v.down[home.Hash] || planned && p.Compute.Hash != home.Hash:
 		return nil // it waits for its node, or moves
 	case every == 0:
-		return s.endReplica(ctx, v, hash, home, holder)
+		return s.endReplica(ctx, v, hash, home, holder, secret)
 	}
 	chosen, err := s.chooseHolder(ctx, v, hash, home, holder, secret)
 	switch {
 	case errors.Is(err, errNoHolder) && v.replicas[hash] != "":
 		s.cfg.Logger.Warn("instance goes on without a replica", "hash", hash, "error", err)
-		return s.endReplica(ctx, v, hash, home, nil)
+		return s.endReplica(ctx, v, hash, home, nil, secret)
 	case errors.Is(err, errNoHolder):
 		s.cfg.Logger.Debug("instance has no replica", "hash", hash, "error", err)
 		return nil
@@ -227,10 +227,14 @@ func (s *Scheduler) comeBack(ctx context.Context, hash message.Hash, holder regi
 }
 
 // endReplica has an instance replicated no more: its owner wants it so, or holder is nil and nobody holds the replica. When the home
-// needs no word any more to go on, nothing must be left to come back from.
-func (s *Scheduler) endReplica(ctx context.Context, v *view, hash message.Hash, home registry.ResourceNode, holder *registry.ResourceNode) error {
+// needs no word any more to go on, nothing must be left to come back from. Where it has come back already, it is at home.
+func (s *Scheduler) endReplica(ctx context.Context, v *view, hash message.Hash, home registry.ResourceNode, holder *registry.ResourceNode, secret []byte) error {
 	if holder != nil && !v.down[holder.Hash] {
-		if _, err := s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/drop", struct{}{}, nil); err != nil {
+		status, err := s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/drop", struct{}{}, nil)
+		if status == http.StatusGone {
+			return s.comeBack(ctx, hash, *holder, secret)
+		}
+		if err != nil {
 			return err
 		}
 	}

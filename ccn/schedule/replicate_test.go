@@ -170,6 +170,11 @@ func TestAnInstanceComesBackALeaseAfterTheLastWord(t *testing.T) {
 func TestAReplicaEndsWhenItsOwnerWantsNone(t *testing.T) {
 	n := newReplicaNet(t, "b")
 	n.view.replicas[movingHash], n.view.asked = "b", nil
+	n.status["b/drop"] = http.StatusGone
+	if got := n.step(false); !slices.Equal(got, []string{"b/drop", "b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) {
+		t.Errorf("a holder that has it: %v, %+v", got, n.published)
+	}
+	n.status["b/drop"], n.published = 0, nil
 	n.status["home/replica"] = http.StatusInternalServerError
 	if got := n.step(true); !slices.Equal(got, []string{"b/drop", "home/replica"}) {
 		t.Errorf("a home that fails: %v", got)

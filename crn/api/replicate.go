@@ -21,6 +21,8 @@ type replicator interface {
 	Replicate(hash message.Hash, r instance.Replication) error
 	// Hold has a replica of another node's instance kept here.
 	Hold(ctx context.Context, hash message.Hash, token string, lease time.Duration) error
+	// Drop has such a replica removed.
+	Drop(hash message.Hash) error
 	// Revive has an instance come back from its replica.
 	Revive(ctx context.Context, hash message.Hash, secret []byte) error
 	// Replicas are those that are kept here.
@@ -128,7 +130,7 @@ func (s *Server) revive(ctx context.Context, hash message.Hash, order reviveOrde
 
 // drop answers POST /control/replica/{ref}/drop.
 func (s *Server) drop(_ context.Context, hash message.Hash, _ struct{}) error {
-	return s.cfg.Instances.Replicas().Drop(hash)
+	return s.cfg.Instances.Drop(hash)
 }
 
 // holding makes the handler of what the node that has the instance asks of the one that holds its replica. It shows the token that the

@@ -35,6 +35,11 @@ func (f *replicators) Hold(_ context.Context, hash message.Hash, token string, l
 	return errors.Join(f.err, f.store.Hold(hash, replica.Terms{Token: token, Lease: lease, Limit: 1 << 20}))
 }
 
+func (f *replicators) Drop(hash message.Hash) error {
+	f.last = "drop"
+	return errors.Join(f.err, f.store.Drop(hash))
+}
+
 func (f *replicators) Revive(_ context.Context, _ message.Hash, secret []byte) error {
 	f.last = string(secret)
 	return f.err
@@ -76,7 +81,7 @@ func TestOrdersAboutReplicasAreTheSchedulers(t *testing.T) {
 		{"replica/" + hash + "/hold", `{"lease":30}`, 400, nil},
 		{"replica/" + hash + "/hold", `{"token":"t","lease":-1}`, 400, nil},
 		{"replica/" + hash + "/revive", `{"secret":"` + secret + `"}`, 200, "secret"},
-		{"replica/" + hash + "/drop", `{}`, 200, nil},
+		{"replica/" + hash + "/drop", `{}`, 200, "drop"},
 	} {
 		for _, header := range [][]string{nil, {"X-Auth-Signature", "wrong"}, {"Authorization", "Bearer t"}} {
 			f.last = nil

@@ -171,6 +171,9 @@ func TestAnInstanceComesBackFromItsReplica(t *testing.T) {
 			if err := holder.Hold(t.Context(), hash, "token", replication.Lease); !errors.Is(err, replica.ErrTaken) {
 				t.Errorf("it is to hold what it has: %v", err)
 			}
+			if err := holder.Drop(hash); !errors.Is(err, replica.ErrTaken) {
+				t.Errorf("it is to drop what it has: %v", err)
+			}
 			if left, _ := filepath.Glob(filepath.Join(holder.dir, "replicas", "*")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
@@ -232,6 +235,9 @@ func TestAnInstanceWhoseReplicaWasTakenComesBackFromNothingElse(t *testing.T) {
 			}
 			if err := holder.Start(t.Context(), hash); !errors.Is(err, instance.ErrMoving) {
 				t.Errorf("its owner starts it: %v", err)
+			}
+			if err := holder.Drop(hash); !errors.Is(err, replica.ErrTaken) {
+				t.Errorf("its replica is to be dropped: %v", err)
 			}
 			if holder.Has(hash) || holder.driver.count() != starts {
 				t.Error("it began anew")

@@ -18,12 +18,8 @@ import (
 // Hold has a replica of another node's instance kept here, on the scheduler's word. The error is replica.ErrTaken when the instance
 // is this node's, or is coming back here.
 func (p *Pool) Hold(ctx context.Context, hash message.Hash, token string, lease time.Duration) error {
-	p.mu.Lock()
-	x := p.instances[hash]
-	mine := x != nil && (x.here() || x.reviving())
-	p.mu.Unlock()
-	if mine {
-		return fmt.Errorf("instance %s: %w", hash, replica.ErrTaken)
+	if err := p.anothers(hash); err != nil {
+		return err
 	}
 	m, err := p.cfg.Network.Instance(ctx, hash)
 	if err != nil {
@@ -39,6 +35,24 @@ func (p *Pool) Hold(ctx context.Context, hash message.Hash, token string, lease 
 		}
 	}
 	return p.held.Hold(hash, replica.Terms{Token: token, Lease: lease, Limit: limit})
+}
+
+// Drop has the replica of another node's instance removed, on the scheduler's word. The error is that of Hold.
+func (p *Pool) Drop(hash message.Hash) error {
+	if err := p.anothers(hash); err != nil {
+		return err
+	}
+	return p.held.Drop(hash)
+}
+
+// anothers makes sure that an instance is not this node's, and not coming back here.
+func (p *Pool) anothers(hash message.Hash) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.instances[hash]; x != nil && (x.here() || x.reviving()) {
+		return fmt.Errorf("instance %s: %w", hash, replica.ErrTaken)
+	}
+	return nil
 }
 
 // replicaBytes is what the replica of an instance takes at most.
@@ -144,7 +158,7 @@ func (p *Pool) restoreReplica(ctx context.Context, hash message.Hash, move *move
 
 // dropReplica removes that of an instance which is this node's own.
 func (p *Pool) dropReplica(hash message.Hash) {
-	if err := p.held.Drop(hash); err != nil {
+	if err := p.held.Finish(hash); err != nil {
 		p.cfg.Log.Warn("replica not removed", "hash", hash, "error", err)
 	}
 }

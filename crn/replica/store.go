@@ -404,8 +404,13 @@ func (s *Store) Chunk(hash message.Hash, id ID) ([]byte, error) {
 	return os.ReadFile(filepath.Join(s.dir, string(hash), chunkDir, id.String()))
 }
 
-// Drop removes a replica, if there is one.
-func (s *Store) Drop(hash message.Hash) error {
+// Drop removes a replica, if there is one, unless it was taken.
+func (s *Store) Drop(hash message.Hash) error { return s.remove(hash, false) }
+
+// Finish removes a replica that was taken: the instance is here whole.
+func (s *Store) Finish(hash message.Hash) error { return s.remove(hash, true) }
+
+func (s *Store) remove(hash message.Hash, taken bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.replicas[hash]
@@ -414,6 +419,9 @@ func (s *Store) Drop(hash message.Hash) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.terms.Taken && !taken {
+		return fmt.Errorf("replica of %s: %w", hash, ErrTaken)
+	}
 	h.gone = true
 	delete(s.replicas, hash)
 	// Without its terms what is left goes at the next start at the latest.
