@@ -166,9 +166,16 @@ func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash
 	}
 	last := errors.New("there is no other compute node")
 	for _, n := range candidates {
+		mine := holder != nil && n.Hash == holder.Hash
+		if !mine {
+			// What it may have held before is older than the disks are now, and is not to be come back from.
+			if _, err := s.order(ctx, http.MethodPost, n.Address, replicaPath(hash)+"/drop", struct{}{}, nil); err != nil {
+				last = err
+				continue
+			}
+		}
 		order := map[string]any{"token": replicaToken(secret, home.Hash, n.Hash), "lease": s.cfg.Params.Schedule.ReplicaLease}
 		status, err := s.order(ctx, http.MethodPost, n.Address, replicaPath(hash)+"/hold", order, nil)
-		mine := holder != nil && n.Hash == holder.Hash
 		switch {
 		case err == nil:
 			return &n, nil

@@ -80,7 +80,7 @@ func (n *replicaNet) step(wantError bool) []string {
 
 func TestAReplicaIsHeldPublishedAndSentTo(t *testing.T) {
 	n := newReplicaNet(t, "other")
-	if got := n.step(false); !slices.Equal(got, []string{"other/hold", "published", "home/replica"}) || n.published[0] != (Home{Node: "home", Replica: "other"}) {
+	if got := n.step(false); !slices.Equal(got, []string{"other/drop", "other/hold", "published", "home/replica"}) || n.published[0] != (Home{Node: "home", Replica: "other"}) {
 		t.Fatalf("%v, %+v", got, n.published)
 	}
 	hold, home := n.bodies["other/hold"], n.bodies["home/replica"]
@@ -107,7 +107,13 @@ func TestAnotherNodeHoldsTheReplicaWhenOneCannot(t *testing.T) {
 			t.Errorf("one that %s: %v, %+v", what, got, n.published)
 		}
 	}
-	n := newReplicaNet(t, "b")
+	n := newReplicaNet(t, "a", "b")
+	n.view.replicas[movingHash], n.view.down["b"] = "b", true
+	n.status["a/drop"] = http.StatusGone
+	if got := n.step(false); slices.Contains(got, "a/hold") {
+		t.Errorf("one that keeps what it held before is to hold it: %v", got)
+	}
+	n = newReplicaNet(t, "b")
 	n.view.replicas[movingHash], n.view.down["b"] = "b", true
 	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "published"}) || n.published[0] != (Home{Node: "home"}) || len(n.bodies["home/replica"]) != 0 {
 		t.Errorf("without any: %v, %+v", got, n.published)

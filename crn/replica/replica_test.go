@@ -280,22 +280,43 @@ func TestOneNodeAloneMayGoOn(t *testing.T) {
 		if _, err := h.Take(hash); !errors.Is(err, replica.ErrEarly) {
 			t.Errorf("taken while the other may go on: %v", err)
 		}
+		for _, token := range []string{"token", "other", "token"} {
+			time.Sleep(terms.Lease)
+			again := terms
+			again.Token = token
+			if err := h.Hold(hash, again); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.Take(hash); !errors.Is(err, replica.ErrEarly) {
+				t.Errorf("taken right after a scheduler wants it held: %v", err)
+			}
+		}
 		h = &here{Store: open(t, dir), token: "token"} // which does not know what was said before
 		time.Sleep(2 * time.Second)
 		if _, err := h.Take(hash); !errors.Is(err, replica.ErrEarly) {
 			t.Errorf("taken right after a start: %v", err)
+		}
+		if s, err = replica.NewSender(t.Context(), newKey(t, "k"), h, hash, "line"); err != nil {
+			t.Fatal(err)
 		}
 		time.Sleep(terms.Lease)
 		for range 2 {
 			if _, err := h.Take(hash); err != nil {
 				t.Fatal(err)
 			}
-			for what, err := range map[string]error{"renew": h.Renew(hash, "token"), "hold": h.Hold(hash, terms), "send": send(t.Context(), s, 2, false)} {
-				if what != "send" && !errors.Is(err, replica.ErrTaken) {
+			_, state := h.State(t.Context(), "line")
+			for what, err := range map[string]error{
+				"renew": h.Renew(hash, "token"), "hold": h.Hold(hash, terms), "send": send(t.Context(), s, 2, true), "state": state,
+				"commit": h.Commit(t.Context(), replica.Generation{Number: 9, Line: "line"}), "reset": h.Reset(hash, "token"),
+			} {
+				if !errors.Is(err, replica.ErrTaken) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
 			h = &here{Store: open(t, dir), token: "token"}
+		}
+		if small, err := replica.Open(dir, 1); err != nil || !errors.Is(small.Hold(hash, terms), replica.ErrTaken) {
+			t.Errorf("hold, on a node with less room by now: %v", err)
 		}
 		if err := h.Drop(hash); !errors.Is(err, replica.ErrTaken) {
 			t.Errorf("what the instance comes back from is dropped: %v", err)

@@ -164,6 +164,9 @@ func (s *Store) Hold(hash message.Hash, t Terms) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.replicas[hash]
+	if h != nil && h.taken() {
+		return fmt.Errorf("replica of %s: %w", hash, ErrTaken) // whether or not there is room
+	}
 	var promised int64
 	for other, h := range s.replicas {
 		if other != hash {
@@ -198,9 +201,10 @@ func (s *Store) Taken(hash message.Hash) bool {
 	s.mu.Lock()
 	h := s.replicas[hash]
 	s.mu.Unlock()
-	if h == nil {
-		return false
-	}
+	return h != nil && h.taken()
+}
+
+func (h *held) taken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.terms.Taken && !h.gone
@@ -218,8 +222,9 @@ func (h *held) hold(t Terms) error {
 	if h.terms.Taken {
 		return ErrTaken
 	}
+	now := time.Now()
+	h.renewed = now // who orders it tells the other node next that it may go on
 	if h.terms.Terms == t {
-		now := time.Now()
 		return os.Chtimes(filepath.Join(h.dir, termsFile), now, now) // it is still asked for
 	}
 	w := written{Terms: t}
