@@ -263,6 +263,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	for _, x := range p.instances {
 		p.running.Go(x.run)
 	}
+	p.running.Go(p.expireReplicas)
 	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()

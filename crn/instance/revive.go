@@ -68,6 +68,25 @@ func replicaBytes(m *message.Instance) (bytes int64) {
 // Replicas are those that this node holds.
 func (p *Pool) Replicas() *replica.Store { return p.held }
 
+// expireEvery is how often replicas are looked for that nobody asks for any more.
+const expireEvery = time.Hour
+
+// expireReplicas removes those, until the pool ends.
+func (p *Pool) expireReplicas() {
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-p.life.Done():
+			return
+		}
+		if err := p.held.Expire(); err != nil {
+			p.cfg.Log.Warn("replicas not removed that nobody asks for", "error", err)
+		}
+	}
+}
+
 // Revive has an instance come back from its replica here, on the scheduler's word: the node that had it is dead. secret is that of
 // the replica's key. The error is replica.ErrEarly as long as that node may still run it, and replica.ErrUnknown when there is no
 // replica. It can be called again; Arrived says how far it is.

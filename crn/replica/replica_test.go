@@ -330,6 +330,62 @@ func TestOneNodeAloneMayGoOn(t *testing.T) {
 	})
 }
 
+func TestAReplicaStaysAsLongAsSomebodyAsksForItOrItWasTaken(t *testing.T) {
+	const day = 24 * time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h := held(t, dir)
+		s, err := replica.NewSender(t.Context(), newKey(t, "k"), h, hash, "line")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(t.Context(), s, 1, true); err != nil {
+			t.Fatal(err)
+		}
+		is := func(what string, want bool) {
+			t.Helper()
+			if err := h.Expire(); err != nil || h.Has(hash) != want {
+				t.Errorf("%s: is here %v, %v", what, h.Has(hash), err)
+			}
+		}
+		restart := func() {
+			// The clock of the test is not that of files.
+			if err := os.Chtimes(filepath.Join(dir, string(hash), "terms"), time.Time{}, time.Now().Add(-20*day)); err != nil {
+				t.Fatal(err)
+			}
+			h = &here{Store: open(t, dir), token: "token"}
+		}
+		for what, ask := range map[string]func() error{
+			"held again": func() error { return h.Hold(hash, terms) }, "renewed": func() error { return h.Renew(hash, "token") },
+		} {
+			time.Sleep(6 * day)
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(6 * day)
+			is(what, true)
+		}
+		restart()
+		is("after a start, long after", true)
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * day)
+		is("two days after that", false)
+
+		dir = copied
+		restart()
+		time.Sleep(terms.Lease)
+		if _, err := h.Take(hash); err != nil {
+			t.Fatal(err)
+		}
+		restart()
+		time.Sleep(100 * day)
+		is("taken", true)
+	})
+}
+
 func TestOtherDisksDoNotReplaceAReplica(t *testing.T) {
 	h := held(t, t.TempDir())
 	s, err := replica.NewSender(t.Context(), newKey(t, "k"), h, hash, "line")

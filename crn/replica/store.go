@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,6 +58,7 @@ type held struct {
 	mu      sync.Mutex // guards what follows, and the folder
 	terms   written
 	renewed time.Time    // the last time that somebody was, or may have been, told to go on
+	asked   time.Time    // the last time that it was asked for, by a scheduler or the instance's node
 	number  int64        // of its generation; 0 before there is one
 	chunks  map[ID]int64 // and their length, in bytes
 	bytes   int64        // of all chunks
@@ -76,8 +79,12 @@ const (
 	chunkDir       = "chunks"
 )
 
-// keepUnasked is how long a replica stays that no scheduler asks for any more.
-const keepUnasked = 7 * 24 * time.Hour
+const (
+	// keepUnasked is how long a replica stays that nobody asks for any more.
+	keepUnasked = 7 * 24 * time.Hour
+	// keepStarted is how long it stays at least after a start, so that it can be asked for.
+	keepStarted = 24 * time.Hour
+)
 
 // Open opens the replicas in a folder. They may take room bytes together; with 0 no new ones are taken.
 func Open(dir string, room int64) (*Store, error) {
@@ -107,9 +114,16 @@ func (h *held) load() error {
 	h.chunks, h.renewed = map[ID]int64{}, time.Now()
 	path := filepath.Join(h.dir, termsFile)
 	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) || err == nil && time.Since(info.ModTime()) > keepUnasked {
+	if errors.Is(err, os.ErrNotExist) {
 		h.gone = true
 		return os.RemoveAll(h.dir)
+	}
+	if err != nil {
+		return err
+	}
+	h.asked = info.ModTime()
+	if earliest := h.renewed.Add(keepStarted - keepUnasked); h.asked.Before(earliest) {
+		h.asked = earliest
 	}
 	if err := readJSON(path, &h.terms); err != nil {
 		return err
@@ -223,6 +237,7 @@ func (h *held) hold(t Terms) error {
 		return ErrTaken
 	}
 	now := time.Now()
+	h.asked = now
 	h.renewed = now // who orders it tells the other node next that it may go on
 	if h.terms.Terms == t {
 		return os.Chtimes(filepath.Join(h.dir, termsFile), now, now) // it is still asked for
@@ -297,6 +312,7 @@ func (s *Store) Allows(hash message.Hash, token string) error {
 func (s *Store) Renew(hash message.Hash, token string) error {
 	return s.with(hash, token, func(h *held) error {
 		h.renewed = time.Now()
+		h.asked = h.renewed
 		return nil
 	})
 }
@@ -410,12 +426,45 @@ func (s *Store) Chunk(hash message.Hash, id ID) ([]byte, error) {
 }
 
 // Drop removes a replica, if there is one, unless it was taken.
-func (s *Store) Drop(hash message.Hash) error { return s.remove(hash, false) }
+func (s *Store) Drop(hash message.Hash) error { return s.remove(hash, (*held).untaken) }
+
+func (h *held) untaken() error {
+	if h.terms.Taken {
+		return ErrTaken
+	}
+	return nil
+}
+
+// Expire removes replicas that nobody has asked for in a week. What was taken stays.
+func (s *Store) Expire() error {
+	s.mu.Lock()
+	hashes := slices.Collect(maps.Keys(s.replicas))
+	s.mu.Unlock()
+	var errs []error
+	for _, hash := range hashes {
+		if err := s.remove(hash, (*held).unasked); !errors.Is(err, errStays) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errStays = errors.New("it was taken, or somebody asks for it")
+
+func (h *held) unasked() error {
+	if h.terms.Taken || time.Since(h.asked) <= keepUnasked {
+		return errStays
+	}
+	return nil
+}
 
 // Finish removes a replica that was taken: the instance is here whole.
-func (s *Store) Finish(hash message.Hash) error { return s.remove(hash, true) }
+func (s *Store) Finish(hash message.Hash) error {
+	return s.remove(hash, func(*held) error { return nil })
+}
 
-func (s *Store) remove(hash message.Hash, taken bool) error {
+// remove removes a replica, if there is one, unless what is asked with its lock held says why not.
+func (s *Store) remove(hash message.Hash, whyNot func(*held) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.replicas[hash]
@@ -424,8 +473,8 @@ func (s *Store) remove(hash message.Hash, taken bool) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.terms.Taken && !taken {
-		return fmt.Errorf("replica of %s: %w", hash, ErrTaken)
+	if err := whyNot(h); err != nil {
+		return fmt.Errorf("replica of %s: %w", hash, err)
 	}
 	h.gone = true
 	delete(s.replicas, hash)
