@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -21,20 +22,22 @@ const HomesKey = "instance-homes"
 
 // Home is where the disks of an instance are.
 type Home struct {
-	Node    string  `json:"node"`              // hash of a compute node
-	Replica string  `json:"replica,omitempty"` // hash of the one that holds a replica of them (decision 0029), if any
-	Since   float64 `json:"since"`             // Unix seconds
+	Node    string `json:"node"`              // hash of a compute node
+	Replica string `json:"replica,omitempty"` // hash of the one that holds a replica of them (decision 0029), if any
+	// Reviving: that one was, or is just being, told to have the instance come back there.
+	Reviving bool    `json:"reviving,omitempty"`
+	Since    float64 `json:"since"` // Unix seconds
 }
 
-// homes returns the homes of instances among compute nodes that are registered: of others the disks are gone; and where their replicas
-// are. The third value is the newest content time.
-func homes(r *store.Reader, nodes registry.Aggregate) (found, replicas map[message.Hash]string, newest float64, err error) {
+// homes returns the homes of instances among compute nodes that are registered: of others the disks are gone. The second value is the
+// newest content time.
+func homes(r *store.Reader, nodes registry.Aggregate) (found map[message.Hash]Home, newest float64, err error) {
 	all := make(map[message.Hash]Home)
 	for _, core := range nodes.Nodes {
 		var said map[message.Hash]Home
 		updated, err := word(r, core.Owner, HomesKey, &said)
 		if err != nil {
-			return nil, nil, 0, err
+			return nil, 0, err
 		}
 		newest = max(newest, updated)
 		for hash, home := range said {
@@ -47,16 +50,8 @@ func homes(r *store.Reader, nodes registry.Aggregate) (found, replicas map[messa
 	for _, n := range nodes.ResourceNodes {
 		registered[n.Hash] = n.Address != ""
 	}
-	found, replicas = make(map[message.Hash]string), make(map[message.Hash]string)
-	for hash, home := range all {
-		if registered[home.Node] {
-			found[hash] = home.Node
-			if home.Replica != "" {
-				replicas[hash] = home.Replica
-			}
-		}
-	}
-	return found, replicas, newest, nil
+	maps.DeleteFunc(all, func(_ message.Hash, home Home) bool { return !registered[home.Node] })
+	return all, newest, nil
 }
 
 // settled publishes the homes of instances that a compute node has for the first time.
@@ -86,6 +81,11 @@ func (v *view) elsewhere(p Placement) bool {
 	return p.Workload.Type == message.TypeInstance && home != "" && home != p.Compute.Hash
 }
 
+// comesBack reports whether an instance was told to come back where its replica is, which may have its newest disks.
+func (v *view) comesBack(hash message.Hash) bool {
+	return v.reviving[hash] && v.compute(v.replicas[hash]) != nil
+}
+
 // journey is the way of one instance from its home to where the plan has it.
 type journey struct {
 	hash     message.Hash
@@ -112,7 +112,7 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 		}
 		for _, hash := range v.part(node.Hash).Instances {
 			p := v.plan[hash]
-			if !v.elsewhere(p) || s.journeys[hash] || len(s.journeys) >= journeysAtOnce || time.Now().Before(s.resting[hash]) {
+			if !v.elsewhere(p) || v.comesBack(hash) || s.journeys[hash] || len(s.journeys) >= journeysAtOnce || time.Now().Before(s.resting[hash]) {
 				continue
 			}
 			j := journey{hash: hash, to: node}
@@ -162,8 +162,8 @@ func (s *Scheduler) carry(ctx context.Context, j journey) error {
 			return ctx.Err()
 		}
 		v := s.current()
-		if p := v.plan[j.hash]; p.Compute == nil || p.Compute.Hash != j.to.Hash || v.homes[j.hash] != j.from.Hash {
-			return fmt.Errorf("the plan has it elsewhere by now")
+		if p := v.plan[j.hash]; p.Compute == nil || p.Compute.Hash != j.to.Hash || v.homes[j.hash] != j.from.Hash || v.comesBack(j.hash) {
+			return fmt.Errorf("the plan has it elsewhere by now, or it comes back from its replica")
 		}
 	}
 	home := map[message.Hash]Home{j.hash: {Node: j.to.Hash, Since: now()}}

@@ -98,8 +98,8 @@ func (s *Scheduler) replicate(ctx context.Context, wg *sync.WaitGroup, done chan
 	})
 }
 
-// keepReplica takes the next step for one instance. Like a move it keeps nothing but the time of the last word to the home: what was
-// done shows on the nodes and in the homes that are published.
+// keepReplica takes the next step for one instance. Like a move it keeps little: what was done shows on the nodes and in the homes that
+// are published.
 func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash, home registry.ResourceNode) error {
 	secret, err := s.replicaSecret(ctx, hash)
 	if err != nil {
@@ -109,11 +109,22 @@ func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash,
 	every := v.asked[hash]
 	switch p, planned := v.plan[hash]; {
 	case v.down[home.Hash] && holder != nil:
-		return s.revive(ctx, v, hash, *holder, secret)
-	case v.down[home.Hash] || planned && p.Compute.Hash != home.Hash:
-		return nil // it waits for its node, or moves
+		return s.revive(ctx, v, hash, home, *holder, secret)
+	case v.down[home.Hash]:
+		return nil // it waits for its node
+	case holder != nil && s.revives(v, hash, home.Hash):
+		return s.settleRevival(ctx, v, hash, home, *holder, secret)
+	case planned && p.Compute.Hash != home.Hash:
+		return nil // it moves
 	case every == 0:
 		return s.endReplica(ctx, v, hash, home, holder, secret)
+	}
+	if holder != nil {
+		s.setReviving(hash, "") // if it was from another home, before
+		// Whatever became of the holder, the instance has not been told to come back there.
+		if err := s.goOn(ctx, hash, home, *holder, secret, every); err != nil {
+			return err
+		}
 	}
 	chosen, err := s.chooseHolder(ctx, v, hash, home, holder, secret)
 	switch {
@@ -123,35 +134,83 @@ func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash,
 	case errors.Is(err, errNoHolder):
 		s.cfg.Logger.Debug("instance has no replica", "hash", hash, "error", err)
 		return nil
-	case err != nil || chosen == nil:
+	case err != nil || chosen == nil || holder != nil && chosen.Hash == holder.Hash:
 		return err
 	}
-	// It is the other node that would run it, from its replica, that is written down before the home is told to go on.
-	if holder == nil || chosen.Hash != holder.Hash {
-		published := Home{Node: home.Hash, Replica: chosen.Hash, Since: now()}
-		if err := s.cfg.Publish(ctx, HomesKey, map[message.Hash]Home{hash: published}); err != nil {
-			return fmt.Errorf("publish where the replica is: %w", err)
-		}
-		s.cfg.Logger.Info("instance is replicated", "hash", hash, "home", home.Address, "holder", chosen.Address)
+	// It is the other node that would run it, from its replica, that is written down before the home is told of it.
+	if err := s.publishHome(ctx, hash, Home{Node: home.Hash, Replica: chosen.Hash}); err != nil {
+		return err
 	}
+	s.cfg.Logger.Info("instance is replicated", "hash", hash, "home", home.Address, "holder", chosen.Address)
+	return s.goOn(ctx, hash, home, *chosen, secret, every)
+}
+
+// goOn tells a home that an instance may go on there for a lease, and where its replica is to be.
+func (s *Scheduler) goOn(ctx context.Context, hash message.Hash, home, holder registry.ResourceNode, secret []byte, every int64) error {
 	order := map[string]any{
-		"holder": chosen.Address, "token": replicaToken(secret, home.Hash, chosen.Hash), "secret": secret,
+		"holder": holder.Address, "token": replicaToken(secret, home.Hash, holder.Hash), "secret": secret,
 		"every": every, "lease": s.cfg.Params.Schedule.ReplicaLease,
 	}
-	_, err = s.order(ctx, http.MethodPost, home.Address, "/control/machine/"+string(hash)+"/replica", order, nil)
-	s.told(hash) // whatever came back: it may have been heard
+	_, err := s.order(ctx, http.MethodPost, home.Address, "/control/machine/"+string(hash)+"/replica", order, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastTold[hash] = time.Now() // whatever came back: it may have been heard
 	return err
 }
 
-func (s *Scheduler) told(hash message.Hash) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastTold[hash] = time.Now()
+// publishHome publishes where an instance is.
+func (s *Scheduler) publishHome(ctx context.Context, hash message.Hash, home Home) error {
+	home.Since = now()
+	if err := s.cfg.Publish(ctx, HomesKey, map[message.Hash]Home{hash: home}); err != nil {
+		return fmt.Errorf("publish where an instance and its replica are: %w", err)
+	}
+	return nil
+}
+
+const (
+	// holdTimeout bounds an order to hold a replica, or to drop one before.
+	holdTimeout = 5 * time.Second
+	// holdersAtOnce bounds the nodes that are asked to hold a replica before the home gets its next word.
+	holdersAtOnce = 4
+)
+
+// hold has a node hold the replica.
+func (s *Scheduler) hold(ctx context.Context, hash message.Hash, home, holder registry.ResourceNode, secret []byte) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, holdTimeout)
+	defer cancel()
+	order := map[string]any{"token": replicaToken(secret, home.Hash, holder.Hash), "lease": s.cfg.Params.Schedule.ReplicaLease}
+	return s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/hold", order, nil)
+}
+
+// holdAnew is hold for a node that is not known to hold the replica. What it held before is older than the disks are now, and is not to
+// be come back from.
+func (s *Scheduler) holdAnew(ctx context.Context, hash message.Hash, home, holder registry.ResourceNode, secret []byte) error {
+	limited, cancel := context.WithTimeout(ctx, holdTimeout)
+	defer cancel()
+	if _, err := s.order(limited, http.MethodPost, holder.Address, replicaPath(hash)+"/drop", struct{}{}, nil); err != nil {
+		return err
+	}
+	_, err := s.hold(ctx, hash, home, holder, secret)
+	return err
 }
 
 // chooseHolder has a node hold the replica: the one that does, or, when that is gone or has no room, the next by rendezvous hashing. It
-// is nil when the instance has come back at its holder, which is then published. The error may be errNoHolder.
+// is nil when the instance has come back at its holder, which is then published, or when there are more nodes to ask the next time. The
+// error may be errNoHolder.
 func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash, home registry.ResourceNode, holder *registry.ResourceNode, secret []byte) (*registry.ResourceNode, error) {
+	last := errors.New("there is no other compute node")
+	if holder != nil && !v.down[holder.Hash] {
+		status, err := s.hold(ctx, hash, home, *holder, secret)
+		switch {
+		case err == nil:
+			return holder, nil
+		case status == http.StatusGone:
+			return nil, s.comeBack(ctx, v, hash, home, *holder, secret)
+		case status != http.StatusInsufficientStorage:
+			return nil, err // as long as it does not count as gone
+		}
+		last = err
+	}
 	var candidates []registry.ResourceNode
 	for _, n := range v.nodes.ResourceNodes {
 		if n.Parent != nil && n.Address != "" && !v.down[n.Hash] && n.Hash != home.Hash && (holder == nil || n.Hash != holder.Hash) {
@@ -161,33 +220,29 @@ func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash
 	slices.SortFunc(candidates, func(a, b registry.ResourceNode) int {
 		return cmp.Or(bytes.Compare(draw(hash, a), draw(hash, b)), cmp.Compare(a.Hash, b.Hash))
 	})
-	if holder != nil && !v.down[holder.Hash] {
-		candidates = slices.Insert(candidates, 0, *holder)
-	}
-	last := errors.New("there is no other compute node")
-	for _, n := range candidates {
-		mine := holder != nil && n.Hash == holder.Hash
-		if !mine {
-			// What it may have held before is older than the disks are now, and is not to be come back from.
-			if _, err := s.order(ctx, http.MethodPost, n.Address, replicaPath(hash)+"/drop", struct{}{}, nil); err != nil {
-				last = err
-				continue
-			}
-		}
-		order := map[string]any{"token": replicaToken(secret, home.Hash, n.Hash), "lease": s.cfg.Params.Schedule.ReplicaLease}
-		status, err := s.order(ctx, http.MethodPost, n.Address, replicaPath(hash)+"/hold", order, nil)
-		switch {
-		case err == nil:
+	s.mu.Lock()
+	first := min(s.passed[hash], len(candidates))
+	s.mu.Unlock()
+	next := min(first+holdersAtOnce, len(candidates))
+	for _, n := range candidates[first:next] {
+		if last = s.holdAnew(ctx, hash, home, n, secret); last == nil {
+			s.pass(hash, 0)
 			return &n, nil
-		case mine && status == http.StatusGone:
-			return nil, s.comeBack(ctx, hash, n, secret)
-		case mine && status != http.StatusInsufficientStorage:
-			// As long as it does not count as gone it may be that the instance came back there: its home gets no word.
-			return nil, err
 		}
-		last = err
 	}
+	if next < len(candidates) {
+		s.pass(hash, next)
+		return nil, nil
+	}
+	s.pass(hash, 0)
 	return nil, fmt.Errorf("%w: %w", errNoHolder, last)
+}
+
+// pass has the first n nodes by rendezvous hashing not be asked the next time.
+func (s *Scheduler) pass(hash message.Hash, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passed[hash] = n
 }
 
 // errNoHolder: all nodes that could hold the replica are gone, or have no room.
@@ -203,7 +258,7 @@ func replicaPath(hash message.Hash) string { return "/control/replica/" + string
 
 // revive has an instance come back from its replica, when its home can run it no more: neither this node nor, as that one makes sure
 // of, the holder has told it to go on for a whole lease.
-func (s *Scheduler) revive(ctx context.Context, v *view, hash message.Hash, holder registry.ResourceNode, secret []byte) error {
+func (s *Scheduler) revive(ctx context.Context, v *view, hash message.Hash, home, holder registry.ResourceNode, secret []byte) error {
 	s.mu.Lock()
 	told, known := s.lastTold[hash]
 	if !known {
@@ -213,12 +268,20 @@ func (s *Scheduler) revive(ctx context.Context, v *view, hash message.Hash, hold
 	if !known || time.Since(told) < time.Duration(s.cfg.Params.Schedule.ReplicaLease)*time.Second || v.down[holder.Hash] {
 		return nil
 	}
-	return s.comeBack(ctx, hash, holder, secret)
+	return s.comeBack(ctx, v, hash, home, holder, secret)
 }
 
-// comeBack has the holder run an instance from its replica and publishes that it is at home there. A holder that took the replica may
-// have been killed before it wrote down what key opens it: it is at home there only once the holder has said yes.
-func (s *Scheduler) comeBack(ctx context.Context, hash message.Hash, holder registry.ResourceNode, secret []byte) error {
+// comeBack has the holder run an instance from its replica and publishes that it is at home there. It is published before that it may
+// be: from then on the old home gets no word. A holder that took the replica may have been killed before it wrote down what key opens
+// it: it is at home there only once the holder has said yes.
+func (s *Scheduler) comeBack(ctx context.Context, v *view, hash message.Hash, home, holder registry.ResourceNode, secret []byte) error {
+	if !s.revives(v, hash, home.Hash) {
+		s.setReviving(hash, home.Hash)
+		if err := s.publishHome(ctx, hash, Home{Node: home.Hash, Replica: holder.Hash, Reviving: true}); err != nil {
+			s.setReviving(hash, "")
+			return err
+		}
+	}
 	status, err := s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/revive", map[string]any{"secret": secret}, nil)
 	if status == http.StatusTooEarly {
 		return nil
@@ -226,10 +289,44 @@ func (s *Scheduler) comeBack(ctx context.Context, hash message.Hash, holder regi
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Publish(ctx, HomesKey, map[message.Hash]Home{hash: {Node: holder.Hash, Since: now()}}); err != nil {
-		return fmt.Errorf("publish where it came back: %w", err)
+	if err := s.publishHome(ctx, hash, Home{Node: holder.Hash}); err != nil {
+		return err
 	}
 	s.cfg.Logger.Warn("instance comes back from its replica", "hash", hash, "crn", holder.Address)
+	return nil
+}
+
+// revives reports whether an instance was, or may have been, told to come back from its replica.
+func (s *Scheduler) revives(v *view, hash message.Hash, home string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.comesBack(hash) || s.reviving[hash] == home
+}
+
+// setReviving keeps from which home an instance comes back, before the view shows it; "" for none.
+func (s *Scheduler) setReviving(hash message.Hash, home string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reviving[hash] = home
+}
+
+// settleRevival finds out, when the home of such an instance is back, whether the holder took the replica. If not it cannot any more
+// for a lease, and the instance goes on at home. Until the holder answers the home gets no word.
+func (s *Scheduler) settleRevival(ctx context.Context, v *view, hash message.Hash, home, holder registry.ResourceNode, secret []byte) error {
+	if v.down[holder.Hash] {
+		return nil
+	}
+	status, err := s.hold(ctx, hash, home, holder, secret)
+	if status == http.StatusGone {
+		return s.comeBack(ctx, v, hash, home, holder, secret)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.publishHome(ctx, hash, Home{Node: home.Hash, Replica: holder.Hash}); err != nil {
+		return err
+	}
+	s.setReviving(hash, "")
 	return nil
 }
 
@@ -239,7 +336,7 @@ func (s *Scheduler) endReplica(ctx context.Context, v *view, hash message.Hash, 
 	if holder != nil && !v.down[holder.Hash] {
 		status, err := s.order(ctx, http.MethodPost, holder.Address, replicaPath(hash)+"/drop", struct{}{}, nil)
 		if status == http.StatusGone {
-			return s.comeBack(ctx, hash, *holder, secret)
+			return s.comeBack(ctx, v, hash, home, *holder, secret)
 		}
 		if err != nil {
 			return err
@@ -249,10 +346,7 @@ func (s *Scheduler) endReplica(ctx context.Context, v *view, hash message.Hash, 
 	if err != nil && status != http.StatusNotFound {
 		return err
 	}
-	if err := s.cfg.Publish(ctx, HomesKey, map[message.Hash]Home{hash: {Node: home.Hash, Since: now()}}); err != nil {
-		return fmt.Errorf("publish that it has no replica: %w", err)
-	}
-	return nil
+	return s.publishHome(ctx, hash, Home{Node: home.Hash})
 }
 
 // compute returns a registered compute node, or nil.

@@ -44,7 +44,7 @@ func newReplicaNet(t *testing.T, holders ...string) *replicaNet {
 		t.Fatal(err)
 	}
 	n.view = &view{
-		down: map[string]bool{}, homes: map[message.Hash]string{movingHash: "home"}, replicas: map[message.Hash]string{},
+		down: map[string]bool{}, homes: map[message.Hash]string{movingHash: "home"}, replicas: map[message.Hash]string{}, reviving: map[message.Hash]bool{},
 		asked: map[message.Hash]int64{movingHash: 60},
 	}
 	core := "core"
@@ -88,7 +88,7 @@ func TestAReplicaIsHeldPublishedAndSentTo(t *testing.T) {
 		t.Errorf("orders %v and %v", hold, home)
 	}
 	n.view.replicas[movingHash] = "other"
-	if got := n.step(false); !slices.Equal(got, []string{"other/hold", "home/replica"}) || !reflect.DeepEqual(n.bodies["home/replica"], home) {
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "other/hold"}) || !reflect.DeepEqual(n.bodies["home/replica"], home) {
 		t.Errorf("again: %v, %v", got, n.bodies["home/replica"])
 	}
 }
@@ -115,7 +115,7 @@ func TestAnotherNodeHoldsTheReplicaWhenOneCannot(t *testing.T) {
 	}
 	n = newReplicaNet(t, "b")
 	n.view.replicas[movingHash], n.view.down["b"] = "b", true
-	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "published"}) || n.published[0] != (Home{Node: "home"}) || len(n.bodies["home/replica"]) != 0 {
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "home/replica", "published"}) || n.published[0] != (Home{Node: "home"}) || len(n.bodies["home/replica"]) != 0 {
 		t.Errorf("without any: %v, %+v", got, n.published)
 	}
 	n = newReplicaNet(t)
@@ -124,22 +124,88 @@ func TestAnotherNodeHoldsTheReplicaWhenOneCannot(t *testing.T) {
 	}
 }
 
-// As long as the instance may have come back at the holder, its home is not told to go on.
+// An outage of the holder is none of the instance.
+func TestAHomeGetsItsWordWhateverTheHolderAnswers(t *testing.T) {
+	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound} {
+		n := newReplicaNet(t, "a", "b")
+		n.view.replicas[movingHash] = "b"
+		n.status["b/hold"] = status
+		if got := n.step(true); !slices.Equal(got, []string{"home/replica", "b/hold"}) || len(n.published) > 0 {
+			t.Errorf("a holder that answers %d: %v, %+v", status, got, n.published)
+		}
+	}
+}
+
+func TestAFewNodesAtATimeAreAskedToHoldAReplica(t *testing.T) {
+	n := newReplicaNet(t, "a", "b", "c", "d", "e", "f")
+	n.view.replicas[movingHash], n.view.down["f"] = "f", true
+	asked := map[string]bool{}
+	for _, hash := range []string{"a", "b", "c", "d", "e"} {
+		n.status[hash+"/hold"] = http.StatusInsufficientStorage
+	}
+	for _, want := range []int{holdersAtOnce, 5 - holdersAtOnce} {
+		got := n.step(false)
+		if got[0] != "home/replica" {
+			t.Errorf("the home waits for its word: %v", got)
+		}
+		tried := 0
+		for _, order := range got {
+			if node, ok := strings.CutSuffix(order, "/hold"); ok {
+				tried++
+				asked[node] = true
+			}
+		}
+		if tried != want {
+			t.Errorf("%d nodes were asked, not %d: %v", tried, want, got)
+		}
+	}
+	if len(asked) != 5 || len(n.published) != 1 || n.published[0] != (Home{Node: "home"}) {
+		t.Errorf("asked %v, published %+v", asked, n.published)
+	}
+}
+
+// Once the holder was told to run the instance, its old home is not told to go on before it is known that it does not.
 func TestAHomeGetsNoWordWhileTheHolderMayHaveTheInstance(t *testing.T) {
-	n := newReplicaNet(t, "a", "b")
-	n.view.replicas[movingHash] = "b"
-	n.status["b/hold"] = http.StatusInternalServerError
-	if got := n.step(true); !slices.Equal(got, []string{"b/hold"}) {
-		t.Errorf("a holder that fails: %v", got)
+	for what, mark := range map[string]func(n *replicaNet){
+		"published":              func(n *replicaNet) { n.view.reviving[movingHash] = true },
+		"not in the plan so far": func(n *replicaNet) { n.setReviving(movingHash, "home") },
+	} {
+		n := newReplicaNet(t, "a", "b")
+		n.view.replicas[movingHash] = "b"
+		mark(n)
+		n.view.down["b"] = true
+		if got := n.step(false); len(got) > 0 {
+			t.Errorf("%s, a holder that is gone: %v", what, got)
+		}
+		n.view.down["b"] = false
+		for _, status := range []int{http.StatusInternalServerError, http.StatusInsufficientStorage} {
+			n.status["b/hold"] = status
+			if got := n.step(true); !slices.Equal(got, []string{"b/hold"}) {
+				t.Errorf("%s, a holder that answers %d: %v", what, status, got)
+			}
+		}
+		n.status["b/hold"], n.status["b/revive"] = http.StatusGone, http.StatusInternalServerError
+		if got := n.step(true); !slices.Equal(got, []string{"b/hold", "b/revive"}) {
+			t.Errorf("%s, a holder that took it and cannot run it: %v", what, got)
+		}
+		n.status["b/revive"] = 0
+		if got := n.step(false); !slices.Equal(got, []string{"b/hold", "b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) || n.bodies["b/revive"]["secret"] == "" {
+			t.Errorf("%s, a holder that has it: %v, %+v", what, got, n.published)
+		}
+		n.status["b/hold"], n.published = 0, nil
+		if got := n.step(false); !slices.Equal(got, []string{"b/hold", "published"}) || n.published[0] != (Home{Node: "home", Replica: "b"}) {
+			t.Errorf("%s, a holder that did not take it: %v, %+v", what, got, n.published)
+		}
+		n.view.reviving[movingHash] = false
+		if got := n.step(false); !slices.Equal(got, []string{"home/replica", "b/hold"}) {
+			t.Errorf("%s, after that: %v", what, got)
+		}
 	}
-	n.status["b/hold"] = http.StatusGone
-	n.status["b/revive"] = http.StatusInternalServerError
-	if got := n.step(true); !slices.Equal(got, []string{"b/hold", "b/revive"}) {
-		t.Errorf("a holder that took it and cannot run it: %v", got)
-	}
-	n.status["b/revive"] = 0
-	if got := n.step(false); !slices.Equal(got, []string{"b/hold", "b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) || n.bodies["b/revive"]["secret"] == "" {
-		t.Errorf("a holder that has it: %v, %+v", got, n.published)
+	// A holder that has it although it is not known to have been told so.
+	n := newReplicaNet(t, "b")
+	n.view.replicas[movingHash], n.status["b/hold"] = "b", http.StatusGone
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "b/hold", "published", "b/revive", "published"}) || n.published[1] != (Home{Node: "b"}) {
+		t.Errorf("%v, %+v", got, n.published)
 	}
 }
 
@@ -156,7 +222,7 @@ func TestAnInstanceComesBackALeaseAfterTheLastWord(t *testing.T) {
 	}
 	n.lastTold[movingHash] = time.Now().Add(-lease)
 	n.status["b/revive"] = http.StatusTooEarly
-	if got := n.step(false); !slices.Equal(got, []string{"b/revive"}) {
+	if got := n.step(false); !slices.Equal(got, []string{"published", "b/revive"}) || n.published[0] != (Home{Node: "home", Replica: "b", Reviving: true}) {
 		t.Errorf("the holder told it to go on: %v", got)
 	}
 	n.status["b/revive"] = http.StatusNotFound
@@ -164,7 +230,7 @@ func TestAnInstanceComesBackALeaseAfterTheLastWord(t *testing.T) {
 		t.Errorf("there is no generation: %v", got)
 	}
 	n.status["b/revive"] = 0
-	if got := n.step(false); !slices.Equal(got, []string{"b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) {
+	if got := n.step(false); !slices.Equal(got, []string{"b/revive", "published"}) || n.published[1] != (Home{Node: "b"}) {
 		t.Errorf("%v, %+v", got, n.published)
 	}
 	n.view.down["b"] = true
@@ -177,10 +243,11 @@ func TestAReplicaEndsWhenItsOwnerWantsNone(t *testing.T) {
 	n := newReplicaNet(t, "b")
 	n.view.replicas[movingHash], n.view.asked = "b", nil
 	n.status["b/drop"] = http.StatusGone
-	if got := n.step(false); !slices.Equal(got, []string{"b/drop", "b/revive", "published"}) || n.published[0] != (Home{Node: "b"}) {
+	if got := n.step(false); !slices.Equal(got, []string{"b/drop", "published", "b/revive", "published"}) || n.published[1] != (Home{Node: "b"}) {
 		t.Errorf("a holder that has it: %v, %+v", got, n.published)
 	}
 	n.status["b/drop"], n.published = 0, nil
+	n.setReviving(movingHash, "")
 	n.status["home/replica"] = http.StatusInternalServerError
 	if got := n.step(true); !slices.Equal(got, []string{"b/drop", "home/replica"}) {
 		t.Errorf("a home that fails: %v", got)

@@ -61,7 +61,11 @@ type Scheduler struct {
 	// Whether replicas are being seen to, and when that was begun. Owned by the goroutine of Run.
 	replicating bool
 	replicated  time.Time
-	lastTold    map[message.Hash]time.Time // guarded by mu: when homes were told that an instance may go on there
+	// Guarded by mu: when homes were told that an instance may go on there; the homes that it comes back from, which the view may not
+	// show yet; and how many nodes in their order cannot hold its replica.
+	lastTold map[message.Hash]time.Time
+	reviving map[message.Hash]string
+	passed   map[message.Hash]int
 }
 
 // view is one consistent plan with what it was computed from.
@@ -72,6 +76,7 @@ type view struct {
 	// replicas are the compute nodes that hold replicas of instances; asked is how often, in seconds, those of own compute nodes are to
 	// be brought up to date.
 	replicas map[message.Hash]string
+	reviving map[message.Hash]bool // told, or just being told, to come back from them
 	asked    map[message.Hash]int64
 	plan     map[message.Hash]Placement
 	newest   float64 // Unix seconds: content time of the newest message that it depends on
@@ -102,7 +107,7 @@ func New(cfg Config) (*Scheduler, error) {
 		sent:   make(map[string]*delivery),
 
 		journeys: make(map[message.Hash]bool), resting: make(map[message.Hash]time.Time),
-		lastTold: make(map[message.Hash]time.Time),
+		lastTold: make(map[message.Hash]time.Time), reviving: make(map[message.Hash]string), passed: make(map[message.Hash]int),
 	}, nil
 }
 
@@ -193,10 +198,11 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 				}
 			}
 		}
-		var updated float64
-		if v.homes, v.replicas, updated, err = homes(r, v.nodes); err != nil {
+		all, updated, err := homes(r, v.nodes)
+		if err != nil {
 			return err
 		}
+		v.settle(all)
 		v.newest = max(v.newest, updated)
 		rows, err := r.Workloads()
 		if err != nil {
@@ -221,6 +227,17 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 	s.view = v
 	s.mu.Unlock()
 	return nil
+}
+
+// settle keeps where instances are.
+func (v *view) settle(all map[message.Hash]Home) {
+	v.homes, v.replicas, v.reviving = make(map[message.Hash]string), make(map[message.Hash]string), make(map[message.Hash]bool)
+	for hash, home := range all {
+		v.homes[hash] = home.Node
+		if home.Replica != "" {
+			v.replicas[hash], v.reviving[hash] = home.Replica, home.Reviving
+		}
+	}
 }
 
 // registered reads the registry of nodes into dst and returns its content time.
