@@ -106,6 +106,7 @@ type Pool struct {
 	records *records
 	held    *replica.Store // replicas of other nodes' instances
 	http    *http.Client   // of other nodes
+	holders *http.Client   // of those that hold replicas, which may take their time to answer
 
 	life    context.Context // ends when the pool stops
 	end     context.CancelFunc
@@ -163,6 +164,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		}
 	}
 	p := &Pool{cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
+	p.holders = &http.Client{Transport: patient(cfg.HTTP)}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err
@@ -201,6 +203,16 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		return nil, err
 	}
 	return p, p.applyNetwork(ctx)
+}
+
+// patient is a transport whose answers may begin as late as the request's own deadline allows.
+func patient(t http.RoundTripper) http.RoundTripper {
+	if plain, ok := t.(*http.Transport); ok {
+		plain = plain.Clone()
+		plain.ResponseHeaderTimeout = 0
+		return plain
+	}
+	return t
 }
 
 // adopt takes over what runs; a machine that no record names is ended.

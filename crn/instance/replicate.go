@@ -127,7 +127,7 @@ func (x *instance) replicate(ctx context.Context) {
 
 // holder is where the replica is.
 func (p *Pool) holder(hash message.Hash, r *Replication) *replica.Remote {
-	return &replica.Remote{HTTP: p.http, Node: r.Holder, Instance: hash, Token: r.Token}
+	return &replica.Remote{HTTP: p.holders, Node: r.Holder, Instance: hash, Token: r.Token}
 }
 
 // renew asks the holder of the replica, again and again, whether the instance may go on.

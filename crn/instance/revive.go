@@ -101,19 +101,19 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 	r := define(hash, m)
 	r.Wanted, r.Move = wantedArriving, &move{Secret: secret, Begun: time.Now()}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.instances[hash]
-	if x != nil && (x.here() || x.reviving()) {
-		return nil
-	}
-	if x != nil && x.rec.Wanted != wantedReleased {
-		return fmt.Errorf("instance %s: %w", hash, ErrMoving)
-	}
-	if err := p.admit(r); err != nil {
+	_, here, err := p.revivable(r)
+	p.mu.Unlock()
+	if here || err != nil {
 		return err
 	}
-	// From here on the node that had it is told by nobody that it may go on.
+	// From here on the node that had it is told by nobody that it may go on, and the instance begins here from nothing else.
 	if _, err := p.held.Take(hash); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x, here, err := p.revivable(r)
+	if here || err != nil {
 		return err
 	}
 	if x == nil {
@@ -128,6 +128,20 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 	}
 	x.asked()
 	return nil
+}
+
+// revivable checks that an instance can come back here. It returns what is here of it from earlier, and whether it has come back already.
+// p.mu is held.
+func (p *Pool) revivable(r record) (x *instance, here bool, err error) {
+	x = p.instances[r.Hash]
+	switch {
+	case x == nil:
+	case x.here() || x.reviving():
+		return x, true, nil
+	case x.rec.Wanted != wantedReleased:
+		return nil, false, fmt.Errorf("instance %s: %w", r.Hash, ErrMoving)
+	}
+	return x, false, p.admit(r)
 }
 
 // errNotRevived: this node was killed when it had taken the replica, before it wrote the instance down. It waits for the scheduler to

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aleph-im/aleph-go/crn/replica"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -384,6 +386,43 @@ func TestAReplicaStaysAsLongAsSomebodyAsksForItOrItWasTaken(t *testing.T) {
 		time.Sleep(100 * day)
 		is("taken", true)
 	})
+}
+
+// Answers that an instance waits for do not wait for the disk.
+func TestAHomeIsAnsweredWhileAGenerationIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	h := held(t, dir)
+	path := filepath.Join(dir, string(hash), "generation.new") // as which it is written first
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	committed := make(chan error)
+	go func() {
+		committed <- h.Store.Commit(hash, "token", replica.Generation{Number: 1, Line: "line", Manifest: make([]byte, 1<<20)})
+	}()
+	disk, err := os.Open(path) // when it is being written
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		other := message.HashBytes([]byte("other"))
+		err := errors.Join(h.Renew(hash, "token"), h.Allows(hash, "token"), h.Hold(hash, terms), h.Hold(other, terms), h.Drop(other))
+		if err != nil || h.Taken(hash) || !h.Has(hash) {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-answered:
+	case <-time.After(10 * time.Second):
+		t.Error("no answer")
+	}
+	disk.Close() // which fails the commit
+	if err := <-committed; err == nil {
+		t.Error("a generation that was not written is there")
+	}
+	<-answered
 }
 
 func TestOtherDisksDoNotReplaceAReplica(t *testing.T) {

@@ -2,18 +2,14 @@ package replica
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -55,13 +51,18 @@ type Store struct {
 type held struct {
 	dir string
 
-	mu      sync.Mutex // guards what follows, and the folder
+	// files guards the folder and what follows. It is held while the disk is waited for, and taken before mu.
+	files  sync.Mutex
+	number int64        // of its generation; 0 before there is one
+	chunks map[ID]int64 // and their length, in bytes
+	bytes  int64        // of all chunks
+
+	// mu guards what follows, and is held for moments. To change terms or gone files is held as well.
+	mu      sync.Mutex
 	terms   written
-	renewed time.Time    // the last time that somebody was, or may have been, told to go on
-	asked   time.Time    // the last time that it was asked for, by a scheduler or the instance's node
-	number  int64        // of its generation; 0 before there is one
-	chunks  map[ID]int64 // and their length, in bytes
-	bytes   int64        // of all chunks
+	limit   int64     // what it was promised, in bytes
+	renewed time.Time // the last time that somebody was, or may have been, told to go on
+	asked   time.Time // the last time that it was asked for, by a scheduler or the instance's node
 	gone    bool
 }
 
@@ -71,20 +72,6 @@ type written struct {
 	Line  string `json:"line"`  // disks that its generations are made of, once there is one under these terms
 	Taken bool   `json:"taken"` // the instance comes back here
 }
-
-// Names in the folder of a replica.
-const (
-	termsFile      = "terms"
-	generationFile = "generation"
-	chunkDir       = "chunks"
-)
-
-const (
-	// keepUnasked is how long a replica stays that nobody asks for any more.
-	keepUnasked = 7 * 24 * time.Hour
-	// keepStarted is how long it stays at least after a start, so that it can be asked for.
-	keepStarted = 24 * time.Hour
-)
 
 // Open opens the replicas in a folder. They may take room bytes together; with 0 no new ones are taken.
 func Open(dir string, room int64) (*Store, error) {
@@ -97,6 +84,12 @@ func Open(dir string, room int64) (*Store, error) {
 		return nil, fmt.Errorf("look for replicas: %w", err)
 	}
 	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), goneSuffix) {
+			if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+				return nil, fmt.Errorf("remove what is left of a replica: %w", err)
+			}
+			continue
+		}
 		h := &held{dir: filepath.Join(dir, entry.Name())}
 		if err := h.load(); err != nil {
 			return nil, fmt.Errorf("replica of %s: %w", entry.Name(), err)
@@ -109,98 +102,46 @@ func Open(dir string, room int64) (*Store, error) {
 	return s, nil
 }
 
-// load reads a replica and removes what its generation does not need. It may be half of one that was about to come or to go.
-func (h *held) load() error {
-	h.chunks, h.renewed = map[ID]int64{}, time.Now()
-	path := filepath.Join(h.dir, termsFile)
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		h.gone = true
-		return os.RemoveAll(h.dir)
-	}
-	if err != nil {
-		return err
-	}
-	h.asked = info.ModTime()
-	if earliest := h.renewed.Add(keepStarted - keepUnasked); h.asked.Before(earliest) {
-		h.asked = earliest
-	}
-	if err := readJSON(path, &h.terms); err != nil {
-		return err
-	}
-	g, err := h.generation()
-	if err != nil {
-		return err
-	}
-	return h.settle(g)
-}
-
-// generation reads the last one; its number is 0 before there is one.
-func (h *held) generation() (g Generation, err error) {
-	if err := readJSON(filepath.Join(h.dir, generationFile), &g); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return g, err
-	}
-	return g, nil
-}
-
-// settle makes the folder that of a generation.
-func (h *held) settle(g Generation) error {
-	needed := make(map[string]ID, len(g.Chunks))
-	for _, id := range g.Chunks {
-		needed[id.String()] = id
-	}
-	entries, err := os.ReadDir(filepath.Join(h.dir, chunkDir))
-	if err != nil {
-		return err
-	}
-	h.number, h.chunks, h.bytes = g.Number, make(map[ID]int64, len(g.Chunks)), 0
-	for _, entry := range entries {
-		id, ok := needed[entry.Name()]
-		if !ok {
-			if err := os.Remove(filepath.Join(h.dir, chunkDir, entry.Name())); err != nil {
-				return err
-			}
-			continue
+// Hold has a replica of an instance kept here, or goes on with it. Under another token than before, who is given that may
+// replace the generation that is here by one of other disks.
+func (s *Store) Hold(hash message.Hash, t Terms) error {
+	h, err := s.promise(hash, t.Limit)
+	if err == nil {
+		if err = h.hold(t); err != nil {
+			_ = s.remove(hash, (*held).begun) // it could not be begun
 		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		h.chunks[id] = info.Size()
-		h.bytes += info.Size()
+	}
+	if err != nil {
+		return fmt.Errorf("replica of %s: %w", hash, err)
 	}
 	return nil
 }
 
-// Hold has a replica of an instance kept here, or goes on with it. Under another token than before, who is given that may
-// replace the generation that is here by one of other disks.
-func (s *Store) Hold(hash message.Hash, t Terms) error {
+// promise sets bytes aside for a replica, which may be new.
+func (s *Store) promise(hash message.Hash, limit int64) (*held, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.replicas[hash]
 	if h != nil && h.taken() {
-		return fmt.Errorf("replica of %s: %w", hash, ErrTaken) // whether or not there is room
+		return nil, ErrTaken // whether or not there is room
 	}
-	var promised int64
+	all := limit
 	for other, h := range s.replicas {
 		if other != hash {
-			promised += h.limit()
+			all += h.promised()
 		}
 	}
-	if promised+t.Limit > s.room {
-		return fmt.Errorf("replica of %s: %w", hash, ErrNoRoom)
+	if all > s.room {
+		return nil, ErrNoRoom
 	}
 	if h == nil {
-		h = &held{dir: filepath.Join(s.dir, string(hash)), chunks: map[ID]int64{}, renewed: time.Now()}
-		if err := os.MkdirAll(filepath.Join(h.dir, chunkDir), 0o700); err != nil {
-			return fmt.Errorf("replica of %s: %w", hash, err)
-		}
+		h = &held{dir: filepath.Join(s.dir, string(hash)), chunks: map[ID]int64{}}
+		s.replicas[hash] = h
 	}
-	if err := h.hold(t); err != nil {
-		return fmt.Errorf("replica of %s: %w", hash, err)
-	}
-	s.replicas[hash] = h
-	return nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.limit = limit
+	return h, nil
 }
 
 // Has reports whether there is a replica of an instance here.
@@ -212,9 +153,7 @@ func (s *Store) Has(hash message.Hash) bool {
 
 // Taken reports whether an instance comes back here: from its replica, and from nothing else.
 func (s *Store) Taken(hash message.Hash) bool {
-	s.mu.Lock()
-	h := s.replicas[hash]
-	s.mu.Unlock()
+	h := s.find(hash)
 	return h != nil && h.taken()
 }
 
@@ -224,54 +163,91 @@ func (h *held) taken() bool {
 	return h.terms.Taken && !h.gone
 }
 
-func (h *held) limit() int64 {
+func (h *held) promised() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.terms.Limit
+	return h.limit
+}
+
+// errGone: a replica that is being removed.
+var errGone = errors.New("the one before is being removed, ask again")
+
+// wanted notes that a scheduler wants the replica held. Who orders it tells the other node next that it may go on.
+func (h *held) wanted() (now Terms, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.gone:
+		return now, errGone
+	case h.terms.Taken:
+		return now, ErrTaken
+	}
+	h.renewed = time.Now()
+	h.asked = h.renewed
+	return h.terms.Terms, nil
 }
 
 func (h *held) hold(t Terms) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.terms.Taken {
-		return ErrTaken
+	before, err := h.wanted()
+	if err != nil {
+		return err
 	}
-	now := time.Now()
-	h.asked = now
-	h.renewed = now // who orders it tells the other node next that it may go on
-	if h.terms.Terms == t {
-		return os.Chtimes(filepath.Join(h.dir, termsFile), now, now) // it is still asked for
+	if before == t {
+		now := time.Now()
+		return os.Chtimes(filepath.Join(h.dir, termsFile), now, now)
+	}
+	h.files.Lock()
+	defer h.files.Unlock()
+	if before, err = h.wanted(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(h.dir, chunkDir), 0o700); err != nil {
+		return err
 	}
 	w := written{Terms: t}
-	if h.terms.Token == t.Token {
+	if before.Token == t.Token {
 		w.Line = h.terms.Line
 	}
 	return h.write(w)
 }
 
-// write writes the terms down.
-func (h *held) write(w written) error {
-	if err := writeJSON(filepath.Join(h.dir, termsFile), w); err != nil {
-		return err
+func (s *Store) find(hash message.Hash) *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replicas[hash]
+}
+
+// meet calls do with the replica of an instance, its mu held, for who shows its token.
+func (s *Store) meet(hash message.Hash, token string, do func(h *held)) error {
+	err := ErrUnknown
+	if h := s.find(hash); h != nil {
+		if err = h.allows(token, do); err == nil {
+			return nil
+		}
 	}
-	h.terms = w
+	return fmt.Errorf("replica of %s: %w", hash, err)
+}
+
+func (h *held) allows(token string, do func(h *held)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.gone || token == "" || h.terms.Token != token:
+		return ErrUnknown
+	case h.terms.Taken:
+		return ErrTaken
+	}
+	do(h)
 	return nil
 }
 
-// with calls do with the replica of an instance, locked, for who shows its token.
+// with calls do with the replica of an instance, its files held, for who shows its token.
 func (s *Store) with(hash message.Hash, token string, do func(h *held) error) error {
-	s.mu.Lock()
-	h := s.replicas[hash]
-	s.mu.Unlock()
 	err := ErrUnknown
-	if h != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		switch {
-		case h.gone || token == "" || h.terms.Token != token:
-		case h.terms.Taken:
-			err = ErrTaken
-		default:
+	if h := s.find(hash); h != nil {
+		h.files.Lock()
+		defer h.files.Unlock()
+		if err = h.allows(token, func(*held) {}); err == nil {
 			err = do(h)
 		}
 	}
@@ -305,15 +281,14 @@ func (s *Store) State(hash message.Hash, token, line string) (state State, err e
 
 // Allows reports whether a token is that of a replica here, as an error.
 func (s *Store) Allows(hash message.Hash, token string) error {
-	return s.with(hash, token, func(*held) error { return nil })
+	return s.meet(hash, token, func(*held) {})
 }
 
 // Renew says yes to who asks whether the instance may go on elsewhere for another lease.
 func (s *Store) Renew(hash message.Hash, token string) error {
-	return s.with(hash, token, func(h *held) error {
+	return s.meet(hash, token, func(h *held) {
 		h.renewed = time.Now()
 		h.asked = h.renewed
-		return nil
 	})
 }
 
@@ -341,8 +316,6 @@ func (s *Store) Put(hash message.Hash, token string, id ID, sealed io.Reader) er
 		return nil
 	})
 }
-
-func (h *held) chunk(id ID) string { return filepath.Join(h.dir, chunkDir, id.String()) }
 
 // Commit makes a generation the one that the instance would come back from. All of it is on the disk when it returns, and what only
 // an earlier one needed is removed.
@@ -394,25 +367,9 @@ func (s *Store) Reset(hash message.Hash, token string) error {
 // Take has the instance come back here, and returns what from: from now on nobody is told that it may go on elsewhere. It can be
 // called again. The error is ErrUnknown when there is nothing to come back from.
 func (s *Store) Take(hash message.Hash) (g Generation, err error) {
-	s.mu.Lock()
-	h := s.replicas[hash]
-	s.mu.Unlock()
-	if h == nil {
-		return g, fmt.Errorf("replica of %s: %w", hash, ErrUnknown)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch g, err = h.generation(); {
-	case err != nil:
-	case h.gone || g.Number == 0:
-		err = ErrUnknown
-	case h.terms.Taken:
-	case time.Since(h.renewed) < h.terms.Lease:
-		err = ErrEarly
-	default:
-		w := h.terms
-		w.Taken = true
-		err = h.write(w)
+	err = ErrUnknown
+	if h := s.find(hash); h != nil {
+		g, err = h.take()
 	}
 	if err != nil {
 		return g, fmt.Errorf("replica of %s: %w", hash, err)
@@ -420,116 +377,46 @@ func (s *Store) Take(hash message.Hash) (g Generation, err error) {
 	return g, nil
 }
 
+func (h *held) take() (g Generation, err error) {
+	h.files.Lock()
+	defer h.files.Unlock()
+	if g, err = h.generation(); err != nil {
+		return g, err
+	}
+	if g.Number == 0 {
+		return g, ErrUnknown
+	}
+	w, news, err := h.decide()
+	if err != nil || !news {
+		return g, err
+	}
+	if err := writeJSON(filepath.Join(h.dir, termsFile), w); err != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.terms.Taken = false
+		return g, err
+	}
+	return g, nil
+}
+
+// decide has nobody told any more that the instance may go on elsewhere, unless that is too early. It returns what is to be written
+// down if this is news.
+func (h *held) decide() (w written, news bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.gone:
+		return w, false, ErrUnknown
+	case h.terms.Taken:
+		return w, false, nil
+	case time.Since(h.renewed) < h.terms.Lease:
+		return w, false, ErrEarly
+	}
+	h.terms.Taken = true
+	return h.terms, true, nil
+}
+
 // Chunk reads a chunk of a replica that was taken.
 func (s *Store) Chunk(hash message.Hash, id ID) ([]byte, error) {
 	return os.ReadFile(filepath.Join(s.dir, string(hash), chunkDir, id.String()))
-}
-
-// Drop removes a replica, if there is one, unless it was taken.
-func (s *Store) Drop(hash message.Hash) error { return s.remove(hash, (*held).untaken) }
-
-func (h *held) untaken() error {
-	if h.terms.Taken {
-		return ErrTaken
-	}
-	return nil
-}
-
-// Expire removes replicas that nobody has asked for in a week. What was taken stays.
-func (s *Store) Expire() error {
-	s.mu.Lock()
-	hashes := slices.Collect(maps.Keys(s.replicas))
-	s.mu.Unlock()
-	var errs []error
-	for _, hash := range hashes {
-		if err := s.remove(hash, (*held).unasked); !errors.Is(err, errStays) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-var errStays = errors.New("it was taken, or somebody asks for it")
-
-func (h *held) unasked() error {
-	if h.terms.Taken || time.Since(h.asked) <= keepUnasked {
-		return errStays
-	}
-	return nil
-}
-
-// Finish removes a replica that was taken: the instance is here whole.
-func (s *Store) Finish(hash message.Hash) error {
-	return s.remove(hash, func(*held) error { return nil })
-}
-
-// remove removes a replica, if there is one, unless what is asked with its lock held says why not.
-func (s *Store) remove(hash message.Hash, whyNot func(*held) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.replicas[hash]
-	if h == nil {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := whyNot(h); err != nil {
-		return fmt.Errorf("replica of %s: %w", hash, err)
-	}
-	h.gone = true
-	delete(s.replicas, hash)
-	// Without its terms what is left goes at the next start at the latest.
-	if err := errors.Join(os.Remove(filepath.Join(h.dir, termsFile)), os.RemoveAll(h.dir)); err != nil {
-		return fmt.Errorf("remove the replica of %s: %w", hash, err)
-	}
-	return nil
-}
-
-func readJSON(path string, v any) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
-}
-
-// writeJSON replaces a file for good, as a whole.
-func writeJSON(path string, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(raw); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-// syncAll writes to the disk what was written to its filesystem.
-func syncAll(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return unix.Syncfs(int(dir.Fd()))
 }
