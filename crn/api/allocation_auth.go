@@ -133,6 +133,18 @@ func (a *allocationAuth) signed(r *http.Request, header string, body []byte) boo
 	return a.first(signer, payload, now)
 }
 
+// issued returns when an order that was allowed was given: when its scheduler signed it, or now when it shows the token.
+func (a *allocationAuth) issued(r *http.Request) time.Time {
+	_, payload, ok := parseAuthorization(r.Header.Get("Authorization"))
+	var order struct {
+		Issued int64 `json:"iat"`
+	}
+	if !ok || json.Unmarshal(payload, &order) != nil {
+		return a.now()
+	}
+	return time.Unix(order.Issued, 0)
+}
+
 // first records an accepted payload and reports whether it is the first time. The payload counts and not its signature, of which
 // anyone can make a second valid form.
 func (a *allocationAuth) first(signer string, payload []byte, now time.Time) bool {

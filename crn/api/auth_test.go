@@ -67,9 +67,16 @@ func TestAllocationVector(t *testing.T) {
 	} {
 		r := httptest.NewRequest("POST", "/control/allocations", strings.NewReader(body))
 		r.Header.Set("Authorization", test.header)
-		if got := authFor(t, at(test.now)).allows(r, []byte(body)); got != test.want {
+		a := authFor(t, at(test.now))
+		if got := a.allows(r, []byte(body)); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
+		if got := a.issued(r); test.want && got.Unix() != 1700000000 {
+			t.Errorf("%s: given at %s", name, got)
+		}
+	}
+	if got := authFor(t, at(1700000300)).issued(httptest.NewRequest("POST", "/control/allocations", nil)); got.Unix() != 1700000300 {
+		t.Errorf("an order that is not signed was given at %s", got)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 
 // replicator keeps instances a second time on another node (decision 0029).
 type replicator interface {
-	// Replicate has an instance of this node replicated, and lets it go on for another lease.
-	Replicate(hash message.Hash, r instance.Replication) error
+	// Replicate has an instance of this node replicated, and lets it go on for another lease from when that was said.
+	Replicate(hash message.Hash, r instance.Replication, said time.Time) error
 	// Hold has a replica of another node's instance kept here.
 	Hold(ctx context.Context, hash message.Hash, token string, lease time.Duration) error
 	// Drop has such a replica removed.
@@ -30,7 +30,7 @@ type replicator interface {
 }
 
 // replicating makes the handler of an order of the scheduler about a replica, or the instance that has one. It decodes the body.
-func replicating[T any](s *Server, act func(ctx context.Context, hash message.Hash, order T) error) http.HandlerFunc {
+func replicating[T any](s *Server, act func(r *http.Request, hash message.Hash, order T) error) http.HandlerFunc {
 	return s.ordered(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		hash, ok := refOf(w, r)
 		if !ok {
@@ -45,7 +45,7 @@ func replicating[T any](s *Server, act func(ctx context.Context, hash message.Ha
 			fail(w, http.StatusBadRequest, "Body is not valid JSON: "+err.Error())
 			return
 		}
-		s.replied(w, map[string]any{"vm_hash": hash}, act(r.Context(), hash, order))
+		s.replied(w, map[string]any{"vm_hash": hash}, act(r, hash, order))
 	})
 }
 
@@ -85,9 +85,9 @@ type replicateOrder struct {
 }
 
 // replicate answers POST /control/machine/{ref}/replica.
-func (s *Server) replicate(ctx context.Context, hash message.Hash, order replicateOrder) error {
+func (s *Server) replicate(r *http.Request, hash message.Hash, order replicateOrder) error {
 	if order.Holder == "" {
-		return s.cfg.Instances.Replicate(hash, instance.Replication{})
+		return s.cfg.Instances.Replicate(hash, instance.Replication{}, s.allocated.issued(r))
 	}
 	u, err := url.Parse(order.Holder)
 	if err != nil || !order.Every.valid() || !order.Lease.valid() || order.Token == "" {
@@ -97,13 +97,13 @@ func (s *Server) replicate(ctx context.Context, hash message.Hash, order replica
 	if port == "" {
 		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
 	}
-	holder, err := s.cfg.Identity.Registered(ctx, u.Hostname(), port)
+	holder, err := s.cfg.Identity.Registered(r.Context(), u.Hostname(), port)
 	if err != nil {
 		return err
 	}
 	return s.cfg.Instances.Replicate(hash, instance.Replication{
 		Holder: holder, Token: order.Token, Secret: order.Secret, Every: order.Every.duration(), Lease: order.Lease.duration(),
-	})
+	}, s.allocated.issued(r))
 }
 
 type holdOrder struct {
@@ -112,11 +112,11 @@ type holdOrder struct {
 }
 
 // hold answers POST /control/replica/{ref}/hold.
-func (s *Server) hold(ctx context.Context, hash message.Hash, order holdOrder) error {
+func (s *Server) hold(r *http.Request, hash message.Hash, order holdOrder) error {
 	if order.Token == "" || !order.Lease.valid() {
 		return errOrder
 	}
-	return s.cfg.Instances.Hold(ctx, hash, order.Token, order.Lease.duration())
+	return s.cfg.Instances.Hold(r.Context(), hash, order.Token, order.Lease.duration())
 }
 
 type reviveOrder struct {
@@ -124,12 +124,12 @@ type reviveOrder struct {
 }
 
 // revive answers POST /control/replica/{ref}/revive.
-func (s *Server) revive(ctx context.Context, hash message.Hash, order reviveOrder) error {
-	return s.cfg.Instances.Revive(ctx, hash, order.Secret)
+func (s *Server) revive(r *http.Request, hash message.Hash, order reviveOrder) error {
+	return s.cfg.Instances.Revive(r.Context(), hash, order.Secret)
 }
 
 // drop answers POST /control/replica/{ref}/drop.
-func (s *Server) drop(_ context.Context, hash message.Hash, _ struct{}) error {
+func (s *Server) drop(_ *http.Request, hash message.Hash, _ struct{}) error {
 	return s.cfg.Instances.Drop(hash)
 }
 

@@ -25,7 +25,7 @@ type replicators struct {
 
 func (f *replicators) Replicas() *replica.Store { return f.store }
 
-func (f *replicators) Replicate(_ message.Hash, r instance.Replication) error {
+func (f *replicators) Replicate(_ message.Hash, r instance.Replication, _ time.Time) error {
 	f.last = r
 	return f.err
 }

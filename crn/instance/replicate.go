@@ -37,8 +37,9 @@ type Replication struct {
 // grace is how long a machine that was adopted may go on before the first word.
 const grace = 10 * time.Second
 
-// Replicate has an instance of this node replicated, or not any more. Each call lets it go on for another lease.
-func (p *Pool) Replicate(hash message.Hash, r Replication) error {
+// Replicate has an instance of this node replicated, or not any more. Each call lets it go on for another lease from when the scheduler
+// said so: what was long on its way may have been overtaken.
+func (p *Pool) Replicate(hash message.Hash, r Replication, said time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.instances[hash]
@@ -56,7 +57,10 @@ func (p *Pool) Replicate(hash message.Hash, r Replication) error {
 		}
 		x.setRecord(changed)
 	}
-	x.leaseUntil(time.Now().Add(r.Lease))
+	if now := time.Now(); said.After(now) {
+		said = now // its clock is ahead
+	}
+	x.leaseUntil(said.Add(r.Lease))
 	return nil
 }
 

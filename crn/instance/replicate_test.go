@@ -101,7 +101,7 @@ func newReplica(t *testing.T) (home, holder *rig, l *wire, hash message.Hash) {
 		t.Fatal(o.Errors)
 	}
 	home.write(hash, "precious")
-	if err := errors.Join(holder.Hold(t.Context(), hash, replication.Token, replication.Lease), home.Replicate(hash, replication)); err != nil {
+	if err := errors.Join(holder.Hold(t.Context(), hash, replication.Token, replication.Lease), home.Replicate(hash, replication, time.Now())); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -269,7 +269,7 @@ func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
 		l.setCut(true)
 		for range 10 {
 			time.Sleep(replication.Lease / 2)
-			if err := home.Replicate(hash, replication); err != nil {
+			if err := home.Replicate(hash, replication, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -278,6 +278,20 @@ func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
 		running("within the lease", true)
 		time.Sleep(time.Second)
 		running("nobody says yes", false)
+		for what, late := range map[string]time.Duration{"the scheduler's word comes too late": replication.Lease, "it comes a day late": 24 * time.Hour} {
+			if err := home.Replicate(hash, replication, time.Now().Add(-late)); err != nil {
+				t.Fatal(err)
+			}
+			running(what, false)
+		}
+		for _, said := range []time.Duration{-replication.Lease / 3, 24 * time.Hour} {
+			if err := home.Replicate(hash, replication, time.Now().Add(said)); err != nil {
+				t.Fatal(err)
+			}
+			running("the scheduler says yes again", true)
+			time.Sleep(replication.Lease + min(said, 0))
+			running("for a lease from when it said so", false)
+		}
 		if err := home.Start(t.Context(), hash); !errors.Is(err, instance.ErrFenced) {
 			t.Errorf("its owner starts it: %v", err)
 		}
@@ -297,7 +311,7 @@ func TestAnInstanceThatNobodyLetsGoOnIsStopped(t *testing.T) {
 		running("adopted", true)
 		time.Sleep(replication.Lease)
 		running("adopted, and nobody says yes", false)
-		if err := home.Replicate(hash, instance.Replication{}); err != nil {
+		if err := home.Replicate(hash, instance.Replication{}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		running("it has no replica any more", true)
@@ -415,7 +429,7 @@ func TestAnInstanceThatBeganAnewDoesNotReplaceItsReplica(t *testing.T) {
 		if o := home.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
 			t.Fatal(o.Errors)
 		}
-		if err := home.Replicate(hash, replication); err != nil {
+		if err := home.Replicate(hash, replication, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Minute)
@@ -447,7 +461,7 @@ func TestTheReplicaOfAnErasedInstanceIsErased(t *testing.T) {
 			t.Fatal(o.Errors)
 		}
 		home.write(hash, "new word")
-		if err := home.Replicate(hash, replication); err != nil {
+		if err := home.Replicate(hash, replication, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -517,7 +531,7 @@ func TestANodeHoldsOnlyWhatItOffers(t *testing.T) {
 	if err := r.Hold(t.Context(), large, "t", time.Minute); !errors.Is(err, replica.ErrNoRoom) {
 		t.Errorf("%v", err)
 	}
-	if err := r.Replicate(hash, replication); !errors.Is(err, instance.ErrUnknown) {
+	if err := r.Replicate(hash, replication, time.Now()); !errors.Is(err, instance.ErrUnknown) {
 		t.Errorf("an instance that is not here: %v", err)
 	}
 	if err := r.Revive(t.Context(), hash, replication.Secret); !errors.Is(err, replica.ErrUnknown) {
