@@ -508,6 +508,42 @@ func TestADraftThatIsCalledOffTakesNothingMore(t *testing.T) {
 	}
 }
 
+// What was sent by nodes that were killed again and again does not keep a replica from its room for good.
+func TestChunksThatNoGenerationNeedsMakeRoom(t *testing.T) {
+	h := held(t, t.TempDir())
+	key := newKey(t, "k")
+	begin := func() *replica.Sender {
+		s, err := replica.NewSender(t.Context(), key, h, hash, "line")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if err := send(t.Context(), begin(), 1, true); err != nil {
+		t.Fatal(err)
+	}
+	small := terms
+	small.Limit = 2 * (replica.Sealed(disks[0].Size) + replica.Sealed(disks[1].Size))
+	if err := h.Hold(hash, small); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for n := range 100 {
+		id, sealed := key.Seal(bytes.Repeat([]byte{byte(n), 1}, replica.ChunkSize/2))
+		if err = h.Put(t.Context(), id, sealed); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, replica.ErrNoRoom) {
+		t.Errorf("beyond its limit: %v", err)
+	}
+	for n := int64(2); n < 6; n++ {
+		if err := send(t.Context(), begin(), n, true); err != nil {
+			t.Errorf("generation %d after that: %v", n, err)
+		}
+	}
+}
+
 func TestOnlyTheKeyOpensAReplica(t *testing.T) {
 	key, other := newKey(t, "k"), newKey(t, "o")
 	chunk := bytes.Repeat([]byte("precious"), 100)

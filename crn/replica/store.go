@@ -306,7 +306,12 @@ func (s *Store) Put(hash message.Hash, token string, id ID, sealed io.Reader) er
 			return nil
 		}
 		if h.bytes+int64(len(raw)) > h.terms.Limit {
-			return ErrNoRoom
+			// There may be what was sent for generations that came to nothing. The next try begins without.
+			g, err := h.generation()
+			if err == nil {
+				err = h.settle(g)
+			}
+			return errors.Join(ErrNoRoom, err)
 		}
 		if err := os.WriteFile(h.chunk(id), raw, 0o600); err != nil {
 			return errors.Join(err, os.RemoveAll(h.chunk(id)))
