@@ -151,6 +151,8 @@ func refusal(err error) (status int, text string) {
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, execution.ErrDraining):
 		return http.StatusServiceUnavailable, "Server is draining, try another node"
+	case errors.Is(err, instance.ErrFenced):
+		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, execution.ErrNoRoom):
 		return http.StatusServiceUnavailable, "This CRN cannot host the requested workload at this time. " + err.Error()
 	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, instance.ErrRefused), errors.Is(err, network.ErrNotProgram):

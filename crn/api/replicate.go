@@ -172,16 +172,20 @@ func putChunk(r *http.Request, on *replica.Store, hash message.Hash, token strin
 	if err := id.UnmarshalText([]byte(r.PathValue("id"))); err != nil {
 		return nil, errors.Join(replica.ErrIncomplete, err)
 	}
+	if _, err := on.Allows(hash, token); err != nil {
+		return nil, err
+	}
 	return nil, on.Put(hash, token, id, r.Body)
 }
 
 func commitReplica(r *http.Request, on *replica.Store, hash message.Hash, token string) (any, error) {
 	// Without the token nothing is read.
-	if err := on.Allows(hash, token); err != nil {
+	limit, err := on.Allows(hash, token)
+	if err != nil {
 		return nil, err
 	}
 	var g replica.Generation
-	if err := json.NewDecoder(io.LimitReader(r.Body, replica.MaxGeneration)).Decode(&g); err != nil {
+	if err := json.NewDecoder(io.LimitReader(r.Body, limit)).Decode(&g); err != nil {
 		return nil, errors.Join(replica.ErrIncomplete, err)
 	}
 	return nil, on.Commit(hash, token, g)

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +151,34 @@ func TestAReplicaIsSentByWhoHasItsToken(t *testing.T) {
 		if w.Code != step.status || !strings.Contains(w.Body.String(), step.want) {
 			t.Errorf("%s: %d %s", step.what, w.Code, w.Body)
 		}
+	}
+}
+
+// unread is a body that nobody may read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+func TestNothingIsReadOfWhoHasNoToken(t *testing.T) {
+	hash := string(message.HashBytes([]byte("instance")))
+	s := replicatorsOn(t, &replicators{})
+	for _, path := range []string{"PUT /chunk/" + strings.Repeat("a", 64), "POST /generation"} {
+		method, rest, _ := strings.Cut(path, " ")
+		r := httptest.NewRequest(method, "/control/replica/"+hash+rest, unread{t})
+		r.Header.Set("Authorization", "Bearer wrong")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != 404 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAnInstanceThatMayRunElsewhereIsUnavailable(t *testing.T) {
+	if status, text := refusal(fmt.Errorf("instance: %w", instance.ErrFenced)); status != 503 || text == "" {
+		t.Errorf("%d %q", status, text)
 	}
 }

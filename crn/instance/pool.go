@@ -163,8 +163,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 		}
 	}
-	p := &Pool{cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
-	p.holders = &http.Client{Transport: patient(cfg.HTTP)}
+	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err
@@ -203,6 +202,11 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		return nil, err
 	}
 	return p, p.applyNetwork(ctx)
+}
+
+// client is that of other nodes. Only registered addresses are asked, and none that these name.
+func client(t http.RoundTripper) *http.Client {
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // patient is a transport whose answers may begin as late as the request's own deadline allows.

@@ -257,6 +257,9 @@ func (p *Pool) replicatedDisks(ctx context.Context, hash message.Hash) (disks []
 	return disks, paths, nil
 }
 
+// What QEMU copies is what the holder stores.
+var _ [qemu.ChunkSize]byte = [replica.ChunkSize]byte{}
+
 // copyRunning takes the disks of a running machine as they are at one moment.
 func (p *Pool) copyRunning(ctx context.Context, hash message.Hash, now *copied, all bool, draft *replica.Draft) error {
 	dir := filepath.Join(p.cfg.Dir, copiesDir, string(hash))

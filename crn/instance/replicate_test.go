@@ -519,6 +519,46 @@ func TestAReplicaIsOpenedByItsKeyAlone(t *testing.T) {
 	})
 }
 
+// sentAway is a network of nodes that all name another one.
+type sentAway struct {
+	mu    sync.Mutex
+	asked map[string]bool
+}
+
+func (n *sentAway) RoundTrip(r *http.Request) (*http.Response, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked[r.URL.Host] = true
+	answer := httptest.NewRecorder()
+	answer.Header().Set("Location", "http://169.254.169.254/")
+	answer.WriteHeader(http.StatusTemporaryRedirect)
+	return answer.Result(), nil
+}
+
+func TestANodeAsksNobodyThatAnotherOneNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, n := newRig(t), &sentAway{asked: map[string]bool{}}
+		hash, moving := r.publish("a", nil), r.publish("moving", nil)
+		r.change = func(c *instance.Config) { c.HTTP = n }
+		r.begin()
+		defer func() { r.stop() }()
+		if o := r.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+			t.Fatal(o.Errors)
+		}
+		if err := r.Replicate(hash, replication, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Arrive(t.Context(), moving, instance.Arrival{Source: "http://source.test", Token: "t"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(replication.Lease / 2)
+		synctest.Wait()
+		if len(n.asked) != 2 || !n.asked["holder.test"] || !n.asked["source.test"] {
+			t.Errorf("asked %v", n.asked)
+		}
+	})
+}
+
 func TestANodeHoldsOnlyWhatItOffers(t *testing.T) {
 	r := newRig(t)
 	hash := r.publish("a", nil)

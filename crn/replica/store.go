@@ -37,6 +37,12 @@ type Terms struct {
 	Limit int64         `json:"limit"` // bytes of sealed chunks, those of a generation that is under way included
 }
 
+// chunks bounds how many chunks there may be: beside full ones, one at the end of each disk.
+func (t Terms) chunks() int64 { return t.Limit/ChunkSize + 1024 }
+
+// bytesListed is what each takes in a generation on its way, at most: once in the list, once in the manifest.
+const bytesListed = 256
+
 // Store holds replicas. Each is a folder: what was agreed on, the chunks, and the generation that they add up to. It is safe for
 // concurrent use. Whenever it is killed, each replica is at its last generation, whole.
 type Store struct {
@@ -279,9 +285,10 @@ func (s *Store) State(hash message.Hash, token, line string) (state State, err e
 	return state, err
 }
 
-// Allows reports whether a token is that of a replica here, as an error.
-func (s *Store) Allows(hash message.Hash, token string) error {
-	return s.meet(hash, token, func(*held) {})
+// Allows reports whether a token is that of a replica here, as an error, and how long a generation of it may be on its way, in bytes.
+func (s *Store) Allows(hash message.Hash, token string) (generation int64, err error) {
+	err = s.meet(hash, token, func(h *held) { generation = min(h.terms.chunks()*bytesListed, MaxGeneration) })
+	return generation, err
 }
 
 // Renew says yes to who asks whether the instance may go on elsewhere for another lease.
@@ -305,7 +312,7 @@ func (s *Store) Put(hash message.Hash, token string, id ID, sealed io.Reader) er
 		if _, here := h.chunks[id]; here {
 			return nil
 		}
-		if h.bytes+int64(len(raw)) > h.terms.Limit {
+		if h.bytes+int64(len(raw)) > h.terms.Limit || int64(len(h.chunks)) >= h.terms.chunks() {
 			// There may be what was sent for generations that came to nothing. The next try begins without.
 			g, err := h.generation()
 			if err == nil {
