@@ -50,6 +50,7 @@ func (c *Client) UpdateMachine(ctx context.Context, crnURL string, hash message.
 type Execution struct {
 	Kind       string `json:"vm_type"` // instance, persistent_program or microvm
 	Running    bool   `json:"running"`
+	Awaiting   bool   `json:"awaiting_confidential_init"` // a confidential machine, until its owner gives it a session
 	Networking struct {
 		HostIPv4    string                `json:"host_ipv4"` // the node's own
 		IPv4        string                `json:"ipv4_ip"`   // behind it

@@ -26,11 +26,12 @@ func TestMain(m *testing.M) {
 
 // notRun are the examples that need what a test cannot have.
 var notRun = map[string]string{
-	" --ledger":             "a device; the tests of wallet emulate one",
-	" --payment stream":     "a chain and a compute node that reads it; TestInstanceIsPaidByStreams has both",
-	"aleph instance backup": "a machine that runs; the tests of compute nodes back one up",
-	"aleph instance ssh":    "a machine that takes logins; the tests of machines do",
-	"aleph domain check":    "public DNS; TestDomainCheckTellsWhatIsMissing asks a server of its own",
+	" --ledger":                   "a device; the tests of wallet emulate one",
+	" --payment stream":           "a chain and a compute node that reads it; TestInstanceIsPaidByStreams has both",
+	"aleph instance backup":       "a machine that runs; the tests of compute nodes back one up",
+	"aleph instance confidential": "a secure processor; TestAConfidentialInstanceIsLoadedCheckedAndGivenItsPassphrase has one in software",
+	"aleph instance ssh":          "a machine that takes logins; the tests of machines do",
+	"aleph domain check":          "public DNS; TestDomainCheckTellsWhatIsMissing asks a server of its own",
 }
 
 // endless are the examples that go on until the user ends them: they are given a time.

@@ -30,6 +30,7 @@ type fakeNode struct {
 	noStreams bool   // of logs
 	disks     []byte // of the instance, as a backup
 	backup    []byte // that there is
+	secure    *securePlatform
 
 	mu       sync.Mutex
 	messages map[message.Hash]*message.Message
@@ -58,6 +59,8 @@ func newFakeNode(t *testing.T) *fakeNode {
 		case owner == params.DevnetAuthority && r.URL.Query().Get("keys") == "runtimes":
 			hash := message.HashBytes([]byte("runtime"))
 			fmt.Fprintf(w, `{"data":{"runtimes":{"default":%q,"runtimes":{"python3-fastapi":%q}}}}`, hash, hash)
+		case owner == params.DevnetAuthority && n.secure != nil:
+			fmt.Fprintf(w, `{"data":{"corechannel":{"nodes":[],"resource_nodes":[{"hash":%q,"name":"secure","status":"linked","address":%q}]}}}`, exampleCompute, n.URL)
 		case owner == params.DevnetAuthority:
 			fmt.Fprint(w, `{"data":{"corechannel":{"nodes":[{"hash":"c1","name":"core-1","status":"active","score":0.5,"multiaddress":"/ip4/127.0.0.1/tcp/1"}],"resource_nodes":[{"hash":"r1","name":"crn-1","status":"linked","score":0.25,"address":"http://127.0.0.1:1","parent":"c1"}]}}}`)
 		default:
@@ -84,6 +87,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("GET /v2/about/executions/list", n.executions)
 	mux.HandleFunc("POST /control/machine/{hash}/{operation}", n.operate)
 	n.keepsBackups(mux)
+	n.runsConfidential(mux)
 	mux.HandleFunc("POST /control/machine/{hash}/update", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) })
 	mux.HandleFunc("GET /control/machine/{hash}/logs", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `[{"SYSLOG_IDENTIFIER":"vm","MESSAGE":"listening","file":"stdout","__REALTIME_TIMESTAMP":"2023-11-14 22:13:20"}]`)
@@ -109,7 +113,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	return n
 }
 
-// executions lists each instance that was published, as running.
+// executions lists each instance that was published: as running, or on a secure processor as waiting for its session.
 func (n *fakeNode) executions(w http.ResponseWriter, _ *http.Request) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -119,7 +123,7 @@ func (n *fakeNode) executions(w http.ResponseWriter, _ *http.Request) {
 	}
 	for hash, here := range n.machines {
 		if here {
-			list[hash] = json.RawMessage(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":true,"awaiting_confidential_init":false,"vm_type":"instance"}`)
+			list[hash] = json.RawMessage(fmt.Sprintf(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":%t,"awaiting_confidential_init":%t,"vm_type":"instance"}`, n.secure == nil, n.secure != nil))
 		}
 	}
 	_ = json.NewEncoder(w).Encode(list)

@@ -14,13 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/client/sev"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 func (a *app) instanceCommand() *cobra.Command {
 	return group("instance", "Run virtual machines on the network", "  aleph instance list",
 		a.instanceCreate(), a.instanceList(), a.instanceShow(), a.instanceSSH(),
-		a.logsCommand("Print the serial console of an instance", "  aleph instance logs "+exampleInstance), a.portForward(), a.instanceBackup(),
+		a.logsCommand("Print the serial console of an instance", "  aleph instance logs "+exampleInstance), a.portForward(), a.instanceBackup(), a.instanceConfidential(),
 		a.instanceOperation(client.MachineStop, "Turn an instance off; it keeps its disks and its place"),
 		a.instanceOperation(client.MachineStart, "Turn an instance on that was stopped"),
 		a.instanceOperation(client.MachineReboot, "Turn an instance off and on again"),
@@ -34,6 +35,9 @@ type createFlags struct {
 	keys, volumes        []string
 	memory, vcpus, disk  int
 	internet             bool
+	confidential         bool
+	firmware             string
+	policy               uint32
 }
 
 // addShape adds the flags that a price depends on.
@@ -64,7 +68,8 @@ func (f *createFlags) content(keys []string) (*message.Instance, error) {
 	i := client.NewInstance(f.name, "", int64(f.disk), keys...)
 	i.Payment, i.Volumes, i.Environment.Internet = paid, volumes, f.internet
 	i.Resources.VCPUs, i.Resources.MemoryMiB = f.vcpus, f.memory
-	return i, nil
+	i.Environment.TrustedExecution, err = f.trustedExecution()
+	return i, err
 }
 
 func (a *app) instanceCreate() *cobra.Command {
@@ -78,7 +83,10 @@ of one that is stored already, or a name that the network has for one.
 
 With --payment stream tokens are streamed on a chain to one compute node, --node, and in part to the community, as long as the
 instance exists; aleph instance delete ends that. All streams begin or none does, and what streams already and pays for nothing is
-used. When the command breaks off after the message was sent, --resume with the hash of the instance goes on with it.`,
+used. When the command breaks off after the message was sent, --resume with the hash of the instance goes on with it.
+
+With --confidential the machine runs on a secure processor, on the compute node that --node names, and its image is an encrypted disk:
+see aleph instance confidential.`,
 		Example: "  aleph instance create --image debian-12.qcow2 --disk 20480 --ssh-key id_ed25519.pub --yes\n" +
 			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --volume data:10240 --payment credit --yes\n" +
 			"  aleph instance create --image " + exampleImage + " --ssh-key id_ed25519.pub --payment stream --yes\n" +
@@ -101,10 +109,13 @@ used. When the command breaks off after the message was sent, --resume with the 
 	flags.StringVar(&f.name, "name", "", "name; default that of the image")
 	flags.StringVar(&f.payment, "payment", "hold", "hold, credit or stream")
 	flags.StringVar(&f.chain, "chain", "", "`chain` to stream on, such as AVAX or BASE; default the first that the network has")
-	flags.StringVar(&f.node, "node", "", "hash, name or address of the compute `node` to stream to; default the best")
+	flags.StringVar(&f.node, "node", "", "hash, name or address of the compute `node` to stream to, default the best; or of that of a confidential instance")
 	flags.StringVar(&f.resume, "resume", "", "go on with the instance that has this `hash`")
 	flags.StringArrayVar(&f.keys, "ssh-key", nil, "`file` of a public key that may log in; may be repeated; default those in ~/.ssh")
 	flags.BoolVar(&f.internet, "internet", true, "give it a network card; without, nobody reaches it")
+	flags.BoolVar(&f.confidential, "confidential", false, "run it where its compute node cannot look into it")
+	flags.StringVar(&f.firmware, "firmware", "", "`hash` of the STORE message of a confidential instance's firmware; default the usual one")
+	flags.Uint32Var(&f.policy, "policy", uint32(sev.NoDebug), "`sum` of what the processor of a confidential instance enforces: 1 no debugging, 2 no sharing of keys, 4 SEV-ES; nodes of the reference know 1 alone")
 	c.MarkFlagsOneRequired("image", "resume")
 	c.MarkFlagsMutuallyExclusive("image", "resume")
 	return c
@@ -136,6 +147,13 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 			return nil, err
 		}
 	}
+	if f.confidential && streamed == nil {
+		n, err := a.namedNode(ctx, api, f.node)
+		if err != nil {
+			return nil, err
+		}
+		content.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &n.Hash}}
+	}
 	priced := *content
 	if priced.Rootfs.Parent.Ref, err = knownImage(f.image); err != nil {
 		return nil, err
@@ -156,7 +174,10 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 			return nil, err
 		}
 	}
-	if !a.wait {
+	if f.confidential {
+		a.say("It starts once it has the passphrase of its disk: aleph instance confidential start %s", sent.ItemHash)
+	}
+	if !a.wait || f.confidential {
 		return &machineView{ItemHash: sent.ItemHash}, nil
 	}
 	a.say("Waiting until %s runs", sent.ItemHash)

@@ -113,26 +113,33 @@ func (a *app) password(_ context.Context, account string, repeat bool) (string, 
 	if p := a.getenv("ALEPH_PASSWORD"); p != "" {
 		return p, nil
 	}
-	in, ok := a.in.(*os.File)
-	if a.noInput || !ok || !term.IsTerminal(int(in.Fd())) {
-		return "", errors.New("its password is not known: set ALEPH_PASSWORD, or use a terminal")
+	first, err := a.hidden(fmt.Sprintf("Password of account %q: ", account))
+	if errors.Is(err, errNoTerminal) {
+		err = errors.New("its password is not known: set ALEPH_PASSWORD, or use a terminal")
 	}
-	ask := func(question string) (string, error) {
-		fmt.Fprint(a.err, question)
-		p, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(a.err)
-		if err != nil {
-			return "", fmt.Errorf("read the password: %w", err)
-		}
-		return string(p), nil
-	}
-	first, err := ask(fmt.Sprintf("Password of account %q: ", account))
 	if err != nil || !repeat {
 		return first, err
 	}
-	second, err := ask("The same password again: ")
+	second, err := a.hidden("The same password again: ")
 	if err == nil && first != second {
 		err = errors.New("the two passwords differ")
 	}
 	return first, err
+}
+
+var errNoTerminal = errors.New("there is no terminal to ask on")
+
+// hidden asks for what the terminal does not show.
+func (a *app) hidden(question string) (string, error) {
+	in, ok := a.in.(*os.File)
+	if a.noInput || !ok || !term.IsTerminal(int(in.Fd())) {
+		return "", errNoTerminal
+	}
+	fmt.Fprint(a.err, question)
+	p, err := term.ReadPassword(int(in.Fd()))
+	fmt.Fprintln(a.err)
+	if err != nil {
+		return "", fmt.Errorf("read the answer: %w", err)
+	}
+	return string(p), nil
 }

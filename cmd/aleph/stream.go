@@ -89,7 +89,7 @@ func (a *app) resumeInstance(ctx context.Context, f createFlags) (*machineView, 
 		return nil, err
 	}
 	a.say("Waiting until %s runs", hash)
-	return a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running })
+	return a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running || x.Awaiting })
 }
 
 // payAgain makes what lacks of the streams for an instance, when it is paid by streams, and has it started.
@@ -193,8 +193,7 @@ func (s *streaming) node(ctx context.Context, wanted string) (*streamedNode, err
 	slices.SortStableFunc(nodes.Compute, func(a, b client.ComputeNode) int { return cmp.Compare(b.Score, a.Score) })
 	var reasons []error
 	for _, n := range nodes.Compute {
-		named := wanted == string(n.Hash) || strings.EqualFold(wanted, n.Name) || wanted == strings.TrimRight(n.Address, "/")
-		if wanted == "" && n.Parent != nil || named {
+		if wanted == "" && n.Parent != nil || isNamed(n, wanted) {
 			receiver, err := s.receiver(ctx, &n)
 			if err == nil {
 				return &streamedNode{n, receiver}, nil
@@ -203,9 +202,18 @@ func (s *streaming) node(ctx context.Context, wanted string) (*streamedNode, err
 		}
 	}
 	if wanted != "" && len(reasons) == 0 {
-		return nil, usageError{fmt.Errorf("--node %s: no compute node has this hash, name or address; aleph node compute lists them", wanted)}
+		return nil, unknownNode(wanted)
 	}
 	return nil, errors.Join(append(reasons, errors.New("no compute node takes streams: pay with hold or credit"))...)
+}
+
+// isNamed says whether the user means a node by its hash, name or address.
+func isNamed(n client.ComputeNode, wanted string) bool {
+	return wanted == string(n.Hash) || strings.EqualFold(wanted, n.Name) || wanted == strings.TrimRight(n.Address, "/")
+}
+
+func unknownNode(wanted string) error {
+	return usageError{fmt.Errorf("--node %s: no compute node has this hash, name or address; aleph node compute lists them", wanted)}
 }
 
 // receiver asks a node where streams to it go. It must be where its owner told the network.
