@@ -258,8 +258,8 @@ func (m *fakeMachine) PressPower() {
 }
 
 func (m *fakeMachine) Kill() error {
-	m.kills++
 	m.driver.mu.Lock()
+	m.kills++
 	stuck := m.driver.stuck
 	m.driver.mu.Unlock()
 	if stuck {

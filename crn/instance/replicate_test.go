@@ -374,8 +374,11 @@ func TestAMachineThatDoesNotEndIsEndedAgainAndAgain(t *testing.T) {
 		l.setCut(true)
 		time.Sleep(replication.Lease + time.Minute)
 		synctest.Wait()
-		if m.kills < 10 || m.kills > 20 {
-			t.Errorf("its power was cut %d times in a minute", m.kills)
+		home.driver.mu.Lock()
+		kills := m.kills
+		home.driver.mu.Unlock()
+		if kills < 10 || kills > 20 {
+			t.Errorf("its power was cut %d times in a minute", kills)
 		}
 		home.driver.stick(false)
 		time.Sleep(10 * time.Second)
