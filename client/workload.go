@@ -28,12 +28,12 @@ func NewProgram(name string, code message.Hash, entrypoint string, runtime messa
 // NewInstance returns the content of a virtual machine with the values that most have, for the caller to change: 1 vCPU,
 // 2048 MiB of memory, a network card. It is paid for by the tokens that its owner holds.
 //
-// image is the STORE message of the disk image that the root disk of diskMiB starts from, keys are the public SSH keys
-// that may log in.
+// image is the STORE message of the disk image that the root disk of diskMiB starts from, in this version; keys are the
+// public SSH keys that may log in.
 func NewInstance(name string, image message.Hash, diskMiB int64, keys ...string) *message.Instance {
 	i := &message.Instance{
 		Executable: executable(name, message.Resources{VCPUs: 1, MemoryMiB: 2048, Seconds: 30}),
-		Rootfs:     message.Rootfs{Parent: message.ParentVolume{Ref: image, UseLatest: true}, Persistence: "host", SizeMiB: diskMiB},
+		Rootfs:     message.Rootfs{Parent: message.ParentVolume{Ref: image}, Persistence: "host", SizeMiB: diskMiB},
 	}
 	i.AuthorizedKeys = append(i.AuthorizedKeys, keys...)
 	i.Environment.Hypervisor = new("qemu")
