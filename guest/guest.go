@@ -69,7 +69,7 @@ func (m *machine) session(port *os.File) error {
 	if _, err := wire.GuestHandshake(port); err != nil {
 		return err
 	}
-	mux, err := yamux.Server(wire.Joined(held{port}), wire.Mux())
+	mux, err := yamux.Server(held{port}, wire.Mux())
 	if err != nil {
 		return fmt.Errorf("start the multiplexer: %w", err)
 	}

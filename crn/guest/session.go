@@ -92,7 +92,7 @@ func begin(ctx context.Context, conn net.Conn, order any, logs func(wire.LogLine
 	s := &Session{conn: &held{Conn: conn}, ready: make(chan struct{}), done: make(chan struct{})}
 	settings := wire.Mux()
 	settings.AcceptBacklog = wire.MaxAPIStreams
-	if s.mux, err = yamux.Client(wire.Joined(s.conn), settings); err != nil {
+	if s.mux, err = yamux.Client(s.conn, settings); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("start the multiplexer: %w", err)
 	}

@@ -73,7 +73,7 @@ func Main() error {
 	if _, err := wire.GuestHandshake(channel); err != nil {
 		return err
 	}
-	mux, err := yamux.Server(wire.Joined(channel), wire.Mux())
+	mux, err := yamux.Server(channel, wire.Mux())
 	if err != nil {
 		return fmt.Errorf("start the multiplexer: %w", err)
 	}
