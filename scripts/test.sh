@@ -43,7 +43,11 @@ set +m
 trap 'kill -- "-$machines" 2>/dev/null || true' EXIT
 
 part "packages, with the race detector"
-go test "${race[@]}" -p 1 -timeout 20m $(go list ./... | grep -vE '/(crn|guest)(/|$)|/test/(conformance/(ccn|crn)|convergence)$')
+go test "${race[@]}" -p 1 -timeout 20m -skip TestEveryExampleRuns \
+	$(go list ./... | grep -vE '/(crn|guest)(/|$)|/test/(conformance/(ccn|crn)|convergence)$')
+
+part "every example of docs/cli.md, each with a node of its own"
+go test -timeout 10m -run TestEveryExampleRuns ./cmd/aleph/
 
 part "shuffled histories give the same rows and the same answers, some of them with the race detector"
 ALEPH_HISTORIES=20 go test "${race[@]}" -timeout 10m ./test/convergence/
