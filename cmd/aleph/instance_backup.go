@@ -47,16 +47,7 @@ func (a *app) onBackups(use, short, example string, args cobra.PositionalArgs, d
 	return &cobra.Command{
 		Use: use, Short: short, Args: args, Example: "  aleph instance backup " + name + " " + exampleInstance + example,
 		RunE: a.within(func(ctx context.Context, args []string) error {
-			hash, err := a.hash(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			account, err := a.signer()
-			if err != nil {
-				return err
-			}
-			api := a.client()
-			place, err := api.Allocation(ctx, hash)
+			api, account, hash, place, err := a.placed(ctx, args[0])
 			if err != nil {
 				return err
 			}

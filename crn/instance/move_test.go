@@ -75,14 +75,16 @@ func (l *road) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer.Result(), nil
 }
 
+// withVolume gives an instance a persistent volume.
+func withVolume(m *message.Instance) {
+	m.Volumes = []message.Volume{{Kind: message.VolumePersistent, Persistence: new("host"), Name: new("kept"), SizeMiB: 8}}
+}
+
 // newMove has an instance run on one pool, with a file on its volume and a mark in its root disk, and another pool beside it.
 func newMove(t *testing.T) (from, to *rig, l *road, hash message.Hash) {
 	t.Helper()
 	from, to = newRig(t), newRig(t)
-	persistence, name := "host", "kept"
-	hash = from.publish("a", func(m *message.Instance) {
-		m.Volumes = []message.Volume{{Kind: message.VolumePersistent, Persistence: &persistence, Name: &name, SizeMiB: 8}}
-	})
+	hash = from.publish("a", withVolume)
 	to.net.instances = from.net.instances
 	l = &road{to: from}
 	to.change = func(c *instance.Config) { c.HTTP = l }

@@ -87,10 +87,7 @@ var replication = instance.Replication{
 func newReplica(t *testing.T) (home, holder *rig, l *wire, hash message.Hash) {
 	t.Helper()
 	home, holder = newRig(t), newRig(t)
-	persistence, name := "host", "kept"
-	hash = home.publish("a", func(m *message.Instance) {
-		m.Volumes = []message.Volume{{Kind: message.VolumePersistent, Persistence: &persistence, Name: &name, SizeMiB: 8}}
-	})
+	hash = home.publish("a", withVolume)
 	holder.net.instances = home.net.instances
 	l = &wire{to: holder}
 	home.change = func(c *instance.Config) { c.HTTP = l }
