@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"bytes"
 	"encoding/hex"
 	"unicode/utf8"
 )
@@ -12,6 +13,9 @@ import (
 // EncodeMessage gives the payload to publish for the JSON text of a message: every % that begins a valid escape is
 // itself escaped, so that one percent-decoding gives the text back. Most texts have none and are returned as they are.
 func EncodeMessage(raw []byte) []byte {
+	if bytes.IndexByte(raw, '%') < 0 {
+		return raw
+	}
 	var out []byte
 	from := 0
 	for i := range raw {
@@ -50,6 +54,9 @@ func DecodeMessage(data []byte) [][]byte {
 // unescape percent-decodes valid UTF-8 text once: invalid escapes and plus signs stay, and bytes that do not form
 // UTF-8 become U+FFFD. The result is nil if there is no valid escape. ours tells that every escape was "%25".
 func unescape(text []byte) (decoded []byte, ours bool) {
+	if bytes.IndexByte(text, '%') < 0 {
+		return nil, false
+	}
 	ours = true
 	from := 0
 	for i := 0; i < len(text); {
