@@ -264,10 +264,16 @@ func TestLongSignaturesAreRefusedUnread(t *testing.T) {
 }
 
 func TestPrintingAnAccountShowsNoKey(t *testing.T) {
+	timeless := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { // a time may hold the digits of the key
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}
 	for _, a := range accounts(t) {
 		var b strings.Builder
-		slog.New(slog.NewJSONHandler(&b, nil)).Info("opened", "account", a)
-		slog.New(slog.NewTextHandler(&b, nil)).Info("opened", "account", a)
+		slog.New(slog.NewJSONHandler(&b, timeless)).Info("opened", "account", a)
+		slog.New(slog.NewTextHandler(&b, timeless)).Info("opened", "account", a)
 		text, err := json.Marshal(a)
 		if err != nil {
 			t.Fatal(err)
