@@ -4,51 +4,130 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Generic
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic
 
-from .addresses import Addresses
-from .aggregates import Aggregates
-from .authorizations import Authorizations
-from .backups import Backups
 from .core import Core, Options
-from .credits import Credits
-from .domains import Domains
-from .files import Files
-from .instances import Instances
-from .machines import Machines
-from .messages import Messages
 from .operation import Async, Driver, M, Sync
-from .ports import Ports
-from .posts import Posts
-from .prices import Prices
-from .programs import Programs
-from .signer import Signer
-from .websites import Websites
+
+if TYPE_CHECKING:
+    from .addresses import Addresses
+    from .aggregates import Aggregates
+    from .authorizations import Authorizations
+    from .backups import Backups
+    from .credits import Credits
+    from .domains import Domains
+    from .files import Files
+    from .instances import Instances
+    from .machines import Machines
+    from .messages import Messages
+    from .ports import Ports
+    from .posts import Posts
+    from .prices import Prices
+    from .programs import Programs
+    from .signer import Signer
+    from .websites import Websites
 
 MAINNET = ("https://api2.aleph.im", "https://api3.aleph.im", "https://api.aleph.im")
 """Core nodes that are asked when none are named."""
 
 
 class _Services(Generic[M]):
-    """What both clients offer."""
+    """What both clients offer. A group of calls is imported when it is first used: importing this is quick."""
 
     def __init__(self, core: Core, driver: Driver) -> None:
         self._core = core
-        self.messages: Messages[M] = Messages(core, driver)
-        self.posts: Posts[M] = Posts(core, driver)
-        self.aggregates: Aggregates[M] = Aggregates(core, driver)
-        self.files: Files[M] = Files(core, driver)
-        self.addresses: Addresses[M] = Addresses(core, driver)
-        self.credits: Credits[M] = Credits(core, driver)
-        self.prices: Prices[M] = Prices(core, driver)
-        self.authorizations: Authorizations[M] = Authorizations(core, driver)
-        self.programs: Programs[M] = Programs(core, driver)
-        self.instances: Instances[M] = Instances(core, driver)
-        self.machines: Machines[M] = Machines(core, driver)
-        self.backups: Backups[M] = Backups(core, driver)
-        self.domains: Domains[M] = Domains(core, driver)
-        self.ports: Ports[M] = Ports(core, driver)
-        self.websites: Websites[M] = Websites(core, driver)
+        self._driver = driver
+
+    @cached_property
+    def messages(self) -> Messages[M]:
+        from .messages import Messages
+
+        return Messages(self._core, self._driver)
+
+    @cached_property
+    def posts(self) -> Posts[M]:
+        from .posts import Posts
+
+        return Posts(self._core, self._driver)
+
+    @cached_property
+    def aggregates(self) -> Aggregates[M]:
+        from .aggregates import Aggregates
+
+        return Aggregates(self._core, self._driver)
+
+    @cached_property
+    def files(self) -> Files[M]:
+        from .files import Files
+
+        return Files(self._core, self._driver)
+
+    @cached_property
+    def addresses(self) -> Addresses[M]:
+        from .addresses import Addresses
+
+        return Addresses(self._core, self._driver)
+
+    @cached_property
+    def credits(self) -> Credits[M]:
+        from .credits import Credits
+
+        return Credits(self._core, self._driver)
+
+    @cached_property
+    def prices(self) -> Prices[M]:
+        from .prices import Prices
+
+        return Prices(self._core, self._driver)
+
+    @cached_property
+    def authorizations(self) -> Authorizations[M]:
+        from .authorizations import Authorizations
+
+        return Authorizations(self._core, self._driver)
+
+    @cached_property
+    def programs(self) -> Programs[M]:
+        from .programs import Programs
+
+        return Programs(self._core, self._driver)
+
+    @cached_property
+    def instances(self) -> Instances[M]:
+        from .instances import Instances
+
+        return Instances(self._core, self._driver)
+
+    @cached_property
+    def machines(self) -> Machines[M]:
+        from .machines import Machines
+
+        return Machines(self._core, self._driver)
+
+    @cached_property
+    def backups(self) -> Backups[M]:
+        from .backups import Backups
+
+        return Backups(self._core, self._driver)
+
+    @cached_property
+    def domains(self) -> Domains[M]:
+        from .domains import Domains
+
+        return Domains(self._core, self._driver)
+
+    @cached_property
+    def ports(self) -> Ports[M]:
+        from .ports import Ports
+
+        return Ports(self._core, self._driver)
+
+    @cached_property
+    def websites(self) -> Websites[M]:
+        from .websites import Websites
+
+        return Websites(self._core, self._driver)
 
     @property
     def account(self) -> Signer:
@@ -87,12 +166,12 @@ class Client(_Services[Sync]):
         from .blocking import BlockingDriver
 
         core, socket = _core(url, account, channel, options)
-        self._driver = BlockingDriver(options.user_agent, unix_socket or socket)
-        super().__init__(core, self._driver)
+        self._blocking = BlockingDriver(options.user_agent, unix_socket or socket)
+        super().__init__(core, self._blocking)
 
     def close(self) -> None:
         """Close all connections."""
-        self._driver.close()
+        self._blocking.close()
 
     def __enter__(self) -> Client:
         return self
@@ -116,12 +195,12 @@ class AsyncClient(_Services[Async]):
         from .asynchronous import AsyncDriver
 
         core, socket = _core(url, account, channel, options)
-        self._driver = AsyncDriver(options.user_agent, unix_socket or socket)
-        super().__init__(core, self._driver)
+        self._asyncio = AsyncDriver(options.user_agent, unix_socket or socket)
+        super().__init__(core, self._asyncio)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._driver.aclose()
+        await self._asyncio.aclose()
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -33,6 +33,11 @@ def test_names_bring_no_network_and_no_cryptography(names: str) -> None:
     assert len(loaded) < 200
 
 
+def test_a_client_brings_no_group_of_calls_before_it_is_used() -> None:
+    groups = {"answers", "files", "machines", "posts", "programs", "wire"}
+    assert not {name.removeprefix("aleph_im.") for name in loaded_by("from aleph_im import Client")} & groups
+
+
 def test_all_names_are_there() -> None:
     import aleph_im
 
