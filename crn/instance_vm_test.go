@@ -171,6 +171,12 @@ func (h *host) trySSH(port int, command string) (string, error) {
 	return imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), h.key, command)
 }
 
+// answering is a command that answers what comes to a port, each time from the beginning: who asks may take an answer that
+// comes before the question for a fault, and ask again.
+func answering(port int) string {
+	return fmt.Sprintf("(for i in $(seq 20); do echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom inside' | nc -l -p %d; done) >/dev/null 2>&1 &", port)
+}
+
 func (h *host) publicKey() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))
 }
@@ -351,7 +357,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 		if len(ports) != 2 || ports["22"] != port || ports["8080"].Host == 0 {
 			t.Fatalf("got %+v", ports)
 		}
-		h.ssh(hash, "(echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom inside' | nc -l -p 8080) >/dev/null 2>&1 &")
+		h.ssh(hash, answering(8080))
 		eventually(t, "the port answers", func() bool {
 			response, err := http.Get(fmt.Sprintf("http://%s:%d/", imagetest.HostAddress, ports["8080"].Host))
 			if err != nil {
@@ -366,7 +372,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 		h.core.Aggregate(networktest.Owner, map[string]any{"domains": map[string]any{
 			"www.example.test": map[string]any{"message_id": hash, "type": "instance"},
 		}})
-		h.ssh(hash, "(echo -e 'HTTP/1.0 200 OK\\r\\n\\r\\nfrom inside' | nc -l -p 80) >/dev/null 2>&1 &")
+		h.ssh(hash, answering(80))
 		eventually(t, "the name answers", func() bool {
 			request, err := http.NewRequestWithContext(t.Context(), "GET", h.url+"/", nil)
 			if err != nil {
