@@ -70,6 +70,7 @@ type Config struct {
 type API struct {
 	cfg        Config
 	router     router
+	website    endpoint
 	totals     totals
 	costTotals costTotals
 	feed       feed
@@ -123,6 +124,7 @@ func New(cfg Config) *API {
 	a.memory.left.Store(a.limits.Bodies)
 	a.costTotals = costTotals{adding: make(chan struct{}, 1), kept: map[message.PaymentType]*allCosts{}}
 	a.feed.intake = cfg.Intake
+	a.website.handler = a.route(long{plain(a.serveWebsite)})
 	all := a.routes()
 	for pattern, h := range all {
 		a.router.add(pattern, a.route(h))
@@ -238,7 +240,7 @@ func (a *API) Wait() {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.pace(w, r)
 	origin := r.Header.Get("Origin")
-	found, allowed := a.router.find(r)
+	found, allowed := a.find(r)
 	if found == nil && len(allowed) == 0 {
 		text(w, http.StatusNotFound, "404: Not Found")
 		return
@@ -257,6 +259,17 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found.handler.ServeHTTP(w, r)
+}
+
+// find returns the endpoint of a request: the pages of websites, of which nobody knows the paths, or one that the router has.
+func (a *API) find(r *http.Request) (e *endpoint, allowed []string) {
+	if _, ok := pageOf(r); !ok || a.cfg.OperationsOnly {
+		return a.router.find(r)
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return &a.website, nil
+	}
+	return nil, []string{http.MethodGet}
 }
 
 // preflight tells a browser that it may ask. GET and POST may always be tried, other methods where they are known.

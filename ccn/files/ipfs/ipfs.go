@@ -69,6 +69,12 @@ func parseCID(h message.Hash) (cid.Cid, error) {
 	return c, nil
 }
 
+// IsCID reports whether h names a DAG as this package does.
+func IsCID(h message.Hash) bool {
+	_, err := parseCID(h)
+	return err == nil
+}
+
 // supported reports whether blocks with that CID can be kept.
 func supported(c cid.Cid) bool {
 	p := c.Prefix()

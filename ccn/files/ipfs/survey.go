@@ -41,6 +41,7 @@ type block struct {
 	size  uint64 // bytes of the file below this block
 	links []link
 	shard int // length of the prefix of names in a shard of a folder; 0 elsewhere
+	width int // how many places a shard of a folder has, a power of two
 }
 
 // link leads to a block below.
@@ -92,7 +93,7 @@ func decode(c cid.Cid, raw []byte) (*block, error) {
 		if fanout := fs.Fanout(); fanout < 8 || fanout > 1024 || fanout&(fanout-1) != 0 {
 			return nil, malformed("a shard of a folder has a wrong width")
 		}
-		b.kind, b.shard = kindFolder, len(fmt.Sprintf("%X", fs.Fanout()-1))
+		b.kind, b.shard, b.width = kindFolder, len(fmt.Sprintf("%X", fs.Fanout()-1)), int(fs.Fanout())
 	case pb.Data_Symlink:
 		if len(b.links) > 0 {
 			return nil, malformed("a symbolic link has parts")

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// visit asks for a page of a host, without following redirects.
+func (r *rig) visit(method, host, path string) answer {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, r.url+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Host = host
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, raw}
+}
+
+func TestFoldersAreServedAsWebsites(t *testing.T) {
+	r := newRig(t)
+	root, _, err := r.ipfs.AddFolder(t.Context(), fstest.MapFS{
+		"index.html":        {Data: []byte("<h1>home</h1>")},
+		"css/main.css":      {Data: []byte("h1 { color: red }")},
+		"blog/index.html":   {Data: []byte("<h1>blog</h1>")},
+		"blog/caf é?.html":  {Data: []byte("<h1>coffee</h1>")},
+		"css/very/deep.txt": {Data: []byte("deep")},
+	}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, shared := string(root)+".ipfs.localhost:4024", "node.example"
+	absent := strings.Replace(string(root), "bafy", "bafk", 1)
+	for _, c := range []struct {
+		name, method, host, path string
+		status                   int
+		body, kind               string
+	}{
+		{"home", "GET", own, "/", 200, "<h1>home</h1>", "text/html; charset=utf-8"},
+		{"file", "GET", own, "/css/main.css", 200, "h1 { color: red }", "text/css; charset=utf-8"},
+		{"folder", "GET", own, "/blog/", 200, "<h1>blog</h1>", "text/html; charset=utf-8"},
+		{"escaped name", "GET", own, "/blog/caf%20%C3%A9%3F.html", 200, "<h1>coffee</h1>", "text/html; charset=utf-8"},
+		{"folder without a slash", "GET", own, "/blog?q=1", 301, "", ""},
+		{"folder without an index", "GET", own, "/css/", 404, "404: /css/ in " + string(root) + " has no index.html", "text/plain; charset=utf-8"},
+		{"nothing there", "GET", own, "/nothing", 404, "404: this node has no /nothing in " + string(root), "text/plain; charset=utf-8"},
+		{"below a file", "GET", own, "/index.html/x", 404, "404: this node has no /index.html/x in " + string(root), "text/plain; charset=utf-8"},
+		{"other methods", "POST", own, "/", 405, "405: Method Not Allowed", "text/plain; charset=utf-8"},
+		{"the API under that host", "GET", own, "/api/v0/info/public.json", 404, "404: this node has no /api/v0/info/public.json in " + string(root), "text/plain; charset=utf-8"},
+		{"by path", "GET", shared, "/ipfs/" + string(root) + "/", 200, "<h1>home</h1>", "text/html; charset=utf-8"},
+		{"file by path", "GET", shared, "/ipfs/" + string(root) + "/css/very/deep.txt", 200, "deep", "text/plain; charset=utf-8"},
+		{"by path without a slash", "GET", shared, "/ipfs/" + string(root), 301, "", ""},
+		{"unknown folder", "GET", shared, "/ipfs/" + absent + "/", 404, "404: this node has no / in " + absent, "text/plain; charset=utf-8"},
+		{"no CID", "GET", shared, "/ipfs/../etc/passwd", 404, "404: this node has no /etc/passwd in ..", "text/plain; charset=utf-8"},
+		{"a host that only looks like one", "GET", "api.ipfs.example", "/api/v0/info/public.json", 200, "", "application/json; charset=utf-8"},
+	} {
+		got := r.visit(c.method, c.host, c.path)
+		if got.status != c.status || c.body != "" && string(got.body) != c.body || got.header.Get("Content-Type") != c.kind {
+			t.Errorf("%s: %d %s %q, want %d %s %q", c.name, got.status, got.header.Get("Content-Type"), got.body, c.status, c.kind, c.body)
+		}
+	}
+
+	if to := r.visit("GET", own, "/blog?q=1").header.Get("Location"); to != "blog/?q=1" {
+		t.Errorf("redirect to %q", to)
+	}
+	mine, others := r.visit("GET", own, "/").header, r.visit("HEAD", shared, "/ipfs/"+string(root)+"/").header
+	if policy := mine.Get("Content-Security-Policy"); policy != "" {
+		t.Errorf("a site with an origin of its own is confined: %s", policy)
+	}
+	if policy := others.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "sandbox") || strings.Contains(policy, "allow-same-origin") {
+		t.Errorf("a site on the node's origin is not confined: %q", policy)
+	}
+	if mine.Get("Etag") == "" || mine.Get("Etag") != others.Get("Etag") || !strings.Contains(mine.Get("Cache-Control"), "immutable") {
+		t.Errorf("what never changes cannot be kept: %v", mine)
+	}
+}
