@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,6 +164,9 @@ func TestFolderHasTheCIDThatWasPrinted(t *testing.T) {
 	if v.Name != "site" || v.Version != 2 || v.CID != dry[0].FileHash {
 		t.Errorf("website %+v", v)
 	}
+	if got := visited(t, v.URL); got != "<h1>Hello</h1>" {
+		t.Errorf("%s answers %q", v.URL, got)
+	}
 	u.result(nil, "website", "delete", "site")
 	if code, _, _ := u.run("website", "show", "site"); code != exitNotFound {
 		t.Errorf("exit code %d", code)
@@ -275,4 +282,27 @@ func TestTablesFitTheScreen(t *testing.T) {
 	if _, out, _ := u.run("--wide", "post", "list"); !strings.Contains(out, long) {
 		t.Errorf("a wide list is cut: %s", out)
 	}
+}
+
+// visited returns what a URL of this machine answers. Not every system leads all names below localhost to it.
+func visited(t *testing.T, address string) string {
+	t.Helper()
+	local := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	}}}
+	defer local.CloseIdleConnections()
+	resp, err := local.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d %s, %v", address, resp.StatusCode, body, err)
+	}
+	return string(body)
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,8 +39,22 @@ func (v *siteView) write(w io.Writer) {
 	fmt.Fprintf(w, "website\t%s\nversion\t%d\nvolume\t%s\ncid\t%s\nchanged\t%s\nurl\t%s\n", v.Name, v.Version, v.Volume, v.CID, v.Updated, v.URL)
 }
 
-// siteURL is where the gateway of the network serves a folder.
-func siteURL(cid message.Hash) string { return "https://" + string(cid) + ".ipfs.aleph.sh/" }
+// siteURL is where a folder is served: by the gateway of the main network, elsewhere by the core node that is talked to. On this
+// machine a site has a host, and so an origin, of its own.
+func (a *app) siteURL(cid message.Hash) string {
+	if a.params.Name == "mainnet" {
+		return "https://" + string(cid) + ".ipfs.aleph.sh/"
+	}
+	node, err := url.Parse(a.endpoint.api)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(node.Hostname()); node.Hostname() == "localhost" || ip.IsLoopback() {
+		node.Host = strings.TrimSuffix(string(cid)+".ipfs.localhost:"+node.Port(), ":")
+		return node.JoinPath("/").String()
+	}
+	return node.JoinPath("ipfs", string(cid), "/").String()
+}
 
 func (a *app) websiteDeploy() *cobra.Command {
 	var name, pay string
@@ -109,7 +126,7 @@ func (a *app) printSite(ctx context.Context, api *client.Client, name, owner str
 	v := &siteView{Name: name, Version: site.Version, Volume: site.Volume, Updated: timeText(site.Updated)}
 	switch cid, err := api.FileOf(ctx, site.Volume); {
 	case err == nil:
-		v.CID, v.URL = cid, siteURL(cid)
+		v.CID, v.URL = cid, a.siteURL(cid)
 	case !errors.Is(err, client.ErrNotFound):
 		return err
 	}
@@ -119,7 +136,7 @@ func (a *app) printSite(ctx context.Context, api *client.Client, name, owner str
 func (a *app) websiteShow() *cobra.Command {
 	var owner string
 	c := &cobra.Command{
-		Use: "show NAME", Short: "Show a website and where it is served", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Aliases: []string{"get"}, Short: "Show a website and where it is served", Args: cobra.ExactArgs(1),
 		Example: "  aleph website show site",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			return a.printSite(ctx, a.client(), args[0], owner)
