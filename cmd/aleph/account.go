@@ -187,7 +187,7 @@ func (a *app) accountRemove() *cobra.Command {
 
 func (a *app) accountShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show [NAME]", Short: "Show the address of an account, or of the one in use", Args: cobra.MaximumNArgs(1),
+		Use: "show [NAME]", Aliases: []string{"get"}, Short: "Show the address of an account, or of the one in use", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph account show -o json",
 		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
 			if len(args) == 0 {

@@ -38,7 +38,7 @@ func notSecurity(key string) error {
 func (a *app) aggregateGet() *cobra.Command {
 	var owner string
 	c := &cobra.Command{
-		Use: "get KEY [MEMBER]", Short: "Show the value of a key", Args: cobra.RangeArgs(1, 2),
+		Use: "get KEY [MEMBER]", Aliases: []string{"show"}, Short: "Show the value of a key", Args: cobra.RangeArgs(1, 2),
 		Example: "  aleph aggregate get profile\n  aleph aggregate get profile name\n  aleph aggregate get profile --owner " + exampleAddress + " -o json",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			address, err := a.address(owner)

@@ -29,7 +29,7 @@ func creditText(credits float64) string {
 
 func (a *app) creditShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show [ADDRESS]", Short: "Show how many credits an address has", Args: cobra.MaximumNArgs(1),
+		Use: "show [ADDRESS]", Aliases: []string{"get"}, Short: "Show how many credits an address has", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph credit show",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			address, err := a.address(addressOf(args))

@@ -163,6 +163,12 @@ func group(use, short, example string, commands ...*cobra.Command) *cobra.Comman
 		text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
 		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 			text += "; did you mean: " + strings.Join(near, ", ") + "?"
+		} else {
+			var names []string
+			for _, sub := range c.Commands() {
+				names = append(names, sub.Name())
+			}
+			text += "; there are: " + strings.Join(names, ", ")
 		}
 		return usageError{errors.New(text)}
 	}}

@@ -24,7 +24,7 @@ func (a *app) messageCommand() *cobra.Command {
 
 func (a *app) messageGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get HASH", Short: "Show one message and what became of it", Args: cobra.ExactArgs(1),
+		Use: "get HASH", Aliases: []string{"show"}, Short: "Show one message and what became of it", Args: cobra.ExactArgs(1),
 		Example: "  aleph message get " + examplePost,
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			hash, err := a.hash(ctx, args[0])

@@ -172,7 +172,7 @@ func yesNo(b bool) string {
 
 func (a *app) networkShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show [NAME]", Short: "Show a network, by default the one in use", Args: cobra.MaximumNArgs(1),
+		Use: "show [NAME]", Aliases: []string{"get"}, Short: "Show a network, by default the one in use", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph network show devnet",
 		RunE: a.within(func(_ context.Context, args []string) error {
 			c, err := a.readConfig()
@@ -210,12 +210,28 @@ when it fails. A name that is known already gets the new values.`,
 			if _, err := params.Load(p.Parameters); err != nil {
 				return usageError{fmt.Errorf("--parameters: %w", err)}
 			}
+			var err error
+			if p.Parameters, err = lasting(p.Parameters); err != nil {
+				return err
+			}
 			return a.changeConfig(args[0], func(c *config) { c.Networks[args[0]] = p })
 		}),
 	}
 	c.Flags().StringVar(&p.Parameters, "parameters", "mainnet", "mainnet, devnet, or a `file` of network parameters")
 	c.Flags().StringVar(&p.Scheduler, "scheduler", "", "`URL` of who says where workloads run; default the core node")
 	return c
+}
+
+// lasting is the name of a network, or of a parameter file as it is found from every folder.
+func lasting(parameters string) (string, error) {
+	if _, ok := builtIn()[parameters]; ok {
+		return parameters, nil
+	}
+	path, err := filepath.Abs(parameters)
+	if err != nil {
+		return "", fmt.Errorf("find parameter file %s: %w", parameters, err)
+	}
+	return path, nil
 }
 
 func (a *app) networkUse() *cobra.Command {
@@ -230,7 +246,13 @@ func (a *app) networkUse() *cobra.Command {
 			if _, err := params.Load(c.profile(args[0]).Parameters); err != nil {
 				return usageError{fmt.Errorf("there is no network %q; those that are known are in: aleph network list", args[0])}
 			}
-			return a.changeConfig(args[0], func(c *config) { c.Network = args[0] })
+			name := args[0]
+			if _, ok := c.Networks[name]; !ok {
+				if name, err = lasting(name); err != nil {
+					return err
+				}
+			}
+			return a.changeConfig(name, func(c *config) { c.Network = name })
 		}),
 	}
 }

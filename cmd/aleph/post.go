@@ -59,7 +59,7 @@ func (a *app) postAmend() *cobra.Command {
 
 func (a *app) postGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get HASH", Short: "Show a document as it is now", Args: cobra.ExactArgs(1),
+		Use: "get HASH", Aliases: []string{"show"}, Short: "Show a document as it is now", Args: cobra.ExactArgs(1),
 		Example: "  aleph post get " + examplePost,
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			hash, err := a.hash(ctx, args[0])

@@ -168,7 +168,7 @@ type programView struct {
 
 func (a *app) programShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show HASH", Short: "Show a program and where it runs", Args: cobra.ExactArgs(1),
+		Use: "show HASH", Aliases: []string{"get"}, Short: "Show a program and where it runs", Args: cobra.ExactArgs(1),
 		Example: "  aleph program show " + exampleProgram,
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			hash, err := a.hash(ctx, args[0])

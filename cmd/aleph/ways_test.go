@@ -27,8 +27,9 @@ func TestUnknownCommandsAreSuggested(t *testing.T) {
 		{[]string{"program", "dploy"}, "deploy"},
 		{[]string{"instance", "port-forward", "lst"}, "list"},
 		{[]string{"aggregate", "gte", "profile"}, "get"},
+		{[]string{"credit", "balance"}, "transfer"},
 	} {
-		if code, _, errOut := u.run(test.args...); code != exitUsage || !strings.Contains(errOut, test.says) || !strings.Contains(errOut, "Did you mean") && !strings.Contains(errOut, "did you mean") {
+		if code, _, errOut := u.run(test.args...); code != exitUsage || !strings.Contains(errOut, test.says) || !strings.Contains(errOut, "id you mean") && !strings.Contains(errOut, "there are: ") {
 			t.Errorf("%v: exit code %d: %s", test.args, code, errOut)
 		}
 	}
@@ -241,6 +242,23 @@ func TestNetworksAreAddedAndChosen(t *testing.T) {
 		t.Errorf("in use: %s", out)
 	}
 	if code, _, errOut := in("network", "use", "nowhere"); code != exitUsage || !strings.Contains(errOut, "network list") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "mine.json"), []byte(`{"profile": "devnet"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(folder)
+	for _, args := range [][]string{{"network", "add", "mine", node.URL, "--parameters", "mine.json"}, {"network", "use", "mine"}} {
+		if code, _, errOut := in(args...); code != 0 {
+			t.Errorf("exit code %d: %s", code, errOut)
+		}
+	}
+	t.Chdir(t.TempDir())
+	if code, out, errOut := in("-o", "json", "network", "show"); code != 0 || !strings.Contains(out, `"mine"`) {
+		t.Errorf("from another folder: exit code %d: %s%s", code, out, errOut)
+	}
+	if code, _, errOut := in("network", "use", "home"); code != 0 {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 	if code, _, _ := in("network", "remove", "home"); code != 0 {
