@@ -1,9 +1,18 @@
-/** Streams of tokens that pay for workloads as they run (sdk-cli §4.6), through any Ethereum provider. @module */
+/**
+ * Streams of tokens that pay for workloads as they run (sdk-cli §4.6), through any Ethereum provider:
+ *
+ *     const streams = new Streams(provider, address, base);
+ *     const plan = await streams.increase(shares(price.cost, nodeWallet, communityWallet));
+ *     await streams.check(plan);
+ *     await streams.apply(plan);
+ *
+ * @module
+ */
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { AlephError, TimeoutError } from "./errors.ts";
 import { sleep } from "./nodes.ts";
-import { units } from "./prices.ts";
+import { decimal } from "./prices.ts";
 import type { Provider } from "./wallets/ethereum.ts";
 
 /** Where streams are: a chain, the token that flows, and the contract of Superfluid that makes it flow. */
@@ -19,15 +28,79 @@ const forwarder = "0xcfA132E353cB4E398080B9700609bb008eceB125";
 export const avalanche: StreamChain = { chainId: 43114, token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", forwarder };
 export const base: StreamChain = { chainId: 8453, token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", forwarder };
 
-/** Rates in 10⁻¹⁸ tokens a second: four fifths for who runs the workload, the rest for the community. */
-export function split(costPerSecond: string): { node: bigint; community: bigint } {
-  const whole = units(costPerSecond);
-  // Rounded up, so that the node never sees too little.
-  const node = (whole * 4n + 4n) / 5n;
-  return { node, community: (whole + 4n) / 5n };
+/** A stream to a receiver, in 10⁻¹⁸ tokens a second. */
+export interface Flow {
+  receiver: string;
+  rate: bigint;
 }
 
-/** Reads and sets the streams of one account. */
+/** Takes one stream from one rate to another. */
+export interface Step {
+  receiver: string;
+  from: bigint;
+  to: bigint;
+}
+
+/**
+ * A change of streams that is to be made. It says from what to what each stream goes, so that one that broke off half way is carried
+ * on by carrying out the same plan again, or undone by carrying out its reverse.
+ */
+export interface Plan {
+  chainId: number;
+  sender: string;
+  steps: Step[];
+}
+
+/** The plan that undoes this one. */
+export function reverse(plan: Plan): Plan {
+  return { ...plan, steps: plan.steps.map(({ receiver, from, to }) => ({ receiver, from: to, to: from })).reverse() };
+}
+
+/** Nobody can say yet what became of a transaction that was sent. Before that is known, the plan must not be reversed. */
+export class UnsettledError extends AlephError {
+  override name = "UnsettledError";
+  /** Of the transaction. */
+  readonly hash: string;
+
+  constructor(hash: string, cause: unknown) {
+    super(`transaction ${hash} was sent, and what became of it is not known yet: ${cause instanceof Error ? cause.message : String(cause)}`, { code: "unsettled", retryable: true, cause });
+    this.hash = hash;
+  }
+}
+
+/**
+ * Splits a price in tokens a second, a decimal: four fifths for who runs the workload, the rest for the community. Each share is
+ * rounded up. Without a wallet of the community all goes to the node.
+ */
+export function shares(price: string, node: string, community?: string): Flow[] {
+  const [, whole, fraction = ""] = /^(\d+)(?:\.(\d+))?$/.exec(price) ?? [];
+  const digits = BigInt(whole === undefined ? 0 : whole + fraction);
+  if (digits === 0n) throw new AlephError(`the price "${price}" a second is no amount that can be streamed`, { code: "argument" });
+  const parts = 100n * 10n ** BigInt(fraction.length);
+  const part = (hundredths: bigint) => (digits * 10n ** 18n * hundredths + parts - 1n) / parts;
+  if (!community || same(community, node)) return [{ receiver: node, rate: part(100n) }];
+  return [
+    { receiver: node, rate: part(80n) },
+    { receiver: community, rate: part(20n) },
+  ];
+}
+
+/** What rounding leaves: a stream below this rate is ended. */
+const leastRate = 100n;
+/** Of the chain's own coin, in 10⁻¹⁸, that an account must have to start. */
+const leastGas = 10n ** 15n;
+/** Seconds for which its tokens must last. */
+const leastTime = 4n * 3600n;
+/** Contracts keep rates with a sign in 96 bits. */
+const maxRate = 1n << 95n;
+
+/** How long to wait for a transaction, two minutes by default, and what cuts the wait short. */
+export interface Waiting {
+  deadline?: number;
+  signal?: AbortSignal;
+}
+
+/** The streams of one account. A change is planned, checked and applied. */
 export class Streams {
   readonly #provider: Provider;
   readonly #sender: string;
@@ -42,41 +115,155 @@ export class Streams {
   /** What flows to a receiver, in 10⁻¹⁸ tokens a second. */
   async rate(receiver: string): Promise<bigint> {
     await this.#onChain();
-    const data = call("getFlowrate(address,address,address)", this.#chain.token, this.#sender, receiver);
-    return BigInt((await this.#provider.request({ method: "eth_call", params: [{ to: this.#chain.forwarder, data }, "latest"] })) as string);
+    return this.#rate(receiver);
   }
 
-  /** Sets what flows to a receiver, 0 to end it, and returns the transaction once it is in a block; two minutes by default. */
-  async setRate(receiver: string, rate: bigint, o: { deadline?: number; signal?: AbortSignal } = {}): Promise<string> {
-    if (rate < 0n) throw new AlephError("a stream cannot flow backwards", { code: "argument" });
+  /** Plans streams that are added to those there are: several workloads may be paid to one receiver. */
+  increase(flows: Flow[]): Promise<Plan> {
+    return this.#plan(flows, (now, rate) => now + rate);
+  }
+
+  /** Plans to take streams away from those there are. */
+  reduce(flows: Flow[]): Promise<Plan> {
+    return this.#plan(flows, (now, rate) => (now - rate >= leastRate ? now - rate : 0n));
+  }
+
+  /** Plans that streams have these rates, whatever they have now; 0 ends one. */
+  change(flows: Flow[]): Promise<Plan> {
+    return this.#plan(flows, (_, rate) => rate);
+  }
+
+  /** Fails with the code "funds" when the account lacks the chain's coin for transactions, or tokens for four hours of what a plan adds. */
+  async check(plan: Plan): Promise<void> {
     await this.#onChain();
-    const data = call("setFlowrate(address,address,int96)", this.#chain.token, receiver, rate);
-    const hash = (await this.#provider.request({ method: "eth_sendTransaction", params: [{ from: this.#sender, to: this.#chain.forwarder, data }] })) as string;
+    const gas = quantity(await this.#ask("eth_getBalance", plan.sender, "latest"));
+    if (gas < leastGas) throw lacking(plan.sender, decimal(leastGas), decimal(gas), "of the chain's own coin for its transactions");
+    const held = await this.#read(this.#chain.token, call("balanceOf(address)", plan.sender));
+    const more = plan.steps.reduce((sum, step) => sum + (step.to > step.from ? step.to - step.from : 0n), 0n);
+    if (held < more * leastTime) throw lacking(plan.sender, decimal(more * leastTime), decimal(held), "ALEPH on the chain of the stream");
+  }
+
+  /**
+   * Carries out a plan: each stream that is not yet as it should be is changed, and read again. After an error, and after a call that
+   * was cut short, the same plan can be applied again. A stream that is neither as it was nor as it should be is left alone and told:
+   * then something else changes it.
+   */
+  async apply(plan: Plan, o: Waiting = {}): Promise<void> {
+    if (!same(plan.sender, this.#sender) || plan.chainId !== this.#chain.chainId) {
+      throw new AlephError(`the plan is of ${plan.sender} on chain ${plan.chainId}, and not of ${this.#sender} on chain ${this.#chain.chainId}`, { code: "argument" });
+    }
+    for (const step of plan.steps) await this.#apply(step, o);
+  }
+
+  /** Whether all streams of a plan are as they should be. */
+  async done(plan: Plan): Promise<boolean> {
+    await this.#onChain();
+    for (const step of plan.steps) if ((await this.#rate(step.receiver)) !== step.to) return false;
+    return true;
+  }
+
+  async #plan(flows: Flow[], to: (now: bigint, rate: bigint) => bigint): Promise<Plan> {
+    await this.#onChain();
+    const sums = new Map<string, Flow>(); // spellings of an address differ in their case only
+    for (const flow of flows) {
+      if (flow.rate < 0n) throw new AlephError("a stream cannot flow backwards", { code: "argument" });
+      const key = word(flow.receiver);
+      sums.set(key, { receiver: flow.receiver, rate: (sums.get(key)?.rate ?? 0n) + flow.rate });
+    }
+    const steps: Step[] = [];
+    for (const { receiver, rate } of sums.values()) {
+      const now = await this.#rate(receiver);
+      steps.push({ receiver, from: now, to: to(now, rate) });
+    }
+    return { chainId: this.#chain.chainId, sender: this.#sender, steps };
+  }
+
+  async #apply(step: Step, o: Waiting): Promise<void> {
+    const what = `the stream from ${this.#sender} to ${step.receiver}`;
+    if (step.from < 0n || step.to < 0n || step.to >= maxRate) throw new AlephError(`${what}: the plan does not say from what to what it goes`, { code: "argument" });
+    await this.#onChain(); // the wallet may be switched between two steps
+    const now = await this.#rate(step.receiver);
+    if (now === step.to) return;
+    if (now !== step.from) throw new AlephError(`${what} is at ${now}, neither at ${step.from} nor at ${step.to}: something else has changed it, plan anew`, { code: "stream" });
+    const data = call("setFlowrate(address,address,int96)", this.#chain.token, step.receiver, step.to);
+    const hash = (await this.#ask("eth_sendTransaction", { from: this.#sender, to: this.#chain.forwarder, data })) as string;
+    await this.#settle(hash, step, o);
+  }
+
+  /** Returns when a stream is as a transaction made it. Many nodes may answer for a chain, some of them a block behind. */
+  async #settle(hash: string, step: Step, o: Waiting): Promise<void> {
     const end = Date.now() + (o.deadline ?? 120_000);
+    let last: unknown = new TimeoutError("it is in no block yet");
     for (let pause = 100; ; pause = Math.min(2 * pause, 5_000)) {
-      const receipt = (await this.#provider.request({ method: "eth_getTransactionReceipt", params: [hash] })) as { status: string } | null;
-      if (receipt && BigInt(receipt.status) === 1n) return hash;
-      if (receipt) throw new AlephError(`transaction ${hash} failed: are there enough tokens for the deposit of the stream?`, { code: "transaction", details: receipt });
-      if (Date.now() + pause >= end) throw new TimeoutError(`transaction ${hash} is in no block yet`);
-      await sleep(pause, o.signal);
+      let status: bigint | undefined;
+      try {
+        const receipt = (await this.#ask("eth_getTransactionReceipt", hash)) as { status: string } | null;
+        status = receipt ? quantity(receipt.status) : undefined;
+        if (status === 1n) {
+          const now = await this.#rate(step.receiver);
+          if (now === step.to) return;
+          last = new TimeoutError(`it is in a block, and the stream is at ${now} instead of ${step.to}`);
+        }
+      } catch (failure) {
+        last = failure;
+      }
+      if (status === 0n) throw new AlephError(`transaction ${hash} failed: are there enough tokens for the deposit of the stream?`, { code: "transaction" });
+      if (Date.now() + pause >= end) throw new UnsettledError(hash, last);
+      await sleep(pause, o.signal).catch((stopped: unknown) => {
+        throw new UnsettledError(hash, stopped);
+      });
     }
   }
 
-  /** Lets more flow to a receiver, or less. Other workloads of the account may be paid by the same stream. */
-  async change(receiver: string, by: bigint, o: { deadline?: number; signal?: AbortSignal } = {}): Promise<string> {
-    const rate = (await this.rate(receiver)) + by;
-    return this.setRate(receiver, rate > 0n ? rate : 0n, o);
+  #rate(receiver: string): Promise<bigint> {
+    return this.#read(this.#chain.forwarder, call("getFlowrate(address,address,address)", this.#chain.token, this.#sender, receiver));
+  }
+
+  /** The number that a contract answers. */
+  async #read(to: string, data: string): Promise<bigint> {
+    const answer = (await this.#ask("eth_call", { to, data }, "latest")) as string;
+    if (!/^0x[0-9a-f]{64}$/i.test(answer)) throw new AlephError(`the contract ${to} on chain ${this.#chain.chainId} does not answer as one of streams does`, { code: "wallet", details: answer });
+    return BigInt(answer);
+  }
+
+  /** Wallets fail with plain objects. */
+  async #ask(method: string, ...params: unknown[]): Promise<unknown> {
+    try {
+      return await this.#provider.request({ method, params });
+    } catch (failure) {
+      const text = (failure as { message?: unknown } | null)?.message ?? failure;
+      throw new AlephError(`the wallet refused ${method}: ${String(text)}`, { code: "wallet", cause: failure });
+    }
   }
 
   /** Streams on another chain would be lost. */
   async #onChain(): Promise<void> {
-    const id = Number(await this.#provider.request({ method: "eth_chainId" }));
+    const id = Number(await this.#ask("eth_chainId"));
     if (id !== this.#chain.chainId) throw new AlephError(`the wallet is on chain ${id}: switch it to ${this.#chain.chainId}`, { code: "wallet" });
   }
 }
 
+function same(a: string, b: string): boolean {
+  return a.toLowerCase() === b.toLowerCase();
+}
+
+function quantity(text: unknown): bigint {
+  if (typeof text !== "string" || !/^0x[0-9a-f]+$/i.test(text)) throw new AlephError(`the wallet answered ${JSON.stringify(text)} where a number was expected`, { code: "wallet", details: text });
+  return BigInt(text);
+}
+
+function lacking(address: string, required: string, available: string, unit: string): AlephError {
+  return new AlephError(`${address} needs ${required} ${unit}, and has ${available}`, { code: "funds", details: { required, available } });
+}
+
+/** An address as 32 bytes in hex. */
+function word(address: string): string {
+  if (!/^0x[0-9a-f]{40}$/i.test(address)) throw new AlephError(`${address} is no address of an Ethereum-like chain`, { code: "argument" });
+  return address.slice(2).toLowerCase().padStart(64, "0");
+}
+
 /** Data of a call: the first four bytes of the hash of what is called, and its arguments in words of 32 bytes. */
-function call(signature: string, ...words: (string | bigint)[]): string {
+function call(signature: string, ...args: (string | bigint)[]): string {
   const selector = bytesToHex(keccak_256(utf8ToBytes(signature)).subarray(0, 4));
-  return "0x" + selector + words.map((w) => (typeof w === "bigint" ? w.toString(16) : w.replace(/^0x/, "").toLowerCase()).padStart(64, "0")).join("");
+  return "0x" + selector + args.map((a) => (typeof a === "bigint" ? a.toString(16).padStart(64, "0") : word(a))).join("");
 }

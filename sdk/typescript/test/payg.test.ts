@@ -1,32 +1,49 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Address, decodeFunctionData, encodeFunctionResult, parseAbi } from "viem";
-import { Streams, avalanche, split } from "@aleph-im/sdk/payg";
+import { type AlephError } from "@aleph-im/sdk";
+import { Streams, UnsettledError, avalanche, reverse, shares } from "@aleph-im/sdk/payg";
 
-const abi = parseAbi(["function getFlowrate(address token, address sender, address receiver) view returns (int96)", "function setFlowrate(address token, address receiver, int96 flowrate) returns (bool)"]);
-const [sender, receiver] = ["0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1", "0x85E1365dE7394f86d71d9F2e707Fbce2B5383770"] as const;
+const abi = parseAbi([
+  "function getFlowrate(address token, address sender, address receiver) view returns (int96)",
+  "function setFlowrate(address token, address receiver, int96 flowrate) returns (bool)",
+  "function balanceOf(address account) view returns (uint256)",
+]);
+const [sender, receiver, other] = ["0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1", "0x85E1365dE7394f86d71d9F2e707Fbce2B5383770", "0x5B38Da6a701c568545dCfcB03FcB875f56beddC4"] as const;
 
 /** A wallet whose chain keeps the rates of streams. */
-function wallet(chainId = avalanche.chainId, status = "0x1") {
+function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: bigint; behind?: number; fails?: string[] } = {}) {
+  const { chainId = avalanche.chainId, status = "0x1", gas = 10n ** 18n, tokens = 10n ** 18n, fails = [] } = o;
   const rates = new Map<string, bigint>();
   let mined = false;
+  let behind = o.behind ?? 0; // reads that still show what was before the last transaction
+  let before: [Address, bigint] | undefined;
+  const sent: string[] = [];
   return {
     rates,
+    sent,
     async request({ method, params = [] }: { method: string; params?: unknown[] }): Promise<unknown> {
+      if (fails[0] === method) throw { code: -32000, message: fails.shift() + " is too busy" };
       const tx = params[0] as { to: string; data: `0x${string}`; from?: string };
       switch (method) {
         case "eth_chainId":
           return "0x" + chainId.toString(16);
+        case "eth_getBalance":
+          return "0x" + gas.toString(16);
         case "eth_call": {
-          const { args } = decodeFunctionData({ abi, data: tx.data }) as { args: readonly Address[] };
+          const { functionName, args } = decodeFunctionData({ abi, data: tx.data }) as { functionName: string; args: readonly Address[] };
+          if (functionName === "balanceOf") return encodeFunctionResult({ abi, functionName, result: tokens });
           assert.deepEqual(args.slice(0, 2), [avalanche.token, sender]);
-          return encodeFunctionResult({ abi, functionName: "getFlowrate", result: rates.get(args[2]!) ?? 0n });
+          const late = before && before[0] === args[2] && behind-- > 0;
+          return encodeFunctionResult({ abi, functionName: "getFlowrate", result: late ? before![1] : (rates.get(args[2]!) ?? 0n) });
         }
         case "eth_sendTransaction": {
           const { args } = decodeFunctionData({ abi, data: tx.data }) as { args: readonly [Address, Address, bigint] };
           assert.deepEqual([tx.to, tx.from, args[0]], [avalanche.forwarder, sender, avalanche.token]);
-          rates.set(args[1], args[2]);
+          before = [args[1], rates.get(args[1]) ?? 0n];
+          if (status === "0x1") rates.set(args[1], args[2]);
           mined = false;
+          sent.push(args[1]);
           return "0xab";
         }
         case "eth_getTransactionReceipt":
@@ -38,23 +55,79 @@ function wallet(chainId = avalanche.chainId, status = "0x1") {
   };
 }
 
-test("a stream is begun, added to and ended", async () => {
+test("streams are begun, added to and ended", async () => {
   const chain = wallet();
   const streams = new Streams(chain, sender, avalanche);
   assert.equal(await streams.rate(receiver), 0n);
-  assert.equal(await streams.setRate(receiver, 1_000n), "0xab");
-  await streams.change(receiver, 500n);
+  const begun = await streams.increase([{ receiver, rate: 1_000n }]);
+  assert.deepEqual(begun.steps, [{ receiver, from: 0n, to: 1_000n }]);
+  await streams.check(begun);
+  await streams.apply(begun);
+  await streams.apply(begun); // does nothing
+  assert.ok(await streams.done(begun));
+  await streams.apply(await streams.increase([{ receiver, rate: 500n }]));
   assert.equal(await streams.rate(receiver), 1_500n);
-  await streams.change(receiver, -2_000n);
-  assert.equal(chain.rates.get(receiver), 0n);
+  await streams.apply(await streams.reduce([{ receiver, rate: 1_450n }]));
+  assert.equal(chain.rates.get(receiver), 0n, "what rounding leaves is ended");
+  await streams.apply(await streams.change([{ receiver, rate: 7_000n }]));
+  assert.equal(chain.rates.get(receiver), 7_000n);
+  assert.equal(chain.sent.length, 4);
 });
 
-test("a wallet on another chain and a transaction that fails are told", async () => {
-  await assert.rejects(new Streams(wallet(1), sender, avalanche).setRate(receiver, 1n), /switch it to 43114/);
-  await assert.rejects(new Streams(wallet(avalanche.chainId, "0x0"), sender, avalanche).setRate(receiver, 1n), /failed/);
+test("what goes to one receiver is one stream", async () => {
+  const chain = wallet();
+  const streams = new Streams(chain, sender, avalanche);
+  const plan = await streams.increase([{ receiver, rate: 800n }, { receiver: receiver.toLowerCase(), rate: 200n }]);
+  await streams.apply(plan);
+  assert.deepEqual([...chain.rates.values()], [1_000n]);
 });
 
-test("a cost is split so that neither side gets too little", () => {
-  assert.deepEqual(split("0.000030555555555555"), { node: 24_444_444_444_444n, community: 6_111_111_111_111n });
-  assert.deepEqual(split("0.000000000000000001"), { node: 1n, community: 1n });
+test("what broke off is carried on, or undone", async () => {
+  const chain = wallet({ fails: ["eth_sendTransaction"] });
+  const streams = new Streams(chain, sender, avalanche);
+  const plan = await streams.increase([{ receiver, rate: 800n }, { receiver: other, rate: 200n }]);
+  await assert.rejects(streams.apply(plan), /refused eth_sendTransaction: eth_sendTransaction is too busy/);
+  await streams.apply(plan);
+  assert.equal(chain.rates.get(other), 200n);
+  await streams.apply(reverse(plan));
+  assert.deepEqual([...chain.rates.values()], [0n, 0n]);
+  await assert.rejects(streams.apply({ ...plan, steps: [{ receiver, from: 5n, to: 6n }] }), (e: AlephError) => e.code === "stream");
+  await assert.rejects(new Streams(chain, other, avalanche).apply(plan), /the plan is of/);
+});
+
+test("a node that fails or is a block behind is asked again", async () => {
+  const chain = wallet({ behind: 1, fails: ["eth_getTransactionReceipt"] });
+  const streams = new Streams(chain, sender, avalanche);
+  await streams.apply(await streams.increase([{ receiver, rate: 1_000n }]));
+  assert.equal(chain.sent.length, 1);
+});
+
+test("what became of a transaction may not be known", async () => {
+  const streams = new Streams(wallet({ behind: 1_000 }), sender, avalanche);
+  const plan = await streams.increase([{ receiver, rate: 1_000n }]);
+  await assert.rejects(streams.apply(plan, { deadline: 300 }), (e: unknown) => e instanceof UnsettledError && e.hash === "0xab");
+  const stopped = AbortSignal.abort(new Error("stopped"));
+  const another = new Streams(wallet(), sender, avalanche);
+  await assert.rejects(another.apply(plan, { signal: stopped }), (e: unknown) => e instanceof UnsettledError && /stopped/.test(e.message));
+});
+
+test("wrong chains, failed transactions and too little money are told", async () => {
+  await assert.rejects(new Streams(wallet({ chainId: 1 }), sender, avalanche).increase([{ receiver, rate: 1n }]), /switch it to 43114/);
+  const failing = new Streams(wallet({ status: "0x0" }), sender, avalanche);
+  await assert.rejects(failing.increase([{ receiver, rate: 1n }]).then((plan) => failing.apply(plan)), /failed/);
+  for (const [poor, unit] of [[wallet({ gas: 1n }), /coin/], [wallet({ tokens: 14_399n }), /ALEPH/]] as const) {
+    const streams = new Streams(poor, sender, avalanche);
+    await assert.rejects(streams.increase([{ receiver, rate: 1n }]).then((plan) => streams.check(plan)), unit);
+  }
+  await assert.rejects(failing.increase([{ receiver: "nobody", rate: 1n }]), /no address/);
+  await assert.rejects(failing.increase([{ receiver, rate: -1n }]), /backwards/);
+});
+
+test("a price is split so that nobody gets too little", () => {
+  const rates = (price: string) => shares(price, receiver, other).map((flow) => flow.rate);
+  assert.deepEqual(rates("0.000030555555555555"), [24_444_444_444_444n, 6_111_111_111_111n]);
+  assert.deepEqual(rates("0.000000000000000001"), [1n, 1n]);
+  assert.deepEqual(rates("0.0000000000000000000001"), [1n, 1n]);
+  assert.deepEqual(shares("1", receiver, receiver.toLowerCase()), [{ receiver, rate: 10n ** 18n }]);
+  for (const price of ["0", "-1", "1e3", ""]) assert.throws(() => shares(price, receiver), /no amount/);
 });
