@@ -69,7 +69,8 @@ type ComputeNode struct {
 	Address string       `json:"address"`
 	Parent  *string      `json:"parent"` // the core node it is linked to
 
-	StreamReward string `json:"stream_reward,omitempty"` // where its owner says that streams go; "" when they do not
+	StreamReward string       `json:"stream_reward,omitempty"`        // where its owner says that streams go; "" when they do not
+	Terms        message.Hash `json:"terms_and_conditions,omitempty"` // STORE message of what users must accept; "" when there is nothing
 }
 
 // Nodes reads the registry of nodes, the aggregate "corechannel" of owner.

@@ -152,7 +152,11 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 		if err != nil {
 			return nil, err
 		}
-		content.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &n.Hash}}
+		terms, err := a.acceptTerms(ctx, api, n)
+		if err != nil {
+			return nil, err
+		}
+		content.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &n.Hash, TermsAndConditions: terms}}
 	}
 	priced := *content
 	if priced.Rootfs.Parent.Ref, err = knownImage(f.image); err != nil {

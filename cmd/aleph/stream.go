@@ -69,9 +69,13 @@ func (a *app) toStream(ctx context.Context, api *client.Client, account client.A
 	if err != nil {
 		return nil, err
 	}
-	content.Payment = &message.Payment{Chain: &s.chain, Type: message.PaymentSuperfluid, Receiver: &n.receiver}
-	content.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &n.Hash}}
 	a.say("It will run on %s, %s", n.Name, n.Address)
+	terms, err := a.acceptTerms(ctx, api, &n.ComputeNode)
+	if err != nil {
+		return nil, err
+	}
+	content.Payment = &message.Payment{Chain: &s.chain, Type: message.PaymentSuperfluid, Receiver: &n.receiver}
+	content.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &n.Hash, TermsAndConditions: terms}}
 	return s, nil
 }
 

@@ -36,6 +36,7 @@ type streamRig struct {
 	streams             *payg.Streams
 	receiver, community string
 	toNode, toCommunity *big.Int // for one instance, in wei a second
+	compute             *httptest.Server
 	image, key          string
 	transactions        atomic.Int64 // that the chain still takes before it refuses one
 	admitted            atomic.Int64
@@ -78,13 +79,18 @@ func newStreamRig(t *testing.T) *streamRig {
 		t.Fatal(err)
 	}
 
-	compute := httptest.NewServer(r.compute(node, of))
-	t.Cleanup(compute.Close)
-	node.core.SetAggregate("corechannel", map[string]any{"resource_nodes": []any{map[string]any{
-		"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": compute.URL, "parent": exampleCore,
-		"stream_reward": strings.ToLower(r.receiver),
-	}}})
+	r.compute = httptest.NewServer(r.computeNode(node, of))
+	t.Cleanup(r.compute.Close)
+	r.register("")
 	return r
+}
+
+// register makes the compute node known, with terms or without.
+func (r *streamRig) register(terms message.Hash) {
+	r.node.core.SetAggregate("corechannel", map[string]any{"resource_nodes": []any{map[string]any{
+		"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": r.compute.URL, "parent": exampleCore,
+		"stream_reward": strings.ToLower(r.receiver), "terms_and_conditions": terms,
+	}}})
 }
 
 // chain is the way to a chain, which refuses one transaction when those that it takes are used up.
@@ -105,8 +111,8 @@ func (r *streamRig) chain(endpoint string) http.HandlerFunc {
 	}
 }
 
-// compute is a compute node that starts nothing, but checks what is streamed as a node does.
-func (r *streamRig) compute(node *realNode, of params.StreamChain) http.Handler {
+// computeNode is a compute node that starts nothing, but checks what is streamed as a node does.
+func (r *streamRig) computeNode(node *realNode, of params.StreamChain) http.Handler {
 	source, err := network.New(network.Config{API: node.core.URL, Dir: r.TempDir(), AnswerAge: time.Nanosecond})
 	if err != nil {
 		r.Fatal(err)
@@ -228,6 +234,34 @@ func TestInstanceIsPaidByStreams(t *testing.T) {
 		t.Errorf("continued: exit code %d: %s", code, errOut)
 	}
 	r.flows("continued", 1)
+}
+
+func TestTermsOfAComputeNodeAreAcceptedInTheMessage(t *testing.T) {
+	r := newStreamRig(t)
+	text := filepath.Join(t.TempDir(), "terms.txt")
+	if err := os.WriteFile(text, []byte("be kind\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stored []fileView
+	r.u.result(&stored, "file", "upload", text)
+	terms := stored[0].ItemHash
+	r.register(terms)
+	args := []string{"instance", "create", "--image", r.image, "--ssh-key", r.key, "--payment", "stream"}
+	if code, _, errOut := r.u.run(append([]string{"--no-input"}, args...)...); code != exitUsage || !strings.Contains(errOut, "Do you accept the terms of crn-1?") {
+		t.Errorf("not asked: exit code %d: %s", code, errOut)
+	}
+	code, hash, errOut := r.create()
+	if code != 0 || !strings.Contains(errOut, "Terms of crn-1: "+r.node.URL+"/api/v0/storage/raw/"+string(stored[0].FileHash)) {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	info, err := r.node.core.Client().GetMessage(t.Context(), hash)
+	if err != nil || !strings.Contains(string(info.Message.Content), `"terms_and_conditions":"`+string(terms)) {
+		t.Errorf("message %s, %v", info.Message.Content, err)
+	}
+	r.register(message.HashBytes([]byte("not there")))
+	if code, _, errOut := r.create("--name", "second"); code == 0 || !strings.Contains(errOut, "choose another node with --node") {
+		t.Errorf("terms that nobody has: exit code %d: %s", code, errOut)
+	}
 }
 
 // publish puts an instance like another on the network, which belongs to owner and is paid by streams on a chain to receiver.
