@@ -65,8 +65,8 @@ type problem struct {
 	Input any            `json:"input"`
 }
 
-// parsePlan reads the body of an allocation. Unknown members are ignored; on_demand_vms are programs that callers are sent
-// here for.
+// parsePlan reads the body of an allocation. Unknown members are ignored. Ours are on_demand_vms, programs that callers are sent
+// here for, and leaving, instances that another node is to fetch.
 func parsePlan(body []byte) (plan execution.Plan, problems []problem, err error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
@@ -77,6 +77,7 @@ func parsePlan(body []byte) (plan execution.Plan, problems []problem, err error)
 	}
 	for name, target := range map[string]*[]message.Hash{
 		"persistent_vms": &plan.Persistent, "instances": &plan.Instances, "on_demand_vms": &plan.OnDemand,
+		"leaving": &plan.Leaving,
 	} {
 		raw, ok := members[name]
 		if !ok {

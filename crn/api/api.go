@@ -182,6 +182,7 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/machine/{ref}/migration/cleanup":      s.ordered(s.forget),
 		"POST /control/migrate":                              s.ordered(s.arrive),
 		"GET /control/migrate/{ref}/status":                  s.ordered(s.arrived),
+		"GET /control/migrate/{ref}/room":                    s.ordered(s.room),
 
 		"POST /control/machine/{ref}/replica":    replicating(s, s.replicate),
 		"POST /control/replica/{ref}/hold":       replicating(s, s.hold),

@@ -223,7 +223,7 @@ func FuzzAuthorization(f *testing.F) {
 
 func TestPlans(t *testing.T) {
 	a, b := message.HashBytes([]byte("a")), message.HashBytes([]byte("b"))
-	plan, problems, err := parsePlan(fmt.Appendf(nil, `{"persistent_vms":[%q],"on_demand_vms":[%q],"instances":null,"jobs":[1],"other":{}}`, a, b))
+	plan, problems, err := parsePlan(fmt.Appendf(nil, `{"persistent_vms":[%q],"on_demand_vms":[%q],"leaving":[%[2]q],"instances":null,"jobs":[1],"other":{}}`, a, b))
 	if err != nil || len(problems) != 0 || len(plan.Persistent) != 1 || plan.Persistent[0] != a || len(plan.OnDemand) != 1 || plan.OnDemand[0] != b {
 		t.Errorf("got %+v %v %v", plan, problems, err)
 	}

@@ -20,9 +20,10 @@ func (s *Server) carryOut(ctx context.Context, plan execution.Plan) (outcome exe
 		return s.cfg.Pool.Allocate(ctx, plan), nil
 	}
 	instances := plan.Instances
-	plan.Instances = nil
+	leaving := plan.Leaving
+	plan.Instances, plan.Leaving = nil, nil
 	done := make(chan instance.Outcome, 1)
-	go func() { done <- s.cfg.Instances.Allocate(ctx, instances) }()
+	go func() { done <- s.cfg.Instances.Allocate(ctx, instances, leaving...) }()
 	outcome = s.cfg.Pool.Allocate(ctx, plan)
 	theirs := <-done
 	outcome.Stopped = append(outcome.Stopped, theirs.Stopped...)

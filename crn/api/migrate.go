@@ -26,6 +26,8 @@ type mover interface {
 	HandOver(hash message.Hash, token, claim string) error
 	// Forget removes what is left of it.
 	Forget(ctx context.Context, hash message.Hash) error
+	// Expect reports whether an instance that is elsewhere could come here now.
+	Expect(ctx context.Context, hash message.Hash) error
 	// Arrive has an instance come with its disks, and reports whether that is news.
 	Arrive(ctx context.Context, hash message.Hash, a instance.Arrival) (begun bool, err error)
 	Arrived(hash message.Hash) (instance.Arriving, error)
@@ -238,6 +240,23 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, body []byte) {
 			"state": "importing", "vm_hash": hash, "status_url": "/control/migrate/" + string(hash) + "/status",
 		})
 	}
+}
+
+// room answers GET /control/migrate/{ref}/room, which is ours: could the instance come here? It is asked before that is stopped.
+func (s *Server) room(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := refOf(w, r)
+	if !ok {
+		return
+	}
+	if s.cfg.Instances == nil {
+		fail(w, http.StatusServiceUnavailable, "This CRN cannot host the requested instance at this time.")
+		return
+	}
+	if err := s.cfg.Instances.Expect(r.Context(), hash); err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"state": "expected", "vm_hash": hash})
 }
 
 // arrived answers GET /control/migrate/{ref}/status. What is here counts as imported, however it came.

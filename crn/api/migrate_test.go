@@ -34,6 +34,7 @@ type movers struct {
 func (m *movers) Leave(message.Hash) (instance.Leaving, bool, error) { return m.left, true, m.err }
 func (m *movers) Left(message.Hash) (instance.Leaving, error)        { return m.left, m.leftErr }
 func (m *movers) HandOver(_ message.Hash, token, claim string) error { return m.err }
+func (m *movers) Expect(context.Context, message.Hash) error         { return m.err }
 func (m *movers) Forget(context.Context, message.Hash) error         { return m.err }
 func (m *movers) Arrived(message.Hash) (instance.Arriving, error)    { return m.here, m.hereErr }
 func (m *movers) Disk(message.Hash, string, string) (*os.File, error) {
@@ -75,7 +76,7 @@ func TestOrdersToMoveAreTheSchedulers(t *testing.T) {
 	s := moversOn(t, m)
 	for _, order := range []string{
 		"POST /control/machine/%s/migration/export", "GET /control/machine/%s/migration/export/status", "POST /control/machine/%s/migration/cleanup",
-		"POST /control/migrate", "GET /control/migrate/%s/status",
+		"POST /control/migrate", "GET /control/migrate/%s/status", "GET /control/migrate/%s/room",
 	} {
 		method, path, _ := strings.Cut(order, " ")
 		path = strings.Replace(path, "%s", string(hash), 1)
@@ -142,6 +143,8 @@ func TestAnswersToMovesAreThoseOfTheReference(t *testing.T) {
 		"cleanup":                  {movers{}, "POST", machine + "cleanup", "", 200, `{"status":"completed","vm_hash":"` + string(hash) + `"}`},
 		"cleanup before it left":   {movers{err: instance.ErrMoving}, "POST", machine + "cleanup", "", 409, "error"},
 		"cleanup of none":          {movers{err: unknown}, "POST", machine + "cleanup", "", 409, "error"},
+		"room":                     {movers{}, "GET", "/control/migrate/" + string(hash) + "/room", "", 200, `{"state":"expected","vm_hash":"` + string(hash) + `"}`},
+		"no room":                  {movers{err: instance.ErrNoRoom}, "GET", "/control/migrate/" + string(hash) + "/room", "", 503, "error"},
 		"import of what runs here": {movers{err: os.ErrExist}, "POST", "/control/migrate", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 409, `{"error":"VM already running on this host"}`},
 		"import of nothing":        {movers{}, "POST", "/control/migrate", `{}`, 400, "error"},
 		"import without JSON":      {movers{}, "POST", "/control/migrate", `x`, 400, "error"},

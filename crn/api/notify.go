@@ -26,8 +26,8 @@ type Instances interface {
 	Start(ctx context.Context, hash message.Hash) error
 	// Update reads the ports and names again that its owner wants for it.
 	Update(ctx context.Context, hash message.Hash) error
-	// Allocate carries out the scheduler's whole plan of instances.
-	Allocate(ctx context.Context, plan []message.Hash) instance.Outcome
+	// Allocate carries out the scheduler's whole plan of instances; those that leave go on until they are fetched.
+	Allocate(ctx context.Context, plan []message.Hash, leaving ...message.Hash) instance.Outcome
 	List() []instance.Info
 	mover
 	replicator
@@ -91,12 +91,16 @@ func (s *Server) admit(ctx context.Context, workload *network.Workload) (status 
 	if !ok {
 		return http.StatusBadRequest, "400: Message is not an instance"
 	}
-	if r := instance.Requirements; r != nil && r.Node != nil && r.Node.NodeHash != nil {
+	wanted, err := s.wanted(ctx, workload.Hash, instance)
+	if err != nil {
+		return refusal(err)
+	}
+	if wanted != "" {
 		own := s.cfg.Identity.Hash()
 		if own == "" {
 			return http.StatusServiceUnavailable, "503: Node hash not yet discovered, cannot accept targeted allocations"
 		}
-		if *r.Node.NodeHash != own {
+		if wanted != own {
 			return http.StatusBadRequest, "400: Instance is allocated to a different node"
 		}
 	}
@@ -110,7 +114,7 @@ func (s *Server) admit(ctx context.Context, workload *network.Workload) (status 
 			return http.StatusBadRequest, err.Error()
 		}
 	}
-	err := s.cfg.Meter.Admit(ctx, workload)
+	err = s.cfg.Meter.Admit(ctx, workload)
 	var no *meter.Refusal
 	switch {
 	case errors.As(err, &no) && no.Unpaid:
@@ -121,6 +125,29 @@ func (s *Server) admit(ctx context.Context, workload *network.Workload) (status 
 		return http.StatusServiceUnavailable, "Payment is not known: " + err.Error()
 	}
 	return 0, ""
+}
+
+// wishesKey is the aggregate in which owners say on which nodes their instances are to be, by hash (decision 0038).
+const wishesKey = "instance-nodes"
+
+// wanted returns the node that the owner of an instance wants it on; empty for any. What it says later counts more than the message of
+// the instance, unless that is paid by a stream, which goes to one node.
+func (s *Server) wanted(ctx context.Context, hash message.Hash, instance *message.Instance) (node message.Hash, err error) {
+	if r := instance.Requirements; r != nil && r.Node != nil && r.Node.NodeHash != nil {
+		node = *r.Node.NodeHash
+	}
+	if instance.PaymentType() == message.PaymentSuperfluid {
+		return node, nil
+	}
+	var words map[message.Hash]any
+	err = s.cfg.Network.Aggregate(ctx, instance.Address, wishesKey, 0, &words)
+	if err != nil && !errors.Is(err, network.ErrNotFound) {
+		return "", fmt.Errorf("read where the owner of instance %s wants it: %w", hash, err)
+	}
+	if wish, said := words[hash].(string); said {
+		return message.Hash(wish), nil
+	}
+	return node, nil
 }
 
 // parseItem reads one hash of a body.

@@ -116,6 +116,47 @@ func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
 	}
 }
 
+func TestANoticeForAnInstanceThatWasMovedIsRefused(t *testing.T) {
+	core := networktest.New(t)
+	own, other := message.HashBytes([]byte("own")), message.HashBytes([]byte("other"))
+	core.Answer("/api/v0/addresses/"+networktest.Owner+"/balance", 200, map[string]any{"balance": 1000, "credit_balance": 3600})
+	for name, test := range map[string]struct {
+		payment      message.PaymentType
+		asked        message.Hash
+		words        any // of its owner, on this instance
+		nobodysWords bool
+		here         bool
+	}{
+		"asked for here":                 {payment: message.PaymentCredit, asked: own, nobodysWords: true, here: true},
+		"moved away":                     {payment: message.PaymentCredit, asked: own, words: other},
+		"moved here":                     {payment: message.PaymentCredit, asked: other, words: own, here: true},
+		"asked for elsewhere":            {payment: message.PaymentCredit, asked: other, words: nil},
+		"wanted anywhere":                {payment: message.PaymentCredit, asked: other, words: "", here: true},
+		"words that make no sense":       {payment: message.PaymentCredit, asked: own, words: 3, here: true},
+		"a stream goes where it goes":    {payment: message.PaymentSuperfluid, asked: own, words: other, here: true},
+		"a stream does not go elsewhere": {payment: message.PaymentSuperfluid, asked: other, words: own},
+	} {
+		s := serverOn(t, core, func(c *Config) {
+			c.Instances = &fakeInstances{}
+			var err error
+			if c.Identity, err = network.NewIdentity(c.Network, network.IdentityConfig{Explicit: own}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		m := &message.Instance{}
+		m.Address, m.Payment = "0x"+string(message.HashBytes([]byte(name))[:40]), &message.Payment{Type: test.payment}
+		m.Requirements = &message.Requirements{Node: &message.NodeRequirements{NodeHash: &test.asked}}
+		hash := message.HashBytes([]byte("instance"))
+		if !test.nobodysWords {
+			core.Aggregate(m.Address, map[string]any{wishesKey: map[string]any{string(hash): test.words}})
+		}
+		_, text := s.admit(t.Context(), &network.Workload{Hash: hash, Content: m})
+		if here := text != "400: Instance is allocated to a different node"; here != test.here {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}
+
 func TestCardsAreKeptForAMinute(t *testing.T) {
 	now := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 	card := func(place string) GPU { return GPU{Vendor: "NVIDIA", DeviceID: "10de:27b0", PCIHost: place} }

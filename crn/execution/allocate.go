@@ -13,6 +13,7 @@ import (
 type Plan struct {
 	Persistent []message.Hash // kept running
 	Instances  []message.Hash
+	Leaving    []message.Hash // instances that go on here until another node fetches them
 	// OnDemand are programs that callers are sent here for: fetched and booted once, when they appear in the plan. After that
 	// they end when idle and start when called, like any other.
 	OnDemand []message.Hash

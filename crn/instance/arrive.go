@@ -90,6 +90,25 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 	return true, nil
 }
 
+// Expect reports whether an instance that is elsewhere could come here now: it is one that this node offers, and fits beside those
+// there are. Nothing is set aside for it.
+func (p *Pool) Expect(ctx context.Context, hash message.Hash) error {
+	m, err := p.cfg.Network.Instance(ctx, hash)
+	if err != nil {
+		return err
+	}
+	if err := offered(m); err != nil {
+		return fmt.Errorf("instance %s: %w", hash, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.instances[hash]
+	if x != nil && (x.rec.Wanted == wantedLeaving || x.rec.Wanted == wantedErased) {
+		return fmt.Errorf("instance %s has not left yet: %w", hash, ErrMoving)
+	}
+	return p.admit(define(hash, m))
+}
+
 // check refuses files that the instance cannot have.
 func (a Arrival) check(m *message.Instance) error {
 	allowed := movedNames(m)

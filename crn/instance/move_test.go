@@ -174,6 +174,67 @@ func TestAnInstanceMovesWithItsDisks(t *testing.T) {
 	})
 }
 
+func TestAnInstanceThatIsToLeaveGoesOnUntilItIsFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from, to, _, hash := newMove(t)
+		defer func() { from.stop(); to.stop() }()
+		other := message.HashBytes([]byte("unknown here"))
+		stays := func(what string) {
+			t.Helper()
+			if o := from.Allocate(t.Context(), nil, hash, other); len(o.Errors) > 0 || len(o.Stopped) > 0 || !from.info(hash).Running || from.Has(other) {
+				t.Errorf("%s: %+v", what, o)
+			}
+		}
+		stays("it waits for its turn")
+		from.stop()
+		from.begin()
+		stays("its node was started again")
+		if err := to.Expect(t.Context(), hash); err != nil {
+			t.Errorf("there is room for it: %v", err)
+		}
+		if _, err := to.Arrive(t.Context(), hash, from.ready(hash)); err != nil {
+			t.Fatal(err)
+		}
+		if o := from.Allocate(t.Context(), nil, hash); len(o.Errors) > 0 || from.driver.machine(hash) != nil {
+			t.Errorf("called off by a plan that has it leave: %v", o.Errors)
+		}
+		synctest.Wait()
+		if !to.info(hash).Running || from.Has(hash) {
+			t.Error("it did not move")
+		}
+		to.keptThere()
+		if err := from.Expect(t.Context(), hash); !errors.Is(err, instance.ErrMoving) {
+			t.Errorf("back before it is cleared away: %v", err)
+		}
+		if o := to.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 {
+			t.Fatal(o.Errors)
+		}
+		if o := to.Allocate(t.Context(), nil); len(o.Stopped) != 1 {
+			t.Errorf("what nobody has elsewhere is sent away: %+v", o)
+		}
+	})
+}
+
+func TestANodeWithoutRoomIsNotMovedTo(t *testing.T) {
+	for name, change := range map[string]func(*message.Instance){
+		"memory":            func(m *message.Instance) { m.Resources.MemoryMiB = 1 << 20 },
+		"disk":              func(m *message.Instance) { m.Rootfs.SizeMiB = 1 << 40 },
+		"not what it does":  func(m *message.Instance) { m.Environment.TrustedExecution = &message.TrustedExecution{} },
+		"no such instance ": nil,
+	} {
+		r := newRig(t)
+		hash := message.HashBytes([]byte("unknown"))
+		if change != nil {
+			hash = r.publish("a", change)
+		}
+		r.begin()
+		if err := r.Expect(t.Context(), hash); err == nil {
+			t.Errorf("%s: there is room", name)
+		}
+		r.stop()
+	}
+}
+
 func TestWhatIsStoppedArrivesStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		from, to, _, hash := newMove(t)

@@ -23,13 +23,13 @@ type Outcome struct {
 const startsAtOnce = 4
 
 // Allocate carries out the scheduler's whole plan of instances for this node: what it leaves out and had sent here is released,
-// what is new is started. It returns when they run or have failed, or when ctx ends. What an owner stopped stays stopped. It is
+// what is new is started, and what is leaving goes on as it is until another node fetches it. It returns when they run or have failed, or when ctx ends. What an owner stopped stays stopped. It is
 // idempotent and cheap when nothing changed.
-func (p *Pool) Allocate(ctx context.Context, plan []message.Hash) Outcome {
+func (p *Pool) Allocate(ctx context.Context, plan []message.Hash, leaving ...message.Hash) Outcome {
 	p.allocating.Lock()
 	defer p.allocating.Unlock()
 	o := Outcome{Errors: map[message.Hash]error{}}
-	o.Stopped = p.release(ctx, plan)
+	o.Stopped = p.release(ctx, slices.Concat(plan, leaving))
 
 	plan = slices.Clone(plan)
 	slices.Sort(plan)
@@ -52,11 +52,11 @@ func (p *Pool) Allocate(ctx context.Context, plan []message.Hash) Outcome {
 }
 
 // release sends away what the scheduler had sent here and does not want here any more.
-func (p *Pool) release(ctx context.Context, plan []message.Hash) (stopped []message.Hash) {
+func (p *Pool) release(ctx context.Context, wanted []message.Hash) (stopped []message.Hash) {
 	var ending []<-chan error
 	p.mu.Lock()
 	for hash, x := range p.instances {
-		if !x.here() || !x.rec.Planned || slices.Contains(plan, hash) {
+		if !x.here() || !x.rec.Planned || slices.Contains(wanted, hash) {
 			continue
 		}
 		if err := x.want(wantedReleased); err != nil {
