@@ -176,7 +176,8 @@ func (n *Node) movesPlan(c message.Content) bool {
 	case *message.Program, *message.Instance, *message.Forget:
 		return true
 	case *message.Aggregate:
-		return c.Key == schedule.StatusKey || c.Key == schedule.HomesKey || slices.Contains(n.cfg.Params.Corechannel.Keys, c.Key)
+		return c.Key == schedule.StatusKey || c.Key == schedule.HomesKey || c.Key == schedule.WishesKey || c.Key == schedule.DrainingKey ||
+			slices.Contains(n.cfg.Params.Corechannel.Keys, c.Key)
 	}
 	return false
 }

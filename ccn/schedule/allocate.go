@@ -27,6 +27,8 @@ type allocation struct {
 	PersistentVMs []message.Hash `json:"persistent_vms"`
 	Instances     []message.Hash `json:"instances"`
 	OnDemandVMs   []message.Hash `json:"on_demand_vms"`
+	// Leaving are instances that go on there until another node fetches them; nodes of other makers stop them at once.
+	Leaving []message.Hash `json:"leaving,omitempty"`
 }
 
 const allocationPath = "/control/allocations"

@@ -58,7 +58,7 @@ func (s *Scheduler) serveNodes(w http.ResponseWriter, _ *http.Request) {
 	v := s.current()
 	nodes := []node{}
 	for i := range v.nodes.ResourceNodes {
-		if n := &v.nodes.ResourceNodes[i]; n.Parent != nil && n.Address != "" && !v.down[n.Hash] {
+		if n := &v.nodes.ResourceNodes[i]; n.Parent != nil && n.Address != "" && !v.down[n.Hash] && !v.draining[n.Hash] {
 			nodes = append(nodes, computeNode(n))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -79,6 +80,18 @@ func now() float64 { return float64(time.Now().UnixMilli()) / 1000 }
 func (v *view) elsewhere(p Placement) bool {
 	home := v.homes[p.Workload.Hash]
 	return p.Workload.Type == message.TypeInstance && home != "" && home != p.Compute.Hash
+}
+
+// leaving returns the instances that a compute node has and the plan has elsewhere, sorted.
+func (v *view) leaving(compute string) []message.Hash {
+	var list []message.Hash
+	for hash, home := range v.homes {
+		if p, planned := v.plan[hash]; planned && home == compute && v.elsewhere(p) {
+			list = append(list, hash)
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // comesBack reports whether an instance was told to come back where its replica is, which may have its newest disks.
@@ -208,6 +221,11 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 	status, err = s.order(ctx, http.MethodGet, j.from.Address, machine+"export/status", nil, &e)
 	switch {
 	case status == http.StatusNotFound:
+		// It is stopped only for a node that has room. One that does not know the question is not asked.
+		status, err = s.order(ctx, http.MethodGet, j.to.Address, "/control/migrate/"+string(j.hash)+"/room", nil, nil)
+		if err != nil && status != http.StatusNotFound {
+			return false, err
+		}
 		status, err = s.order(ctx, http.MethodPost, j.from.Address, machine+"export", nil, nil)
 		switch status {
 		case http.StatusAccepted, http.StatusConflict:

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ type movingNodes struct {
 	exported string // state of the one; empty before it is asked to
 	gone     bool   // it has no such instance
 	imported string // of the other
+	room     int    // its answer when it is asked for room; 200 when 0
 	orders   []string
 	fail     int // number of the request that is answered with 500, from 1 on
 	requests int
@@ -61,6 +63,9 @@ func (m *movingNodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/migration/cleanup":
 		m.orders = append(m.orders, "cleanup")
 		reply(200, `{}`)
+	case path == "/room":
+		m.orders = append(m.orders, "room")
+		reply(cmp.Or(m.room, 200), `{}`)
 	case r.URL.Path == "/control/migrate":
 		var order map[string]any
 		if json.Unmarshal(body, &order) != nil || m.exported != "exported" || order["export_token"] != "secret" || order["parent"] != "p" || order["stopped"] != true || fmt.Sprint(order["disk_files"]) != "[map[extents:[[0 1]] name:x]]" {
@@ -121,7 +126,7 @@ func TestAnInstanceIsCarriedFromNodeToNode(t *testing.T) {
 			break
 		}
 	}
-	if want := []string{"export", "import", "cleanup"}; !slices.Equal(nodes.orders, want) {
+	if want := []string{"room", "export", "import", "cleanup"}; !slices.Equal(nodes.orders, want) {
 		t.Errorf("orders %v", nodes.orders)
 	}
 	// Another core node, or this one after a restart, finds it done.
@@ -135,7 +140,7 @@ func TestAnInstanceIsCarriedFromNodeToNode(t *testing.T) {
 
 // Whichever request fails, the next try goes on from there, and nothing is removed before the other node has it all.
 func TestAJourneyThatWasCutShortIsGoneOnWith(t *testing.T) {
-	for fail := 1; fail <= 12; fail++ {
+	for fail := 1; fail <= 13; fail++ {
 		nodes := &movingNodes{fail: fail}
 		s, j, _ := newMover(t, nodes)
 		arrived := false
@@ -148,6 +153,59 @@ func TestAJourneyThatWasCutShortIsGoneOnWith(t *testing.T) {
 		if i := slices.Index(nodes.orders, "cleanup"); i >= 0 && (i != len(nodes.orders)-1 || nodes.imported != "imported") {
 			t.Errorf("with request %d failed: %v", fail, nodes.orders)
 		}
+	}
+}
+
+func TestAnInstanceIsStoppedOnlyForANodeThatHasRoom(t *testing.T) {
+	for status, begins := range map[int]bool{http.StatusServiceUnavailable: false, http.StatusBadRequest: false, http.StatusNotFound: true} {
+		nodes := &movingNodes{room: status}
+		s, j, _ := newMover(t, nodes)
+		_, err := s.step(t.Context(), j)
+		if begun := slices.Contains(nodes.orders, "export"); begun != begins || (err == nil) != begins {
+			t.Errorf("answer %d: %v, %v", status, nodes.orders, err)
+		}
+	}
+}
+
+func TestWhatIsToLeaveGoesOnAtHome(t *testing.T) {
+	var bodies []allocation
+	home := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var a allocation
+		if err := json.NewDecoder(r.Body).Decode(&a); err != nil {
+			t.Error(err)
+		}
+		bodies = append(bodies, a)
+		_, _ = io.WriteString(w, `{}`)
+	}))
+	defer home.Close()
+	s, j, _ := newMover(t, &movingNodes{})
+	core := "core"
+	s.view.nodes = registry.Aggregate{
+		Nodes:         []registry.CoreNode{{Node: registry.Node{Hash: core, Owner: nobody{}.Address()}}},
+		ResourceNodes: []registry.ResourceNode{{Node: registry.Node{Hash: j.from.Hash, Address: home.URL}, Parent: &core}},
+	}
+	deliver := func() allocation {
+		t.Helper()
+		var wg sync.WaitGroup
+		done := make(chan deliveryResult)
+		s.deliver(t.Context(), &wg, done)
+		if r := <-done; r.err != nil {
+			t.Fatal(r.err)
+		}
+		wg.Wait()
+		s.sent = map[string]*delivery{}
+		return bodies[len(bodies)-1]
+	}
+	if a := deliver(); !slices.Equal(a.Leaving, []message.Hash{movingHash}) || len(a.Instances) > 0 {
+		t.Errorf("before it moves: %+v", a)
+	}
+	s.view.homes[movingHash] = j.to.Hash
+	if a := deliver(); len(a.Leaving) > 0 {
+		t.Errorf("when it has moved: %+v", a)
+	}
+	s.view.homes[movingHash], s.view.plan = j.from.Hash, nil
+	if a := deliver(); len(a.Leaving) > 0 {
+		t.Errorf("when its owner forgot it: %+v", a)
 	}
 }
 

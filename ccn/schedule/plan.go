@@ -17,7 +17,7 @@ type Workload struct {
 	Type       message.Type
 	Owner      string
 	Persistent bool         // runs all the time; false for a program that runs when it is called
-	NodeHash   message.Hash // compute node that the owner asked for; "" for any
+	NodeHash   message.Hash // compute node that the owner asked for, in its message or later (decision 0038); "" for any
 }
 
 // Placement is where a workload runs.
@@ -31,6 +31,8 @@ type Placement struct {
 type Inputs struct {
 	Nodes registry.Aggregate
 	Down  map[string]bool // hashes of compute nodes that their core node reports as gone
+	// Draining are the compute nodes that their owners want empty.
+	Draining map[string]bool
 	// Homes are the compute nodes that have the disks of instances.
 	Homes     map[message.Hash]string
 	Workloads []Workload
@@ -40,69 +42,102 @@ type Inputs struct {
 
 // Plan assigns each workload to one core node and to one of the compute nodes that it linked, by rendezvous hashing
 // weighted by score: a node that leaves moves only its own workloads, and no node needs to ask another. Workloads that no
-// node can take are absent from the answer. An instance stays with its disks for as long as their node is linked, also while that
-// does not answer, unless its owner asked for another node, and that answers.
+// node can take are absent from the answer. A node that drains takes only what no other can. An instance stays with its disks for as
+// long as their node is linked, also while that does not answer, unless that node drains, or the owner of the instance asked for
+// another one, and there is one that can take it.
 func Plan(in Inputs) map[message.Hash]Placement {
-	type candidate struct {
-		core    *registry.CoreNode
-		compute []*registry.ResourceNode
-	}
-	byParent := make(map[string][]*registry.ResourceNode)
-	for i := range in.Nodes.ResourceNodes {
-		node := &in.Nodes.ResourceNodes[i]
-		if node.Parent != nil && node.Address != "" && !in.Down[node.Hash] {
-			byParent[*node.Parent] = append(byParent[*node.Parent], node)
-		}
-	}
-	cores := make(map[string]*registry.CoreNode)
-	for i := range in.Nodes.Nodes {
-		if core := &in.Nodes.Nodes[i]; !in.RequireActive || core.Status == "active" {
-			cores[core.Hash] = core
-		}
-	}
 	linked := make(map[string]Placement) // also what does not answer
 	for i := range in.Nodes.ResourceNodes {
 		node := &in.Nodes.ResourceNodes[i]
-		if node.Parent != nil && node.Address != "" && cores[*node.Parent] != nil {
-			linked[node.Hash] = Placement{Core: cores[*node.Parent], Compute: node}
+		if node.Parent == nil || node.Address == "" {
+			continue
+		}
+		if core := in.core(*node.Parent); core != nil {
+			linked[node.Hash] = Placement{Core: core, Compute: node}
 		}
 	}
-	var candidates []candidate
+	able := func(hash string) bool { return linked[hash].Compute != nil && !in.Down[hash] && !in.Draining[hash] }
+	taking := in.candidates(able)
+	answering := in.candidates(func(hash string) bool { return !in.Down[hash] })
+	plan := make(map[message.Hash]Placement, len(in.Workloads))
+	for _, w := range in.Workloads {
+		home, stays := linked[in.Homes[w.Hash]]
+		stays = stays && w.Type == message.TypeInstance && (w.NodeHash == "" || string(w.NodeHash) == home.Compute.Hash || !able(string(w.NodeHash)))
+		place, found := home, stays && (!in.Draining[home.Compute.Hash] || in.Down[home.Compute.Hash])
+		if !found {
+			place, found = choose(w, taking)
+		}
+		if !found && stays {
+			place, found = home, true
+		}
+		if !found {
+			place, found = choose(w, answering)
+		}
+		if found {
+			place.Workload = w
+			plan[w.Hash] = place
+		}
+	}
+	return plan
+}
+
+// core returns a core node that may have workloads, or nil.
+func (in *Inputs) core(hash string) *registry.CoreNode {
+	for i := range in.Nodes.Nodes {
+		if core := &in.Nodes.Nodes[i]; core.Hash == hash && (!in.RequireActive || core.Status == "active") {
+			return core
+		}
+	}
+	return nil
+}
+
+// candidate is a core node with those of its compute nodes that a workload can go to.
+type candidate struct {
+	core    *registry.CoreNode
+	compute []*registry.ResourceNode
+}
+
+// candidates returns the core nodes with such compute nodes, by the hashes of these.
+func (in *Inputs) candidates(such func(compute string) bool) []candidate {
+	byParent := make(map[string][]*registry.ResourceNode)
+	for i := range in.Nodes.ResourceNodes {
+		node := &in.Nodes.ResourceNodes[i]
+		if node.Parent != nil && node.Address != "" && such(node.Hash) {
+			byParent[*node.Parent] = append(byParent[*node.Parent], node)
+		}
+	}
+	var list []candidate
 	for i := range in.Nodes.Nodes {
 		core := &in.Nodes.Nodes[i]
 		if linked := byParent[core.Hash]; len(linked) > 0 && (!in.RequireActive || core.Status == "active") {
-			candidates = append(candidates, candidate{core, linked})
+			list = append(list, candidate{core, linked})
 		}
 	}
-	plan := make(map[message.Hash]Placement, len(in.Workloads))
-	for _, w := range in.Workloads {
-		if home, ok := linked[in.Homes[w.Hash]]; ok && w.Type == message.TypeInstance && (w.NodeHash == "" || string(w.NodeHash) == home.Compute.Hash || in.Down[string(w.NodeHash)]) {
-			home.Workload = w
-			plan[w.Hash] = home
-			continue
+	return list
+}
+
+// choose picks a core node, then one of its compute nodes, among those that the owner of the workload allows.
+func choose(w Workload, candidates []candidate) (Placement, bool) {
+	var cores []*registry.CoreNode
+	fitting := make(map[string][]*registry.ResourceNode)
+	for _, c := range candidates {
+		compute := c.compute
+		if w.NodeHash != "" {
+			compute = slices.DeleteFunc(slices.Clone(compute), func(n *registry.ResourceNode) bool {
+				return n.Hash != string(w.NodeHash)
+			})
 		}
-		var cores []*registry.CoreNode
-		fitting := make(map[string][]*registry.ResourceNode)
-		for _, c := range candidates {
-			compute := c.compute
-			if w.NodeHash != "" {
-				compute = slices.DeleteFunc(slices.Clone(compute), func(n *registry.ResourceNode) bool {
-					return n.Hash != string(w.NodeHash)
-				})
-			}
-			if len(compute) > 0 {
-				cores = append(cores, c.core)
-				fitting[c.core.Hash] = compute
-			}
+		if len(compute) > 0 {
+			cores = append(cores, c.core)
+			fitting[c.core.Hash] = compute
 		}
-		if len(cores) == 0 {
-			continue
-		}
-		core := rendezvous(w.Hash, cores, func(n *registry.CoreNode) (string, float64) { return n.Hash, n.Score })
-		compute := rendezvous(w.Hash, fitting[core.Hash], func(n *registry.ResourceNode) (string, float64) { return n.Hash, n.Score })
-		plan[w.Hash] = Placement{Workload: w, Core: core, Compute: compute}
 	}
-	return plan
+	if len(cores) == 0 {
+		return Placement{}, false
+	}
+	core := rendezvous(w.Hash, cores, func(n *registry.CoreNode) (string, float64) { return n.Hash, n.Score })
+	compute := rendezvous(w.Hash, fitting[core.Hash], func(n *registry.ResourceNode) (string, float64) { return n.Hash, n.Score })
+	return Placement{Core: core, Compute: compute}, true
 }
 
 // maxWeight is the weight of a node with score 1. A node draws as many times as it weighs and its highest draw counts,

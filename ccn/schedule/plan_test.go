@@ -148,6 +148,53 @@ func TestAnInstanceStaysWithItsDisks(t *testing.T) {
 	all("its node is unlinked", func(_ Workload, at string) bool { return at != "compute1-2" && at != "" })
 }
 
+func TestANodeThatDrainsIsLeftToWhatNoOtherCanTake(t *testing.T) {
+	in := Inputs{Nodes: nodes(2, 3), Workloads: workloads(60), Homes: make(map[message.Hash]string), Draining: map[string]bool{"compute1-2": true}}
+	for i := range in.Workloads[:40] {
+		in.Workloads[i].Type = message.TypeInstance
+		in.Homes[in.Workloads[i].Hash] = "compute1-2"
+	}
+	asks := &in.Workloads[0] // an instance there
+	later := &in.Workloads[41]
+	for _, test := range []struct {
+		name   string
+		change func()
+		want   func(w Workload, at string) bool
+	}{
+		{"others can take it", func() {}, func(_ Workload, at string) bool { return at != "compute1-2" && at != "" }},
+		{"one asks for it", func() { asks.NodeHash, later.NodeHash = "compute1-2", "compute1-2" }, func(w Workload, at string) bool { return (at == "compute1-2") == (w.NodeHash != "") }},
+		{"one at home elsewhere asks for it", func() { in.Homes[asks.Hash] = "compute0-0" }, func(w Workload, at string) bool {
+			return w.Hash != asks.Hash || at == "compute0-0"
+		}},
+		{"it does not answer", func() { in.Down = map[string]bool{"compute1-2": true} }, func(w Workload, at string) bool {
+			return w.NodeHash != "" || (at == "compute1-2") == (in.Homes[w.Hash] == "compute1-2")
+		}},
+		{"all drain", func() {
+			in.Down, asks.NodeHash, later.NodeHash = nil, "", ""
+			for _, n := range in.Nodes.ResourceNodes {
+				in.Draining[n.Hash] = true
+			}
+		}, func(w Workload, at string) bool { return at != "" && (in.Homes[w.Hash] == "" || at == in.Homes[w.Hash]) }},
+	} {
+		test.change()
+		plan := places(Plan(in))
+		for _, w := range in.Workloads {
+			if !test.want(w, plan[w.Hash]) {
+				t.Errorf("%s: %s is on %q", test.name, w.Hash, plan[w.Hash])
+			}
+		}
+	}
+}
+
+func TestAWishForANodeThatIsNoneMovesNothing(t *testing.T) {
+	in := Inputs{Nodes: nodes(2), Workloads: workloads(1)}
+	in.Workloads[0].Type, in.Workloads[0].NodeHash = message.TypeInstance, "nowhere"
+	in.Homes = map[message.Hash]string{in.Workloads[0].Hash: "compute0-1"}
+	if at := places(Plan(in))[in.Workloads[0].Hash]; at != "compute0-1" {
+		t.Errorf("it is on %q", at)
+	}
+}
+
 func TestSharesFollowScores(t *testing.T) {
 	in := Inputs{Nodes: nodes(2), Workloads: workloads(4000)}
 	in.Nodes.ResourceNodes[0].Score = 0.8

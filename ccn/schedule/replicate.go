@@ -114,15 +114,22 @@ func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash,
 		return nil // it waits for its node
 	case holder != nil && s.revives(v, hash, home.Hash):
 		return s.settleRevival(ctx, v, hash, home, *holder, secret)
-	case planned && p.Compute.Hash != home.Hash:
-		return nil // it moves
+	case planned && p.Compute.Hash != home.Hash: // it moves, and goes on until it is its turn
+		if holder == nil || every == 0 {
+			return nil
+		}
+		status, err := s.goOn(ctx, hash, home, *holder, secret, every)
+		if status == http.StatusNotFound {
+			return nil // it has left
+		}
+		return err
 	case every == 0:
 		return s.endReplica(ctx, v, hash, home, holder, secret)
 	}
 	if holder != nil {
 		s.setReviving(hash, "") // if it was from another home, before
 		// Whatever became of the holder, the instance has not been told to come back there.
-		if err := s.goOn(ctx, hash, home, *holder, secret, every); err != nil {
+		if _, err := s.goOn(ctx, hash, home, *holder, secret, every); err != nil {
 			return err
 		}
 	}
@@ -142,20 +149,21 @@ func (s *Scheduler) keepReplica(ctx context.Context, v *view, hash message.Hash,
 		return err
 	}
 	s.cfg.Logger.Info("instance is replicated", "hash", hash, "home", home.Address, "holder", chosen.Address)
-	return s.goOn(ctx, hash, home, *chosen, secret, every)
+	_, err = s.goOn(ctx, hash, home, *chosen, secret, every)
+	return err
 }
 
 // goOn tells a home that an instance may go on there for a lease, and where its replica is to be.
-func (s *Scheduler) goOn(ctx context.Context, hash message.Hash, home, holder registry.ResourceNode, secret []byte, every int64) error {
+func (s *Scheduler) goOn(ctx context.Context, hash message.Hash, home, holder registry.ResourceNode, secret []byte, every int64) (status int, err error) {
 	order := map[string]any{
 		"holder": holder.Address, "token": replicaToken(secret, home.Hash, holder.Hash), "secret": secret,
 		"every": every, "lease": s.cfg.Params.Schedule.ReplicaLease,
 	}
-	_, err := s.order(ctx, http.MethodPost, home.Address, "/control/machine/"+string(hash)+"/replica", order, nil)
+	status, err = s.order(ctx, http.MethodPost, home.Address, "/control/machine/"+string(hash)+"/replica", order, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastTold[hash] = time.Now() // whatever came back: it may have been heard
-	return err
+	return status, err
 }
 
 // publishHome publishes where an instance is.
@@ -194,26 +202,30 @@ func (s *Scheduler) holdAnew(ctx context.Context, hash message.Hash, home, holde
 	return err
 }
 
-// chooseHolder has a node hold the replica: the one that does, or, when that is gone or has no room, the next by rendezvous hashing. It
-// is nil when the instance has come back at its holder, which is then published, or when there are more nodes to ask the next time. The
+// chooseHolder has a node hold the replica: the one that does, or, when that is gone, drains or has no room, the next by rendezvous
+// hashing. It is nil when the instance has come back at its holder, which is then published, or when there are more nodes to ask the next time. The
 // error may be errNoHolder.
 func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash, home registry.ResourceNode, holder *registry.ResourceNode, secret []byte) (*registry.ResourceNode, error) {
 	last := errors.New("there is no other compute node")
+	var draining *registry.ResourceNode // that goes on when no other node can
 	if holder != nil && !v.down[holder.Hash] {
 		status, err := s.hold(ctx, hash, home, *holder, secret)
 		switch {
-		case err == nil:
+		case err == nil && !v.draining[holder.Hash]:
 			return holder, nil
+		case err == nil:
+			draining = holder
 		case status == http.StatusGone:
 			return nil, s.comeBack(ctx, v, hash, home, *holder, secret)
 		case status != http.StatusInsufficientStorage:
 			return nil, err // as long as it does not count as gone
+		default:
+			last = err
 		}
-		last = err
 	}
 	var candidates []registry.ResourceNode
 	for _, n := range v.nodes.ResourceNodes {
-		if n.Parent != nil && n.Address != "" && !v.down[n.Hash] && n.Hash != home.Hash && (holder == nil || n.Hash != holder.Hash) {
+		if n.Parent != nil && n.Address != "" && !v.down[n.Hash] && !v.draining[n.Hash] && n.Hash != home.Hash && (holder == nil || n.Hash != holder.Hash) {
 			candidates = append(candidates, n)
 		}
 	}
@@ -235,6 +247,9 @@ func (s *Scheduler) chooseHolder(ctx context.Context, v *view, hash message.Hash
 		return nil, nil
 	}
 	s.pass(hash, 0)
+	if draining != nil {
+		return draining, nil
+	}
 	return nil, fmt.Errorf("%w: %w", errNoHolder, last)
 }
 

@@ -262,3 +262,30 @@ func TestAReplicaEndsWhenItsOwnerWantsNone(t *testing.T) {
 		t.Errorf("without a replica it waits for its node: %v", got)
 	}
 }
+
+func TestAHolderThatDrainsIsLeftForAnother(t *testing.T) {
+	n := newReplicaNet(t, "a", "b")
+	n.view.replicas[movingHash] = "a"
+	n.view.draining = map[string]bool{"a": true}
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica", "a/hold", "b/drop", "b/hold", "published", "home/replica"}) || n.published[0] != (Home{Node: "home", Replica: "b"}) {
+		t.Errorf("%v, %+v", got, n.published)
+	}
+	n.published = nil
+	n.status["b/hold"] = http.StatusInsufficientStorage
+	if got := n.step(false); len(n.published) > 0 || !slices.Equal(got, []string{"home/replica", "a/hold", "b/drop", "b/hold"}) {
+		t.Errorf("there is no other: %v, %+v", got, n.published)
+	}
+}
+
+func TestAnInstanceThatIsToMoveGoesOnUntilItLeaves(t *testing.T) {
+	n := newReplicaNet(t, "a")
+	n.view.replicas[movingHash] = "a"
+	n.view.plan[movingHash] = Placement{Compute: n.view.compute("a")}
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica"}) {
+		t.Errorf("%v", got)
+	}
+	n.status["home/replica"] = http.StatusNotFound
+	if got := n.step(false); !slices.Equal(got, []string{"home/replica"}) {
+		t.Errorf("when it has left: %v", got)
+	}
+}

@@ -70,9 +70,10 @@ type Scheduler struct {
 
 // view is one consistent plan with what it was computed from.
 type view struct {
-	nodes registry.Aggregate
-	down  map[string]bool
-	homes map[message.Hash]string // of instances: the compute node that has their disks
+	nodes    registry.Aggregate
+	down     map[string]bool
+	draining map[string]bool
+	homes    map[message.Hash]string // of instances: the compute node that has their disks
 	// replicas are the compute nodes that hold replicas of instances; asked is how often, in seconds, those of own compute nodes are to
 	// be brought up to date.
 	replicas map[message.Hash]string
@@ -204,14 +205,23 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 		}
 		v.settle(all)
 		v.newest = max(v.newest, updated)
+		if v.draining, updated, err = draining(r, v.nodes); err != nil {
+			return err
+		}
+		v.newest = max(v.newest, updated)
 		rows, err := r.Workloads()
 		if err != nil {
 			return err
 		}
+		said := wishes{r, make(map[string]map[message.Hash]any)}
 		for _, row := range rows {
-			v.newest = max(v.newest, row.ContentTime)
+			node, updated, err := said.about(row)
+			if err != nil {
+				return err
+			}
+			v.newest = max(v.newest, row.ContentTime, updated)
 			workloads = append(workloads, Workload{
-				Hash: row.Hash, Type: row.Type, Owner: row.Owner, Persistent: row.Persistent, NodeHash: row.NodeHash,
+				Hash: row.Hash, Type: row.Type, Owner: row.Owner, Persistent: row.Persistent, NodeHash: node,
 			})
 		}
 		v.asked, err = s.asked(r, v, workloads)
@@ -221,7 +231,7 @@ func (s *Scheduler) refresh(ctx context.Context) error {
 		return fmt.Errorf("read what the plan depends on: %w", err)
 	}
 	v.plan = Plan(Inputs{
-		Nodes: v.nodes, Down: v.down, Homes: v.homes, Workloads: workloads, RequireActive: s.cfg.Params.Schedule.RequireActive,
+		Nodes: v.nodes, Down: v.down, Draining: v.draining, Homes: v.homes, Workloads: workloads, RequireActive: s.cfg.Params.Schedule.RequireActive,
 	})
 	s.mu.Lock()
 	s.view = v
@@ -359,6 +369,7 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 		}
 		part := v.part(node.Hash)
 		part.Instances = slices.DeleteFunc(part.Instances, func(hash message.Hash) bool { return v.elsewhere(v.plan[hash]) })
+		part.Leaving = v.leaving(node.Hash)
 		key, err := json.Marshal(part)
 		if err != nil {
 			s.cfg.Logger.Error("allocation not encoded", "crn", node.Hash, "error", err)

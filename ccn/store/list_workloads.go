@@ -13,13 +13,14 @@ type WorkloadRow struct {
 	Owner       string
 	Persistent  bool         // runs all the time
 	NodeHash    message.Hash // compute node that the owner asked for; "" for any
-	ContentTime float64      // Unix seconds
+	PaymentType message.PaymentType
+	ContentTime float64 // Unix seconds
 }
 
 // Workloads lists the programs and instances that are in force, by hash. Programs that are only a new version of another
 // one are listed as well: each has its own address.
 func (r *Reader) Workloads() ([]WorkloadRow, error) {
-	rows, err := r.rows(`SELECT v.item_hash, m.type, v.owner, v.persistent, COALESCE(v.node_hash, ''), v.content_time
+	rows, err := r.rows(`SELECT v.item_hash, m.type, v.owner, v.persistent, COALESCE(v.node_hash, ''), v.payment_type, v.content_time
 		FROM vms v JOIN messages m ON m.item_hash = v.item_hash WHERE m.status IN ('processed', 'removing') ORDER BY v.item_hash`)
 	if err != nil {
 		return nil, fmt.Errorf("list workloads: %w", err)
@@ -29,7 +30,7 @@ func (r *Reader) Workloads() ([]WorkloadRow, error) {
 	for rows.Next() {
 		var w WorkloadRow
 		var persistent int64
-		if err := rows.Scan(&w.Hash, &w.Type, &w.Owner, &persistent, &w.NodeHash, &w.ContentTime); err != nil {
+		if err := rows.Scan(&w.Hash, &w.Type, &w.Owner, &persistent, &w.NodeHash, &w.PaymentType, &w.ContentTime); err != nil {
 			return nil, fmt.Errorf("list workloads: %w", err)
 		}
 		w.Persistent = persistent != 0
