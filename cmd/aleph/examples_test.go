@@ -196,11 +196,12 @@ func (u *user) prepare(node *realNode, line, delegate string) string {
 	replace(exampleFile, func() string { store("notes.txt"); return string(item.FileHash) })
 	replace(exampleStore, func() string { store("site.car"); return string(item.ItemHash) })
 	replace(exampleImage, func() string { store("image"); return string(item.ItemHash) })
-	if strings.HasPrefix(line, "aleph node amend") { // the others need no message
+	if strings.HasPrefix(line, "aleph node amend") || strings.HasPrefix(line, "aleph node drain") { // the others need no message
 		replace(exampleCompute, func() string {
 			u.result(&item, "node", "create-compute", "mine", "--url", "https://crn.example.org")
 			node.core.SetAggregate("corechannel", map[string]any{"resource_nodes": []any{
-				map[string]any{"hash": item.ItemHash, "name": "mine"}, map[string]any{"hash": exampleCompute, "name": "crn-1"},
+				map[string]any{"hash": item.ItemHash, "name": "mine", "owner": u.address(), "address": node.compute.URL},
+				map[string]any{"hash": exampleCompute, "name": "crn-1", "address": node.compute.URL, "parent": exampleCore},
 			}})
 			return string(item.ItemHash)
 		})

@@ -31,6 +31,7 @@ type fakeNode struct {
 	disks     []byte // of the instance, as a backup
 	backup    []byte // that there is
 	secure    *securePlatform
+	node      string // hash of the compute node that runs everything
 
 	mu       sync.Mutex
 	messages map[message.Hash]*message.Message
@@ -42,7 +43,7 @@ type fakeNode struct {
 
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
-	n := &fakeNode{balance: "1000", messages: map[message.Hash]*message.Message{}, files: map[message.Hash][]byte{}, machines: map[message.Hash]bool{}}
+	n := &fakeNode{balance: "1000", node: "r1", messages: map[message.Hash]*message.Message{}, files: map[message.Hash][]byte{}, machines: map[message.Hash]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v0/messages", n.publish)
 	mux.HandleFunc("POST /api/v0/storage/add_file", n.addFile)
@@ -71,7 +72,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.machines[message.Hash(r.PathValue("hash"))] = true
-		fmt.Fprintf(w, `{"vm_hash":%q,"vm_type":"micro_vm","vm_ipv6":null,"period":{"start_timestamp":"2023-11-14T22:13:20Z","duration_seconds":60},"node":{"node_id":"r1","url":%q,"name":"crn-1","ipv6":null,"supports_ipv6":false},"ccn":{"node_id":"c1","name":"core-1"}}`, r.PathValue("hash"), n.URL)
+		fmt.Fprintf(w, `{"vm_hash":%q,"vm_type":"micro_vm","vm_ipv6":null,"period":{"start_timestamp":"2023-11-14T22:13:20Z","duration_seconds":60},"node":{"node_id":%q,"url":%q,"name":"crn-1","ipv6":null,"supports_ipv6":false},"ccn":{"node_id":"c1","name":"core-1"}}`, r.PathValue("hash"), n.node, n.URL)
 	})
 	mux.HandleFunc("GET /api/v0/storage/metadata/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()

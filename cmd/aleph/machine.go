@@ -56,10 +56,7 @@ func (a *app) machine(ctx context.Context, api *client.Client, hash message.Hash
 	for {
 		list, err := api.Executions(ctx, place.Node.URL)
 		if x, ok := list[hash]; err == nil && ok && enough(x) {
-			return &machineView{
-				ItemHash: hash, CCN: nodeName(place.Core), CRN: nodeName(&place.Node), CRNURL: place.Node.URL, Running: x.Running,
-				Host: x.Networking.HostIPv4, IPv6: x.Networking.IPv6, Ports: x.Networking.MappedPorts,
-			}, nil
+			return machineAt(hash, place, x), nil
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err
@@ -67,6 +64,13 @@ func (a *app) machine(ctx context.Context, api *client.Client, hash message.Hash
 		if ended := pause(ctx); ended != nil {
 			return nil, pendingError{fmt.Errorf("instance %s is not there yet: %w", hash, errors.Join(ended, last))}
 		}
+	}
+}
+
+func machineAt(hash message.Hash, place *client.Allocation, x client.Execution) *machineView {
+	return &machineView{
+		ItemHash: hash, CCN: nodeName(place.Core), CRN: nodeName(&place.Node), CRNURL: place.Node.URL, Running: x.Running,
+		Host: x.Networking.HostIPv4, IPv6: x.Networking.IPv6, Ports: x.Networking.MappedPorts,
 	}
 }
 

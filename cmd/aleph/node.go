@@ -18,6 +18,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		a.nodeList(), a.nodeCore(), a.nodeCompute(), a.nodeCreateCore(), a.nodeCreateCompute(),
 		a.nodeOperation("link HASH", "link", "Link a compute node to the core node of the account", "  aleph node link "+exampleCompute),
 		a.nodeOperation("unlink HASH", "unlink", "Take the link of a compute node away", "  aleph node unlink "+exampleCompute),
+		a.nodeDrain(), a.nodeWorkloads(),
 		a.nodeOperation("stake HASH", "stake-split", "Back a core node with what the account holds", "  aleph node stake "+exampleCore),
 		a.nodeOperation("unstake HASH", "unstake", "Back a core node no more", "  aleph node unstake "+exampleCore),
 		a.nodeAmend(), a.nodeDrop())

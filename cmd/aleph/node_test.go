@@ -31,6 +31,7 @@ type realNode struct {
 func newRealNode(t *testing.T, addresses ...string) *realNode {
 	t.Helper()
 	n := &realNode{core: clienttest.Start(t), compute: newFakeNode(t), network: filepath.Join(t.TempDir(), "network.json")}
+	n.compute.node = exampleCompute
 	p := n.core.Params
 	raw, err := json.Marshal(map[string]any{
 		"profile": "devnet", "balances": p.Balances, "credits": p.Credits, "scores": p.Scores, "corechannel": p.Corechannel, "pricing": p.Pricing,
@@ -57,7 +58,7 @@ func newRealNode(t *testing.T, addresses ...string) *realNode {
 			"resource_nodes": []string{exampleCompute},
 		}},
 		"resource_nodes": []any{map[string]any{
-			"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": "http://127.0.0.1:1", "parent": exampleCore,
+			"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": n.compute.URL, "parent": exampleCore,
 		}},
 	})
 	core, err := url.Parse(n.core.URL)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"crypto/ed25519"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -22,8 +23,8 @@ import (
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
-// TestAnInstanceMovesWhenItsNodeIsUnlinked runs on a network of its own, because instances change the host's.
-func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
+// TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks runs on a network of its own, because instances change the host's.
+func TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	if !imagetest.InOwnNetwork(t, "small") {
 		return
 	}
@@ -63,32 +64,11 @@ func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
 	}
 	first, _ := onInstance(t, m.ItemHash, key, "", "echo precious > /vol/vdc/file; sync")
 
-	p := params.Devnet()
-	nodes, err := c.Nodes(t.Context(), p.Corechannel.Addresses[0])
-	if err != nil {
-		t.Fatal(err)
-	}
 	begin := time.Now()
-	for _, n := range nodes.Compute {
-		if n.Address != first {
-			continue
-		}
-		for _, account := range chain.Accounts() {
-			if account.Address.Hex() != n.Owner {
-				continue
-			}
-			operator, err := ethereum.NewAccount(account.PrivateKey)
-			if err != nil {
-				t.Fatal(err)
-			}
-			post := map[string]any{
-				"address": n.Owner, "time": float64(time.Now().UnixMilli()) / 1000, "type": p.Nodes.OperationType, "ref": n.Hash,
-				"content": map[string]any{"action": "unlink", "tags": []string{"unlink", p.Nodes.Tag}},
-			}
-			if _, _, err := c.Send(t.Context(), operator, message.TypePost, post, client.SendOptions{Channel: p.Corechannel.Channels[0], Sync: true}); err != nil {
-				t.Fatal(err)
-			}
-		}
+	from := registeredAt(t, c, first)
+	operator := operatorKey(t, from.Owner)
+	if _, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--yes"); code != 0 {
+		t.Fatal("the node does not drain")
 	}
 	// The node that it goes to is killed while it comes.
 	for _, p := range network.Compute {
@@ -108,14 +88,67 @@ func TestAnInstanceMovesWhenItsNodeIsUnlinked(t *testing.T) {
 		}
 	}
 	second, file := onInstance(t, m.ItemHash, key, first, "cat /vol/vdc/file")
-	t.Logf("from %s to %s, SSH answers %v after the unlink", first, second, time.Since(begin).Round(time.Millisecond))
+	t.Logf("from %s to %s, SSH answers %v after the drain", first, second, time.Since(begin).Round(time.Millisecond))
 	if file != "precious" {
 		t.Errorf("the file holds %q", file)
 	}
+	oneCopy(t, m.ItemHash)
+	if out, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--until-empty", "--yes"); code != 0 || strings.Contains(out, string(m.ItemHash)) {
+		t.Errorf("it is on the node that was drained: %s", out)
+	}
+	if _, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--end"); code != 0 {
+		t.Fatal("the node drains on")
+	}
+	begin = time.Now()
+	if out, code := aleph(t, "instance", "move", string(m.ItemHash), "--to", first, "--yes"); code != 0 || !strings.Contains(out, from.Name) {
+		t.Fatalf("its owner cannot move it: %s", out)
+	}
+	t.Logf("back on %s %v after its owner asked", first, time.Since(begin).Round(time.Millisecond))
+	if third, file := onInstance(t, m.ItemHash, key, second, "cat /vol/vdc/file"); third != first || file != "precious" {
+		t.Errorf("on %s the file holds %q", third, file)
+	}
+	oneCopy(t, m.ItemHash)
+}
+
+// registeredAt returns the compute node of an address.
+func registeredAt(t *testing.T, c *client.Client, address string) client.ComputeNode {
+	t.Helper()
+	nodes, err := c.Nodes(t.Context(), params.Devnet().Corechannel.Addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes.Compute {
+		if n.Address == address {
+			return n
+		}
+	}
+	t.Fatalf("no compute node is registered at %s", address)
+	return client.ComputeNode{}
+}
+
+// operatorKey writes the key of an operator into a file.
+func operatorKey(t *testing.T, owner string) (path string) {
+	t.Helper()
+	for _, account := range chain.Accounts() {
+		if account.Address.Hex() == owner {
+			path = filepath.Join(t.TempDir(), "operator.key")
+			if err := os.WriteFile(path, []byte(hex.EncodeToString(account.PrivateKey)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+	}
+	t.Fatalf("%s is no account of the network", owner)
+	return ""
+}
+
+// oneCopy waits until the disks of an instance are on one node alone.
+func oneCopy(t *testing.T, hash message.Hash) {
+	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", string(m.ItemHash)))
+		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", string(hash)))
 		if len(left) == 1 {
-			break
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("disks of one instance are at %v", left)
