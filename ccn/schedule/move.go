@@ -116,6 +116,9 @@ const journeysAtOnce = 1
 // restAfter is how long an instance that could not be moved waits for the next try.
 const restAfter = 30 * time.Second
 
+// heardAfter is when the plan has heard at the latest that an instance has moved.
+const heardAfter = 5 * time.Second
+
 // move begins to fetch home what the plan has on own compute nodes and is elsewhere.
 func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- journeyResult) {
 	v := s.current()
@@ -149,7 +152,7 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 
 func (s *Scheduler) moved(r journeyResult) {
 	delete(s.journeys, r.hash)
-	delete(s.resting, r.hash)
+	s.resting[r.hash] = time.Now().Add(heardAfter)
 	if r.err != nil {
 		s.resting[r.hash] = time.Now().Add(restAfter)
 		s.cfg.Logger.Warn("instance not moved, tried again", "hash", r.hash, "error", r.err)
@@ -226,6 +229,9 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 		if err != nil && status != http.StatusNotFound {
 			return false, err
 		}
+		if fetching, err := s.fetchAhead(ctx, j); fetching || err != nil {
+			return false, err
+		}
 		status, err = s.order(ctx, http.MethodPost, j.from.Address, machine+"export", nil, nil)
 		switch status {
 		case http.StatusAccepted, http.StatusConflict:
@@ -242,21 +248,65 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 	case e.State != "exported":
 		return false, nil
 	}
-	source, err := url.Parse(j.from.Address)
+	order, err := j.order(e)
 	if err != nil {
-		return false, fmt.Errorf("address of compute node %q: %w", j.from.Address, err)
-	}
-	port, err := strconv.Atoi(cmp.Or(source.Port(), map[string]string{"https": "443", "http": "80"}[source.Scheme]))
-	if err != nil {
-		return false, fmt.Errorf("address of compute node %q: %w", j.from.Address, err)
-	}
-	order := map[string]any{
-		"vm_hash": j.hash, "source_host": source.Hostname(), "source_port": port, "export_token": e.Token, "disk_files": e.Files,
-		"parent": e.Parent, "stopped": e.Stopped,
+		return false, err
 	}
 	status, err = s.order(ctx, http.MethodPost, j.to.Address, "/control/migrate", order, nil)
 	if status == http.StatusAccepted || status == http.StatusConflict {
 		return false, nil
 	}
 	return false, err
+}
+
+// order is what tells the node at the end of a journey to fetch.
+func (j journey) order(e exported) (map[string]any, error) {
+	source, err := url.Parse(j.from.Address)
+	if err != nil {
+		return nil, fmt.Errorf("address of compute node %q: %w", j.from.Address, err)
+	}
+	port, err := strconv.Atoi(cmp.Or(source.Port(), map[string]string{"https": "443", "http": "80"}[source.Scheme]))
+	if err != nil {
+		return nil, fmt.Errorf("address of compute node %q: %w", j.from.Address, err)
+	}
+	return map[string]any{
+		"vm_hash": j.hash, "source_host": source.Hostname(), "source_port": port, "export_token": e.Token, "disk_files": e.Files,
+		"parent": e.Parent, "stopped": e.Stopped,
+	}, nil
+}
+
+// fetchAhead has the disks of an instance fetched while it runs, and reports whether that goes on. Where it fails, or one of the nodes
+// does not know how, they are fetched when it is off.
+func (s *Scheduler) fetchAhead(ctx context.Context, j journey) (fetching bool, err error) {
+	there := "/control/migrate/" + string(j.hash) + "/ahead"
+	var ahead struct{ State, Error string }
+	status, err := s.order(ctx, http.MethodGet, j.to.Address, there, nil, &ahead)
+	switch {
+	case status == http.StatusOK:
+		if ahead.Error != "" {
+			s.cfg.Logger.Warn("disks of an instance not fetched while it runs", "hash", j.hash, "crn", j.to.Address, "error", ahead.Error)
+		}
+		return ahead.State == "fetching", nil
+	case status != http.StatusNotFound:
+		return false, err
+	}
+	var e exported
+	status, err = s.order(ctx, http.MethodPost, j.from.Address, "/control/machine/"+string(j.hash)+"/migration/ahead", nil, &e)
+	if status != http.StatusOK {
+		return false, reached(status, err)
+	}
+	order, err := j.order(e)
+	if err != nil {
+		return false, err
+	}
+	status, err = s.order(ctx, http.MethodPost, j.to.Address, there, order, nil)
+	return status == http.StatusAccepted, reached(status, err)
+}
+
+// reached is the error of an order that no node answered; a refusal is none.
+func reached(status int, err error) error {
+	if status != 0 {
+		return nil
+	}
+	return err
 }

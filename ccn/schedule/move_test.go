@@ -27,6 +27,9 @@ type movingNodes struct {
 	gone     bool   // it has no such instance
 	imported string // of the other
 	room     int    // its answer when it is asked for room; 200 when 0
+	offers   bool   // the disks can be fetched while it runs
+	ahead    string // state of that
+	after    string // by the next look but one
 	orders   []string
 	fail     int // number of the request that is answered with 500, from 1 on
 	requests int
@@ -63,6 +66,24 @@ func (m *movingNodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/migration/cleanup":
 		m.orders = append(m.orders, "cleanup")
 		reply(200, `{}`)
+	case path == "/migration/ahead" && m.offers:
+		m.orders = append(m.orders, "offer")
+		reply(200, `{"export_token":"early","disk_files":[{"name":"x","extents":[[0,1]]}],"parent":"p"}`)
+	case path == "/ahead" && r.Method == "POST":
+		var order map[string]any
+		if json.Unmarshal(body, &order) != nil || order["export_token"] != "early" || order["vm_hash"] != string(movingHash) {
+			reply(400, string(body))
+			return
+		}
+		m.ahead = "fetching"
+		m.orders = append(m.orders, "ahead")
+		reply(202, `{}`)
+	case path == "/ahead" && m.ahead != "":
+		if m.ahead == "fetching" && m.exported != "" {
+			m.orders = append(m.orders, "stopped too early")
+		}
+		reply(200, fmt.Sprintf(`{"state":%q}`, m.ahead))
+		m.ahead = m.after
 	case path == "/room":
 		m.orders = append(m.orders, "room")
 		reply(cmp.Or(m.room, 200), `{}`)
@@ -140,7 +161,7 @@ func TestAnInstanceIsCarriedFromNodeToNode(t *testing.T) {
 
 // Whichever request fails, the next try goes on from there, and nothing is removed before the other node has it all.
 func TestAJourneyThatWasCutShortIsGoneOnWith(t *testing.T) {
-	for fail := 1; fail <= 13; fail++ {
+	for fail := 1; fail <= 15; fail++ {
 		nodes := &movingNodes{fail: fail}
 		s, j, _ := newMover(t, nodes)
 		arrived := false
@@ -163,6 +184,30 @@ func TestAnInstanceIsStoppedOnlyForANodeThatHasRoom(t *testing.T) {
 		_, err := s.step(t.Context(), j)
 		if begun := slices.Contains(nodes.orders, "export"); begun != begins || (err == nil) != begins {
 			t.Errorf("answer %d: %v, %v", status, nodes.orders, err)
+		}
+	}
+}
+
+func TestDisksAreFetchedBeforeTheInstanceIsStopped(t *testing.T) {
+	for _, after := range []string{"fetched", "failed"} {
+		for fail := range 16 {
+			nodes := &movingNodes{offers: true, after: after, fail: fail}
+			s, j, _ := newMover(t, nodes)
+			arrived := false
+			for n := 0; n < 20 && !arrived; n++ {
+				var err error
+				if arrived, err = s.step(t.Context(), j); fail == 0 && err != nil {
+					t.Fatal(err)
+				}
+			}
+			orders := slices.Compact(slices.DeleteFunc(nodes.orders, func(o string) bool { return o == "room" }))
+			want := []string{"offer", "ahead", "export", "import", "cleanup"}
+			if fail > 0 { // an order that was not heard leaves out what is not needed
+				want = slices.DeleteFunc(want, func(o string) bool { return !slices.Contains(orders, o) && o != "export" && o != "import" })
+			}
+			if !arrived || !slices.Equal(orders, want) {
+				t.Errorf("%s, with request %d failed: %v", after, fail, nodes.orders)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,8 +44,10 @@ With --end it takes workloads again; what has moved does not come back by itself
 			}
 			api := a.client()
 			sent, err := api.DrainNode(ctx, account, n.Hash, !end, a.options())
-			if err == nil && a.wait {
-				err = a.settled(ctx, api, sent)
+			if err == nil && (a.wait || untilEmpty) {
+				if err = a.settled(ctx, api, sent); err == nil {
+					err = a.heedDrain(ctx, n, !end)
+				}
 			}
 			if err != nil {
 				return err
@@ -174,7 +177,7 @@ func (a *app) watchDrain(ctx context.Context, n *client.ComputeNode) error {
 		if err == nil && left == 0 {
 			return nil
 		}
-		if err == nil && left > 0 && left != before {
+		if err == nil && left != before {
 			before = left
 			a.say("%s to leave %s", countOf(left, "workload"), n.Name)
 		}
@@ -184,18 +187,36 @@ func (a *app) watchDrain(ctx context.Context, n *client.ComputeNode) error {
 	}
 }
 
+// heedTime is how long a node that answers may take to be in the plan again.
+const heedTime = 10 * time.Second
+
+// heedDrain waits until the plan heeds that a node drains, or does not any more. One that does not answer, or is not linked, takes
+// nothing either way.
+func (a *app) heedDrain(ctx context.Context, n *client.ComputeNode, drains bool) error {
+	if n.Parent == nil {
+		return nil
+	}
+	limit := time.Now().Add(heedTime)
+	for {
+		taking, err := a.client().SchedulerNodes(ctx)
+		if err != nil {
+			return fmt.Errorf("ask which compute nodes take workloads: %w", err)
+		}
+		takes := slices.ContainsFunc(taking, func(t client.AllocatedNode) bool { return t.ID == string(n.Hash) })
+		if takes != drains || !drains && time.Now().After(limit) {
+			return nil
+		}
+		if ended := pause(ctx); ended != nil {
+			return pendingError{fmt.Errorf("the network's plan does not heed yet that %s drains: %w", n.Name, ended)}
+		}
+	}
+}
+
 // called is the kind of programs that end by themselves when nobody calls them any more.
 const called = "microvm"
 
-// toLeave counts what is on a node and has to move to another one; -1 as long as the plan has not heard that the node drains.
+// toLeave counts what is on a node and has to move to another one.
 func (a *app) toLeave(ctx context.Context, n *client.ComputeNode) (int, error) {
-	taking, err := a.client().SchedulerNodes(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if slices.ContainsFunc(taking, func(t client.AllocatedNode) bool { return t.ID == string(n.Hash) }) {
-		return -1, nil
-	}
 	list, err := a.workloads(ctx, n)
 	left := 0
 	for _, w := range list {

@@ -20,14 +20,21 @@ type mover interface {
 	// Leave stops an instance for another node to fetch, and reports whether that is news.
 	Leave(hash message.Hash) (l instance.Leaving, begun bool, err error)
 	Left(hash message.Hash) (instance.Leaving, error)
-	// Disk opens a file of one that leaves.
+	// Offer lets another node fetch the disks of one that runs ahead.
+	Offer(hash message.Hash) (instance.Offered, error)
+	// Disk opens a file of one that leaves, or that is offered.
 	Disk(hash message.Hash, name, token string) (*os.File, error)
+	// Pieces returns the hashes of the pieces of a file of one that leaves.
+	Pieces(ctx context.Context, hash message.Hash, name, token string) ([]byte, error)
 	// HandOver gives it away for good.
 	HandOver(hash message.Hash, token, claim string) error
 	// Forget removes what is left of it.
 	Forget(ctx context.Context, hash message.Hash) error
 	// Expect reports whether an instance that is elsewhere could come here now.
 	Expect(ctx context.Context, hash message.Hash) error
+	// FetchAhead begins to fetch the disks of one that runs elsewhere.
+	FetchAhead(ctx context.Context, hash message.Hash, a instance.Arrival) error
+	Ahead(hash message.Hash) (instance.Ahead, error)
 	// Arrive has an instance come with its disks, and reports whether that is news.
 	Arrive(ctx context.Context, hash message.Hash, a instance.Arrival) (begun bool, err error)
 	Arrived(hash message.Hash) (instance.Arriving, error)
@@ -121,11 +128,7 @@ func (s *Server) left(w http.ResponseWriter, r *http.Request, _ []byte) {
 		body["error"] = l.Failure.Error()
 	}
 	if l.Ready {
-		files := []movedDisk{}
-		for _, f := range l.Files {
-			files = append(files, movedDisk{f, "/control/machine/" + string(hash) + "/migration/disk/" + f.Name})
-		}
-		body["disk_files"], body["export_token"] = files, l.Token
+		body["disk_files"], body["export_token"] = movedDisks(hash, l.Files), l.Token
 	}
 	answer(w, http.StatusOK, body)
 }
@@ -138,20 +141,62 @@ func (s *Server) disk(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.PathValue("name")
 	f, err := s.cfg.Instances.Disk(hash, name, r.URL.Query().Get("token"))
-	switch {
-	case errors.Is(err, instance.ErrUnknown):
-		fail(w, http.StatusUnauthorized, "Invalid or missing export token")
-		return
-	case errors.Is(err, os.ErrNotExist):
-		fail(w, http.StatusNotFound, "Disk file not found: "+name)
-		return
-	case err != nil:
-		s.failed(w, err)
+	if err != nil {
+		s.noDisk(w, name, err)
 		return
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+func (s *Server) noDisk(w http.ResponseWriter, name string, err error) {
+	switch {
+	case errors.Is(err, instance.ErrUnknown):
+		fail(w, http.StatusUnauthorized, "Invalid or missing export token")
+	case errors.Is(err, os.ErrNotExist):
+		fail(w, http.StatusNotFound, "Disk file not found: "+name)
+	default:
+		s.failed(w, err)
+	}
+}
+
+// pieces answers GET …/migration/pieces/{name}?token=, which is ours: the SHA-256 of each piece of a file, one after the other.
+func (s *Server) pieces(w http.ResponseWriter, r *http.Request) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	name := r.PathValue("name")
+	sums, err := s.cfg.Instances.Pieces(r.Context(), hash, name, r.URL.Query().Get("token"))
+	if err != nil {
+		s.noDisk(w, name, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = w.Write(sums) // the other node is gone; it asks again
+}
+
+// offer answers POST …/migration/ahead, which is ours: the disks of an instance that runs may be fetched.
+func (s *Server) offer(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	o, err := s.cfg.Instances.Offer(hash)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"vm_hash": hash, "disk_files": movedDisks(hash, o.Files), "export_token": o.Token, "parent": o.Parent})
+}
+
+func movedDisks(hash message.Hash, files []instance.MovedFile) []movedDisk {
+	disks := []movedDisk{}
+	for _, f := range files {
+		disks = append(disks, movedDisk{f, "/control/machine/" + string(hash) + "/migration/disk/" + f.Name})
+	}
+	return disks
 }
 
 // handOver answers POST …/migration/handover, which is ours: the node that has all disks asks for the instance. The token in the
@@ -191,9 +236,9 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request, _ []byte) {
 	}
 }
 
-// arrive answers POST /control/migrate: an instance is to come here from another node. The reference refuses some addresses of that;
-// here it must be a registered node's.
-func (s *Server) arrive(w http.ResponseWriter, r *http.Request, body []byte) {
+// arriving reads an order about an instance that is to come here from another node, and answers when it makes no sense. The reference
+// refuses some addresses of that node; here it must be a registered one's.
+func (s *Server) arriving(w http.ResponseWriter, r *http.Request, body []byte) (hash message.Hash, a instance.Arrival, ok bool) {
 	order := struct {
 		Hash    string       `json:"vm_hash"`
 		Host    string       `json:"source_host"`
@@ -205,31 +250,40 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, body []byte) {
 	}{Port: 443}
 	if err := json.Unmarshal(body, &order); err != nil {
 		fail(w, http.StatusBadRequest, "Body is not valid JSON: "+err.Error())
-		return
+		return "", a, false
 	}
 	hash, err := message.ParseHash(order.Hash)
 	if err != nil || order.Token == "" || order.Host == "" {
 		fail(w, http.StatusBadRequest, "vm_hash, source_host and export_token are needed")
-		return
+		return "", a, false
 	}
 	if s.cfg.Instances == nil {
 		fail(w, http.StatusServiceUnavailable, "This CRN cannot host the requested instance at this time.")
-		return
+		return "", a, false
 	}
 	source, err := s.cfg.Identity.Registered(r.Context(), order.Host, strconv.Itoa(order.Port))
 	if errors.Is(err, network.ErrNotFound) {
 		fail(w, http.StatusBadRequest, "source_host is no registered node: "+err.Error())
-		return
+		return "", a, false
 	}
 	if err != nil {
 		s.failed(w, err)
-		return
+		return "", a, false
 	}
-	a := instance.Arrival{Source: source, Token: order.Token, Parent: order.Parent, Stopped: order.Stopped}
+	a = instance.Arrival{Source: source, Token: order.Token, Parent: order.Parent, Stopped: order.Stopped}
 	for _, f := range order.Files {
 		a.Files = append(a.Files, f.MovedFile)
 	}
-	_, err = s.cfg.Instances.Arrive(r.Context(), hash, a)
+	return hash, a, true
+}
+
+// arrive answers POST /control/migrate: an instance is to come here.
+func (s *Server) arrive(w http.ResponseWriter, r *http.Request, body []byte) {
+	hash, a, ok := s.arriving(w, r, body)
+	if !ok {
+		return
+	}
+	_, err := s.cfg.Instances.Arrive(r.Context(), hash, a)
 	switch {
 	case errors.Is(err, os.ErrExist):
 		fail(w, http.StatusConflict, "VM already running on this host")
@@ -257,6 +311,47 @@ func (s *Server) room(w http.ResponseWriter, r *http.Request, _ []byte) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"state": "expected", "vm_hash": hash})
+}
+
+// fetchAhead answers POST /control/migrate/{ref}/ahead, which is ours: the disks of an instance that is to come here are fetched while
+// it runs.
+func (s *Server) fetchAhead(w http.ResponseWriter, r *http.Request, body []byte) {
+	hash, a, ok := s.arriving(w, r, body)
+	if !ok {
+		return
+	}
+	if string(hash) != r.PathValue("ref") {
+		fail(w, http.StatusBadRequest, "vm_hash is another one than in the path")
+		return
+	}
+	if err := s.cfg.Instances.FetchAhead(r.Context(), hash, a); err != nil && !errors.Is(err, os.ErrExist) {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusAccepted, map[string]any{"state": "fetching", "vm_hash": hash})
+}
+
+// ahead answers GET /control/migrate/{ref}/ahead.
+func (s *Server) ahead(w http.ResponseWriter, r *http.Request, _ []byte) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	a, err := s.cfg.Instances.Ahead(hash)
+	if err != nil {
+		fail(w, http.StatusNotFound, "Nothing is fetched ahead")
+		return
+	}
+	body := map[string]any{
+		"vm_hash": hash, "state": "fetching", "error": nil, "bytes_downloaded": a.Fetched, "total_bytes_expected": a.Total,
+	}
+	switch {
+	case a.Failure != nil:
+		body["state"], body["error"] = "failed", a.Failure.Error()
+	case a.Done:
+		body["state"] = "fetched"
+	}
+	answer(w, http.StatusOK, body)
 }
 
 // arrived answers GET /control/migrate/{ref}/status. What is here counts as imported, however it came.

@@ -26,6 +26,7 @@ type movers struct {
 	leftErr error
 	here    instance.Arriving
 	hereErr error
+	fetched instance.Ahead
 	err     error // of everything else
 	file    string
 	arrived *instance.Arrival
@@ -35,8 +36,19 @@ func (m *movers) Leave(message.Hash) (instance.Leaving, bool, error) { return m.
 func (m *movers) Left(message.Hash) (instance.Leaving, error)        { return m.left, m.leftErr }
 func (m *movers) HandOver(_ message.Hash, token, claim string) error { return m.err }
 func (m *movers) Expect(context.Context, message.Hash) error         { return m.err }
-func (m *movers) Forget(context.Context, message.Hash) error         { return m.err }
-func (m *movers) Arrived(message.Hash) (instance.Arriving, error)    { return m.here, m.hereErr }
+func (m *movers) Offer(message.Hash) (instance.Offered, error) {
+	return instance.Offered{Token: "secret", Parent: "parent", Files: []instance.MovedFile{{Name: "data.x", Size: 5, Extents: [][2]int64{{0, 5}}}}}, m.err
+}
+func (m *movers) Pieces(context.Context, message.Hash, string, string) ([]byte, error) {
+	return []byte(`"sums"`), m.err
+}
+func (m *movers) Ahead(message.Hash) (instance.Ahead, error) { return m.fetched, m.hereErr }
+func (m *movers) FetchAhead(_ context.Context, _ message.Hash, a instance.Arrival) error {
+	m.arrived = &a
+	return m.err
+}
+func (m *movers) Forget(context.Context, message.Hash) error      { return m.err }
+func (m *movers) Arrived(message.Hash) (instance.Arriving, error) { return m.here, m.hereErr }
 func (m *movers) Disk(message.Hash, string, string) (*os.File, error) {
 	if m.err != nil {
 		return nil, m.err
@@ -77,6 +89,7 @@ func TestOrdersToMoveAreTheSchedulers(t *testing.T) {
 	for _, order := range []string{
 		"POST /control/machine/%s/migration/export", "GET /control/machine/%s/migration/export/status", "POST /control/machine/%s/migration/cleanup",
 		"POST /control/migrate", "GET /control/migrate/%s/status", "GET /control/migrate/%s/room",
+		"POST /control/machine/%s/migration/ahead", "POST /control/migrate/%s/ahead", "GET /control/migrate/%s/ahead",
 	} {
 		method, path, _ := strings.Cut(order, " ")
 		path = strings.Replace(path, "%s", string(hash), 1)
@@ -145,6 +158,18 @@ func TestAnswersToMovesAreThoseOfTheReference(t *testing.T) {
 		"cleanup of none":          {movers{err: unknown}, "POST", machine + "cleanup", "", 409, "error"},
 		"room":                     {movers{}, "GET", "/control/migrate/" + string(hash) + "/room", "", 200, `{"state":"expected","vm_hash":"` + string(hash) + `"}`},
 		"no room":                  {movers{err: instance.ErrNoRoom}, "GET", "/control/migrate/" + string(hash) + "/room", "", 503, "error"},
+		"offer":                    {movers{}, "POST", machine + "ahead", "", 200, `"disk_files":[{"name":"data.x","size_bytes":5,"sha256":"","extents":[[0,5]],"download_path":"` + machine + `disk/data.x"}],"export_token":"secret","parent":"parent"`},
+		"offer of what is stopped": {movers{err: instance.ErrBusy}, "POST", machine + "ahead", "", 409, "error"},
+		"pieces":                   {movers{}, "GET", machine + "pieces/data.x?token=secret", "", 200, "sums"},
+		"pieces without token":     {movers{err: unknown}, "GET", machine + "pieces/data.x", "", 401, `{"error":"Invalid or missing export token"}`},
+		"ahead":                    {movers{}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 202, `"state":"fetching"`},
+		"ahead once more":          {movers{err: os.ErrExist}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 202, `"state":"fetching"`},
+		"ahead from nowhere":       {movers{}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"169.254.169.254","export_token":"t","disk_files":[]}`, 400, "no registered node"},
+		"ahead of another":         {movers{}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(message.HashBytes(nil)) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 400, "error"},
+		"status of what is ahead":  {movers{fetched: instance.Ahead{Fetched: 3, Total: 5}}, "GET", "/control/migrate/" + string(hash) + "/ahead", "", 200, `"bytes_downloaded":3,"error":null,"state":"fetching"`},
+		"all is ahead":             {movers{fetched: instance.Ahead{Done: true}}, "GET", "/control/migrate/" + string(hash) + "/ahead", "", 200, `"state":"fetched"`},
+		"ahead that failed":        {movers{fetched: instance.Ahead{Done: true, Failure: errors.New("cut")}}, "GET", "/control/migrate/" + string(hash) + "/ahead", "", 200, `"state":"failed"`},
+		"nothing is ahead":         {movers{hereErr: unknown}, "GET", "/control/migrate/" + string(hash) + "/ahead", "", 404, "error"},
 		"import of what runs here": {movers{err: os.ErrExist}, "POST", "/control/migrate", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 409, `{"error":"VM already running on this host"}`},
 		"import of nothing":        {movers{}, "POST", "/control/migrate", `{}`, 400, "error"},
 		"import without JSON":      {movers{}, "POST", "/control/migrate", `x`, 400, "error"},

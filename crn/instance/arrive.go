@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -184,6 +185,9 @@ func (x *instance) fetch() {
 			if m.Secret != nil {
 				p.dropReplica(x.hash)
 			}
+			if err := p.removeAhead(x.hash); err != nil {
+				p.cfg.Log.Error("what was fetched ahead is not removed", "hash", x.hash, "error", err)
+			}
 			p.cfg.Log.Info("instance is here", "hash", x.hash, "from", m.Source)
 			return
 		}
@@ -222,11 +226,11 @@ func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
 	if err := os.MkdirAll(filepath.Join(p.disks(x.hash), dataDir), 0o700); err != nil {
 		return err
 	}
-	base := m.Source + "/control/machine/" + string(x.hash) + "/migration/"
+	p.endErrand(x.hash)
+	base := migrationPath(m.Source, x.hash)
 	for _, f := range m.Files {
 		path := p.movedPath(x.hash, m.Parent, f.Name)
-		source := base + "disk/" + url.PathEscape(f.Name) + "?" + url.Values{"token": {m.Token}}.Encode()
-		if err := x.fetchFile(ctx, f, path, source); err != nil {
+		if err := x.fetchFile(ctx, f, path, m); err != nil {
 			return fmt.Errorf("disk %s: %w", f.Name, err)
 		}
 		if f.Name == rootFile {
@@ -248,11 +252,14 @@ func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
 }
 
 // fetchFile brings one file: whole, checked and on the disk, or as far as it came.
-func (x *instance) fetchFile(ctx context.Context, f MovedFile, path, source string) error {
+func (x *instance) fetchFile(ctx context.Context, f MovedFile, path string, m *move) error {
 	if same(ctx, path, f) {
 		return nil
 	}
 	part := filepath.Join(x.pool.disks(x.hash), f.Name+".part")
+	if ahead := x.pool.aheadPath(x.hash, f.Name); exists(ahead) {
+		part = ahead
+	}
 	out, err := os.OpenFile(part, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
@@ -263,12 +270,19 @@ func (x *instance) fetchFile(ctx context.Context, f MovedFile, path, source stri
 		return err
 	}
 	have := info.Size() // written in order, so that all before this is here
-	for _, e := range f.Extents {
+	lacking := f.Extents
+	if part == x.pool.aheadPath(x.hash, f.Name) {
+		have = 0
+		if lacking, err = x.pool.differing(ctx, f, out, movedURL(m.Source, x.hash, "pieces", f.Name, m.Token)); err != nil {
+			return err
+		}
+	}
+	for _, e := range lacking {
 		begin, end := max(e[0], have), e[0]+e[1]
 		if begin >= end {
 			continue
 		}
-		if err := x.fetchRange(ctx, out, source, begin, end); err != nil {
+		if err := x.pool.fetchRange(ctx, &x.fetched, out, movedURL(m.Source, x.hash, "disk", f.Name, m.Token), begin, end); err != nil {
 			return err
 		}
 	}
@@ -311,12 +325,28 @@ func same(ctx context.Context, path string, want MovedFile) bool {
 	return err == nil && got == want.SHA256
 }
 
-func (x *instance) fetchRange(ctx context.Context, out *os.File, source string, begin, end int64) error {
+// migrationPath is where a node answers about an instance that moves.
+func migrationPath(node string, hash message.Hash) string {
+	return node + "/control/machine/" + string(hash) + "/migration/"
+}
+
+// movedURL is where a node gives a file away that travels, or the hashes of its pieces.
+func movedURL(node string, hash message.Hash, what, name, token string) string {
+	return migrationPath(node, hash) + what + "/" + url.PathEscape(name) + "?" + url.Values{"token": {token}}.Encode()
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// fetchRange brings a part of a file, and counts its bytes in fetched.
+func (p *Pool) fetchRange(ctx context.Context, fetched *atomic.Int64, out *os.File, source string, begin, end int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stallLimit, func() { cancel(fmt.Errorf("no bytes came for %s", stallLimit)) })
 	defer stalled.Stop()
-	response, err := x.pool.ask(ctx, http.MethodGet, source, nil, http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", begin, end-1)}})
+	response, err := p.ask(ctx, http.MethodGet, source, nil, http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", begin, end-1)}})
 	if err != nil {
 		return err
 	}
@@ -333,7 +363,7 @@ func (x *instance) fetchRange(ctx context.Context, out *os.File, source string, 
 				return err
 			}
 			begin += int64(n)
-			x.fetched.Add(int64(n))
+			fetched.Add(int64(n))
 		}
 		if err != nil && begin < end {
 			if cause := context.Cause(ctx); cause != nil {
@@ -367,12 +397,17 @@ func (p *Pool) ask(ctx context.Context, method, target string, body io.Reader, h
 		return response, nil
 	}
 	defer response.Body.Close()
+	return nil, refused(response)
+}
+
+// refused is the error of an answer that is a refusal.
+func refused(response *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-	err = fmt.Errorf("the other node answers %s: %s", response.Status, text)
+	err := fmt.Errorf("the other node answers %s: %s", response.Status, text)
 	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusConflict {
 		err = fmt.Errorf("%w: %w", errCalledOff, err)
 	}
-	return nil, err
+	return err
 }
 
 // syncFolder makes a rename in it last through a loss of power.

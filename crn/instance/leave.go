@@ -69,8 +69,19 @@ func (x *instance) leaving() Leaving {
 	return Leaving{Begun: m.Begun, Ready: m.Ready, Token: m.Token, Files: m.Files, Parent: m.Parent, Stopped: m.Stopped, Failure: x.failure}
 }
 
-// Disk opens a file of an instance that leaves, for who has the token.
+// Disk opens a file of an instance that leaves, or that another node may fetch ahead, for who has the token.
 func (p *Pool) Disk(hash message.Hash, name, token string) (*os.File, error) {
+	p.mu.Lock()
+	if x := p.instances[hash]; x != nil && x.offers(name, token) {
+		defer p.mu.Unlock()
+		return os.Open(p.movedPath(hash, x.rec.Parent, name))
+	}
+	p.mu.Unlock()
+	return p.leavingDisk(hash, name, token)
+}
+
+// leavingDisk opens a file of an instance that leaves.
+func (p *Pool) leavingDisk(hash message.Hash, name, token string) (*os.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.instances[hash]
@@ -145,7 +156,7 @@ func (x *instance) list() {
 	defer cancel()
 	x.abort = cancel
 	p.mu.Unlock()
-	files, err := p.movedFiles(ctx, x.hash, m.Parent)
+	files, err := p.movedFiles(x.hash, m.Parent, func(path string) (MovedFile, error) { return describe(ctx, path) })
 	err = errors.Join(err, p.applyNetwork(ctx))
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +177,7 @@ func (x *instance) list() {
 }
 
 // movedFiles lists the disks of an instance that there are. One that never ran has none.
-func (p *Pool) movedFiles(ctx context.Context, hash, parent message.Hash) (files []MovedFile, err error) {
+func (p *Pool) movedFiles(hash, parent message.Hash, describe func(path string) (MovedFile, error)) (files []MovedFile, err error) {
 	names := []string{}
 	if _, err := os.Stat(p.movedPath(hash, parent, rootFile)); err == nil {
 		names = append(names, rootFile, parentFile)
@@ -179,7 +190,7 @@ func (p *Pool) movedFiles(ctx context.Context, hash, parent message.Hash) (files
 		names = append(names, dataPrefix+strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
 	}
 	for _, name := range names {
-		file, err := describe(ctx, p.movedPath(hash, parent, name))
+		file, err := describe(p.movedPath(hash, parent, name))
 		if err != nil {
 			return nil, fmt.Errorf("disk %s: %w", name, err)
 		}
@@ -189,7 +200,22 @@ func (p *Pool) movedFiles(ctx context.Context, hash, parent message.Hash) (files
 	return files, nil
 }
 
+// describe is outline with the hash of the file.
 func describe(ctx context.Context, path string) (file MovedFile, err error) {
+	if file, err = outline(path); err != nil {
+		return file, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return file, err
+	}
+	defer f.Close()
+	file.SHA256, err = sum(ctx, f)
+	return file, err
+}
+
+// outline says how long a file is, and where it holds more than zeros.
+func outline(path string) (file MovedFile, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return file, err
@@ -200,10 +226,7 @@ func describe(ctx context.Context, path string) (file MovedFile, err error) {
 		return file, err
 	}
 	file.Size = info.Size()
-	if file.Extents, err = extents(f, file.Size); err != nil {
-		return file, err
-	}
-	file.SHA256, err = sum(ctx, f)
+	file.Extents, err = extents(f, file.Size)
 	return file, err
 }
 

@@ -51,6 +51,14 @@ func (l *road) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer f.Close()
 		http.ServeContent(w, r, "", time.Time{}, f)
 	})
+	mux.HandleFunc("GET /control/machine/{ref}/migration/pieces/{name}", func(w http.ResponseWriter, r *http.Request) {
+		sums, err := l.to.Pieces(r.Context(), message.Hash(r.PathValue("ref")), r.PathValue("name"), r.URL.Query().Get("token"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write(sums)
+	})
 	mux.HandleFunc("POST /control/machine/{ref}/migration/handover", func(w http.ResponseWriter, r *http.Request) {
 		var order struct{ Token, Claim string }
 		_, err := fmt.Fscanf(r.Body, `{"claim":%q,"token":%q}`, &order.Claim, &order.Token)

@@ -267,6 +267,11 @@ func (p *Pool) admit(r record) error {
 			promised += x.rec.DiskMiB << 20
 		}
 	}
+	for hash, e := range p.errands {
+		if hash != r.Hash && p.instances[hash] == nil {
+			promised += e.bytes
+		}
+	}
 	switch {
 	case memory > p.cfg.MemoryMiB:
 		return fmt.Errorf("instance %s needs %d MiB of memory and %d MiB are free: %w", r.Hash, need, p.cfg.MemoryMiB-memory+need, ErrNoRoom)

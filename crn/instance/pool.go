@@ -106,7 +106,7 @@ type Pool struct {
 	records *records
 	held    *replica.Store // replicas of other nodes' instances
 	http    *http.Client   // of other nodes
-	holders *http.Client   // of those that hold replicas, which may take their time to answer
+	holders *http.Client   // of those that hold replicas or read disks, which may take their time to answer
 
 	life    context.Context // ends when the pool stops
 	end     context.CancelFunc
@@ -118,7 +118,8 @@ type Pool struct {
 	// mu guards what follows and the mutable part of every instance.
 	mu        sync.Mutex
 	instances map[message.Hash]*instance
-	ran       bool // instances have their goroutines
+	errands   map[message.Hash]*errand // of what is fetched ahead
+	ran       bool                     // instances have their goroutines
 	lastPort  uint16
 }
 
@@ -163,7 +164,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 		}
 	}
-	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, lastPort: firstPort - 1}
+	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, errands: map[message.Hash]*errand{}, lastPort: firstPort - 1}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err
