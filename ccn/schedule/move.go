@@ -152,6 +152,7 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 
 func (s *Scheduler) moved(r journeyResult) {
 	delete(s.journeys, r.hash)
+	maps.DeleteFunc(s.resting, func(_ message.Hash, until time.Time) bool { return time.Now().After(until) })
 	s.resting[r.hash] = time.Now().Add(heardAfter)
 	if r.err != nil {
 		s.resting[r.hash] = time.Now().Add(restAfter)
@@ -224,7 +225,7 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 	status, err = s.order(ctx, http.MethodGet, j.from.Address, machine+"export/status", nil, &e)
 	switch {
 	case status == http.StatusNotFound:
-		// It is stopped only for a node that has room. One that does not know the question is not asked.
+		// It is stopped only for a node that has room. One that does not know the question is taken to have it.
 		status, err = s.order(ctx, http.MethodGet, j.to.Address, "/control/migrate/"+string(j.hash)+"/room", nil, nil)
 		if err != nil && status != http.StatusNotFound {
 			return false, err
@@ -303,7 +304,7 @@ func (s *Scheduler) fetchAhead(ctx context.Context, j journey) (fetching bool, e
 	return status == http.StatusAccepted, reached(status, err)
 }
 
-// reached is the error of an order that no node answered; a refusal is none.
+// reached is the error of an order that was not answered; a refusal is none.
 func reached(status int, err error) error {
 	if status != 0 {
 		return nil

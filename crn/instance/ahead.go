@@ -13,7 +13,7 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// The disks of an instance that is to move are fetched ahead, while its guest goes on writing to them (decision 0038). What comes is of
+// The disks of an instance that is to move are fetched ahead, while its guest goes on writing to them (decision 0025). What comes is of
 // no moment and fits together by chance alone: when the guest is off, each piece of it is compared with the disk, and what differs is
 // fetched again (pieces.go). So the guest is off for as long as it takes to read its disks, and not for as long as they travel.
 

@@ -256,9 +256,9 @@ func (x *instance) fetchFile(ctx context.Context, f MovedFile, path string, m *m
 	if same(ctx, path, f) {
 		return nil
 	}
-	part := filepath.Join(x.pool.disks(x.hash), f.Name+".part")
-	if ahead := x.pool.aheadPath(x.hash, f.Name); exists(ahead) {
-		part = ahead
+	part, ahead := filepath.Join(x.pool.disks(x.hash), f.Name+".part"), false
+	if path := x.pool.aheadPath(x.hash, f.Name); exists(path) {
+		part, ahead = path, true
 	}
 	out, err := os.OpenFile(part, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -269,9 +269,8 @@ func (x *instance) fetchFile(ctx context.Context, f MovedFile, path string, m *m
 	if err != nil {
 		return err
 	}
-	have := info.Size() // written in order, so that all before this is here
-	lacking := f.Extents
-	if part == x.pool.aheadPath(x.hash, f.Name) {
+	have, lacking := info.Size(), f.Extents // written in order, so that all before this is here
+	if ahead {
 		have = 0
 		if lacking, err = x.pool.differing(ctx, f, out, movedURL(m.Source, x.hash, "pieces", f.Name, m.Token)); err != nil {
 			return err
