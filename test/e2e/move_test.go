@@ -76,7 +76,7 @@ func TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 			continue
 		}
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-			if parts, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), p.Name, "instances", "disks", "*", "*.part")); len(parts) > 0 {
+			if parts, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), p.Name, "instances", "disks", "*", "*.ahead")); len(parts) > 0 {
 				break
 			}
 			if time.Now().After(deadline) {
