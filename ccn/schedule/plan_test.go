@@ -174,7 +174,9 @@ func TestANodeThatDrainsIsLeftToWhatNoOtherCanTake(t *testing.T) {
 			for _, n := range in.Nodes.ResourceNodes {
 				in.Draining[n.Hash] = true
 			}
-		}, func(w Workload, at string) bool { return at != "" && (in.Homes[w.Hash] == "" || at == in.Homes[w.Hash]) }},
+		}, func(w Workload, at string) bool {
+			return at != "" && (in.Homes[w.Hash] == "" || at == in.Homes[w.Hash])
+		}},
 	} {
 		test.change()
 		plan := places(Plan(in))

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -182,7 +183,7 @@ func (a *app) watchDrain(ctx context.Context, n *client.ComputeNode) error {
 			a.say("%s to leave %s", countOf(left, "workload"), n.Name)
 		}
 		if ended := pause(ctx); ended != nil {
-			return pendingError{fmt.Errorf("compute node %s is not empty yet: %w; the rest moves all the same, look later with: aleph node workloads %s", n.Name, cmp.Or(err, ended), n.Hash)}
+			return pendingError{fmt.Errorf("compute node %s is not empty yet: %w; the rest moves all the same, look later with: aleph node workloads %s", n.Name, errors.Join(ended, err), n.Hash)}
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Offered struct {
 type offer struct {
 	token string
 	names []string
+	until time.Time
 }
 
 // Offer lets another node fetch the disks of a running instance ahead, on the scheduler's word. What is stopped leaves at once: the
@@ -46,17 +47,18 @@ func (p *Pool) Offer(hash message.Hash) (Offered, error) {
 	if err != nil {
 		return Offered{}, fmt.Errorf("instance %s: %w", hash, err)
 	}
-	o := &offer{token: secret()}
+	o := &offer{token: secret(), until: time.Now().Add(offerLasts)}
 	for _, f := range files {
 		o.names = append(o.names, f.Name)
 	}
-	x.offered = o
+	x.offer = o
 	return Offered{Token: o.token, Files: files, Parent: x.rec.Parent}, nil
 }
 
 // offers reports whether a file of the instance may be fetched ahead. pool.mu is held.
 func (x *instance) offers(name, token string) bool {
-	return x.here() && x.offered != nil && x.offered.token == token && slices.Contains(x.offered.names, name)
+	o := x.offer
+	return x.here() && o != nil && o.token == token && time.Now().Before(o.until) && slices.Contains(o.names, name)
 }
 
 // Ahead is how far the disks of an instance are that are fetched ahead.
@@ -83,6 +85,8 @@ type errand struct {
 const (
 	// errandsAtOnce bounds the instances whose disks are fetched ahead.
 	errandsAtOnce = 4
+	// offerLasts is how long the disks of an instance may be fetched ahead.
+	offerLasts = 24 * time.Hour
 	// keepAhead is how long what was fetched ahead waits for its instance.
 	keepAhead = time.Hour
 	// aheadSuffix is that of files that were fetched ahead.

@@ -203,6 +203,16 @@ func TestOnlyDisksOfAnInstanceThatRunsAreOffered(t *testing.T) {
 				t.Errorf("%s was given to who says %q", name, token)
 			}
 		}
+		f, err := from.Disk(hash, "data.kept", o.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		time.Sleep(25 * time.Hour)
+		if f, err := from.Disk(hash, "data.kept", o.Token); err == nil {
+			f.Close()
+			t.Error("an offer lasts for ever")
+		}
 		if _, err := from.Pieces(t.Context(), hash, "data.kept", o.Token); !errors.Is(err, instance.ErrUnknown) {
 			t.Errorf("pieces of a disk that is being written to: %v", err)
 		}

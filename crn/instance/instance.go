@@ -31,7 +31,7 @@ type instance struct {
 	reinstall  bool               // begin with a new root disk
 	eraseData  bool               // and new persistent volumes
 	restored   bool               // it has run from the image that was last restored
-	offered    *offer             // what may be fetched ahead of a move
+	offer      *offer             // what may be fetched ahead of a move
 	abort      context.CancelFunc // of the start in progress
 	failures   int                // starts that failed or machines that crashed, one after the other
 	retry      time.Time          // not to be started before
