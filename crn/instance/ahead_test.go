@@ -83,8 +83,10 @@ func TestWhatCameAheadIsNotFetchedOnceMore(t *testing.T) {
 		if err != nil || len(volume) != 8<<20 || string(volume[3<<20:3<<20+4]) != "late" || string(volume[:5]) != "early" {
 			t.Errorf("its volume has %d bytes, %v", len(volume), err)
 		}
-		if off := asked(l.ranges[while:]); off > 2<<20 || off == 0 {
-			t.Errorf("%d of %d bytes were fetched while it was off", off, asked(l.ranges))
+		off, all := asked(l.ranges[while:]), asked(l.ranges)
+		t.Logf("%d of %d bytes were fetched while it was off", off, all)
+		if off > all/4 || off == 0 {
+			t.Error("what had come ahead was of no use")
 		}
 		if left, _ := filepath.Glob(filepath.Join(to.dir, "disks", "*", "*.ahead")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
