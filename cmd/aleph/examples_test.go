@@ -228,6 +228,9 @@ func (u *user) prepare(node *realNode, line, delegate string) string {
 		if strings.Contains(line, "port-forward delete") {
 			u.result(nil, "instance", "port-forward", "add", string(item.ItemHash), "80")
 		}
+		if strings.Contains(line, "instance replicate") {
+			node.replicates(item.ItemHash)
+		}
 		return string(item.ItemHash)
 	})
 	if strings.HasPrefix(line, "aleph website") && !strings.Contains(line, "deploy") {

@@ -25,7 +25,7 @@ func (a *app) instanceCommand() *cobra.Command {
 		a.instanceOperation(client.MachineStop, "Turn an instance off; it keeps its disks and its place"),
 		a.instanceOperation(client.MachineStart, "Turn an instance on that was stopped"),
 		a.instanceOperation(client.MachineReboot, "Turn an instance off and on again"),
-		a.instanceMove(), a.instanceReinstall(), a.instanceErase(), a.instanceDelete())
+		a.instanceMove(), a.instanceReplicate(), a.instanceReinstall(), a.instanceErase(), a.instanceDelete())
 }
 
 // createFlags is what a user may say about an instance.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -69,11 +68,7 @@ func (a *app) moveInstance(ctx context.Context, api *client.Client, hash message
 	if err != nil {
 		a.say("%s does not answer; the instance moves when it is back", nodeName(&from.Node))
 	}
-	o := a.options()
-	if !strings.EqualFold(instance.Address, account.Address()) {
-		o.Address = instance.Address // whose word counts
-	}
-	sent, err := api.MoveInstance(ctx, account, hash, node, o)
+	sent, err := api.MoveInstance(ctx, account, hash, node, a.asOwner(account, instance))
 	if err == nil {
 		err = a.settled(ctx, api, sent)
 	}
@@ -92,18 +87,10 @@ func (a *app) moveInstance(ctx context.Context, api *client.Client, hash message
 
 // movable reads an instance that can be moved.
 func movable(ctx context.Context, api *client.Client, hash message.Hash) (*message.Instance, error) {
-	info, err := api.GetMessage(ctx, hash)
+	instance, err := instanceOf(ctx, api, hash)
 	if err != nil {
 		return nil, err
 	}
-	if info.Message == nil || info.Message.Type != message.TypeInstance {
-		return nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
-	}
-	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
-	if err != nil {
-		return nil, fmt.Errorf("content of instance %s: %w", hash, err)
-	}
-	instance := content.(*message.Instance)
 	const instead = "back it up, and create another one on the other node"
 	switch {
 	case instance.PaymentType() == message.PaymentSuperfluid:

@@ -74,6 +74,31 @@ func machineAt(hash message.Hash, place *client.Allocation, x client.Execution) 
 	}
 }
 
+// instanceOf reads what the owner of an instance wants of it.
+func instanceOf(ctx context.Context, api *client.Client, hash message.Hash) (*message.Instance, error) {
+	info, err := api.GetMessage(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	if info.Message == nil || info.Message.Type != message.TypeInstance {
+		return nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
+	}
+	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
+	if err != nil {
+		return nil, fmt.Errorf("content of instance %s: %w", hash, err)
+	}
+	return content.(*message.Instance), nil
+}
+
+// asOwner is for what is published about an instance: it is its owner's word that counts.
+func (a *app) asOwner(account client.Account, instance *message.Instance) client.SendOptions {
+	o := a.options()
+	if !strings.EqualFold(instance.Address, account.Address()) {
+		o.Address = instance.Address
+	}
+	return o
+}
+
 // onInstance makes a command about one instance.
 func (a *app) onInstance(use, short string, args cobra.PositionalArgs, do func(ctx context.Context, api *client.Client, hash message.Hash, args []string) error) *cobra.Command {
 	name, _, _ := strings.Cut(use, " ")

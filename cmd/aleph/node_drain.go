@@ -148,9 +148,9 @@ func (a *app) workloads(ctx context.Context, n *client.ComputeNode) ([]nodeWorkl
 		}
 		add(hash, x.Kind, state)
 	}
-	for hash, node := range homes {
+	for hash, home := range homes {
 		_, listed := here[hash]
-		if to, wanted := planned[hash]; node == n.Hash && !listed && wanted && to != n.Hash {
+		if to, wanted := planned[hash]; home.Node == n.Hash && !listed && wanted && to != n.Hash {
 			add(hash, "instance", "leaving")
 		}
 	}

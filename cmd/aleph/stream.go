@@ -128,21 +128,10 @@ func (a *app) payAgain(ctx context.Context, api *client.Client, hash message.Has
 
 // streamedInstance returns what pays for an instance of the account; nil when that is no stream.
 func (a *app) streamedInstance(ctx context.Context, api *client.Client, hash message.Hash) (*streaming, *message.Instance, error) {
-	info, err := api.GetMessage(ctx, hash)
-	if err != nil {
+	instance, err := instanceOf(ctx, api, hash)
+	if err != nil || instance.PaymentType() != message.PaymentSuperfluid {
 		return nil, nil, err
 	}
-	if info.Message == nil || info.Message.Type != message.TypeInstance {
-		return nil, nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
-	}
-	if streamOf(info.Message.Content) == nil {
-		return nil, nil, nil
-	}
-	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
-	if err != nil {
-		return nil, nil, fmt.Errorf("content of instance %s: %w", hash, err)
-	}
-	instance := content.(*message.Instance)
 	account, err := a.signer()
 	if err != nil {
 		return nil, nil, err

@@ -18,7 +18,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/aleph-im/aleph-go/ccn/schedule"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -49,7 +48,7 @@ func TestAnInstanceComesBackWhenItsNodeDied(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	hash := created.Hash
-	if _, code := aleph(t, "aggregate", "set", schedule.ReplicasKey, fmt.Sprintf(`{"%s":{"every":1}}`, hash)); code != 0 {
+	if _, code := aleph(t, "instance", "replicate", string(hash), "--every", "1s"); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 
