@@ -9,7 +9,7 @@ LDFLAGS := -s -w
 GUEST := $(BUILD)/guest
 RUNTIME := $(GUEST)/runtime-python.squashfs
 
-.PHONY: setup build guest node-runtime demo test unit e2e contracts official lint bench clean
+.PHONY: setup build guest node-runtime demo test lint bench packages clean
 
 setup: ## install what is missing on this machine
 	@scripts/setup.sh
@@ -36,7 +36,7 @@ demo: setup build guest ## a whole network, the example deployed; ONCE=1 stops a
 test: setup build guest ## everything that CI runs
 	@scripts/test.sh
 
-lint: ## formatting, vet, staticcheck, race-free builds of every tag
+lint: ## formatting, vet and staticcheck under every tag, types of both SDKs, known vulnerabilities
 	@scripts/lint.sh
 
 bench: setup build guest ## measure; ONLY=name for one, BENCH_FLAGS for its sizes; writes build/bench.json
@@ -50,7 +50,7 @@ packages: ## pack aleph for apt, Homebrew and Scoop into build/packages; VERSION
 	@for platform in $(PLATFORMS); do \
 		os=$${platform%-*} arch=$${platform#*-}; \
 		[ $$os = windows ] && suffix=.exe || suffix=; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/release/$$platform/aleph$$suffix ./cmd/aleph; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS) -X github.com/aleph-im/aleph-go/internal/build.release=$(VERSION)' -o $(BUILD)/release/$$platform/aleph$$suffix ./cmd/aleph; \
 	done
 	@scripts/package.sh $(VERSION) $(DOWNLOADS) $(BUILD)/release $(BUILD)/packages
 

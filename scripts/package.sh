@@ -31,6 +31,10 @@ aarch64) here=linux-arm64 ;;
 	exit 1
 	;;
 esac
+if [ "$("$binaries/$here/aleph" version)" != "$version" ]; then
+	echo "package.sh: $binaries/$here/aleph is not version $version: build it with make packages VERSION=$version" >&2
+	exit 1
+fi
 share=$work/share
 mkdir -p "$share"/{bash,zsh,fish}
 "$binaries/$here/aleph" completion bash >"$share/bash/aleph"

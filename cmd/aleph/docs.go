@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/aleph-im/aleph-go/internal/build"
 )
 
 func (a *app) docsCommand() *cobra.Command {
@@ -156,7 +158,7 @@ func writeFlags(w io.Writer, flags *pflag.FlagSet) {
 // writeMan writes a page in the form of man(7).
 func writeMan(w io.Writer, c *cobra.Command) {
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
-	fmt.Fprintf(w, ".TH %q 1 \"\" \"aleph %s\" \"Aleph\"\n", strings.ToUpper(name), buildVersion())
+	fmt.Fprintf(w, ".TH %q 1 \"\" \"aleph %s\" \"Aleph\"\n", strings.ToUpper(name), build.Version())
 	fmt.Fprintf(w, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n.SH DESCRIPTION\n%s\n", roff(name), roff(c.Short), roff(usageLine(c)), paragraphs(longOf(c)))
 	options := func(title string, flags *pflag.FlagSet) {
 		var b strings.Builder

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/internal/build"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -140,7 +141,7 @@ func (a *app) start() error {
 
 // client returns a client of the node that the flags name.
 func (a *app) client() *client.Client {
-	return client.New(client.Config{BaseURL: a.endpoint.api, BaseURLs: a.endpoint.others, Scheduler: a.endpoint.scheduler, UserAgent: "aleph/" + buildVersion()})
+	return client.New(client.Config{BaseURL: a.endpoint.api, BaseURLs: a.endpoint.others, Scheduler: a.endpoint.scheduler, UserAgent: "aleph/" + build.Version()})
 }
 
 // bounded is the signature of a command whose context ends after --timeout.

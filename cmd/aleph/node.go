@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/internal/build"
 )
 
 func (a *app) nodeCommand() *cobra.Command {
@@ -146,16 +146,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Use: "version", Short: "Print the version of this tool", Args: cobra.NoArgs,
 		Example: "  aleph version",
 		RunE: a.within(func(context.Context, []string) error {
-			v := map[string]string{"version": buildVersion()}
+			v := map[string]string{"version": build.Version()}
 			return print(a, v, func(w io.Writer, v map[string]string) { fmt.Fprintln(w, v["version"]) })
 		}),
 	}
-}
-
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
-	}
-	return info.Main.Version
 }

@@ -40,12 +40,17 @@ func TestPackagesHoldTheProgram(t *testing.T) {
 	here := filepath.Join(binaries, "linux-"+runtime.GOARCH, "aleph")
 	self, err := os.Executable()
 	if err == nil {
-		err = os.WriteFile(here, fmt.Appendf(nil, "#!/usr/bin/env bash\nexec -a aleph %q \"$@\"\n", self), 0o755)
+		err = os.WriteFile(here, fmt.Appendf(nil, "#!/usr/bin/env bash\n[ \"$1\" != version ] || { echo 1.2.3; exit; }\nexec -a aleph %q \"$@\"\n", self), 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(filepath.Join(root, "scripts", "package.sh"), "1.2.3", "https://example.org/v1.2.3/", binaries, out)
+
+	old := exec.CommandContext(t.Context(), filepath.Join(root, "scripts", "package.sh"), "1.2.4", "https://example.org/v1.2.4/", binaries, t.TempDir())
+	if said, err := old.CombinedOutput(); err == nil || !strings.Contains(string(said), "is not version 1.2.4") {
+		t.Errorf("a program of another version was packed: %v: %s", err, said)
+	}
 
 	tree := filepath.Join(t.TempDir(), "installed")
 	run("dpkg", "-x", filepath.Join(out, "aleph-cli_1.2.3_"+runtime.GOARCH+".deb"), tree)

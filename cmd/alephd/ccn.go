@@ -11,6 +11,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn"
 	"github.com/aleph-im/aleph-go/ccn/backup"
+	"github.com/aleph-im/aleph-go/internal/build"
 	"github.com/aleph-im/aleph-go/internal/config"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature"
@@ -74,7 +75,7 @@ func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	cfg := ccn.Config{
 		DataDir: o.DataDir, Store: o.Store, Role: ccn.Role(o.Role), Files: o.Files, FilesDir: o.FilesDir, HTTPListen: o.HTTPListen, P2PListen: o.P2PListen, Peers: o.Peers, HTTPPeers: o.HTTPPeers,
-		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Drain: o.Drain, MaxSockets: o.MaxSockets, Version: version(), Logger: log,
+		PublicURL: o.PublicURL, PublicP2P: o.PublicP2P, EthereumRPC: o.EthereumRPC, Drain: o.Drain, MaxSockets: o.MaxSockets, Version: build.Version(), Logger: log,
 	}
 	if cfg.Params, err = params.Load(o.Network); err != nil {
 		return err

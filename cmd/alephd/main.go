@@ -17,6 +17,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"github.com/aleph-im/aleph-go/internal/build"
 )
 
 const usage = `alephd runs nodes of the Aleph network.
@@ -77,30 +79,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "crn":
 		return runCRN(ctx, args[1:], stdout, stderr)
 	case "version", "--version":
-		_, err := fmt.Fprintln(stdout, "alephd", version())
+		_, err := fmt.Fprintln(stdout, "alephd", build.Version())
 		return err
 	case "help", "--help", "-h":
 		_, err := fmt.Fprint(stdout, usage)
 		return err
 	}
 	return fmt.Errorf("unknown command %q: want ccn, crn or version", args[0])
-}
-
-// version is the module's version, or the commit that the program was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
