@@ -6,13 +6,10 @@ import (
 	"path/filepath"
 )
 
-// GuestProgram returns the program that becomes PID 1 in guests: the file at path; when that is empty the one built into this
-// binary, or else the file guest-init beside it.
+// GuestProgram returns the program that becomes PID 1 in guests: the file at path, or guest-init beside this program when that is
+// empty.
 func GuestProgram(path string) ([]byte, error) {
 	if path == "" {
-		if len(embedded) > 0 {
-			return embedded, nil
-		}
 		self, err := os.Executable()
 		if err != nil {
 			return nil, fmt.Errorf("find the guest program: %w", err)

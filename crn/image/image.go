@@ -27,7 +27,7 @@ type Kernel struct {
 // LoadKernel reads the folder that fetch-kernel.sh made.
 func LoadKernel(dir string) (Kernel, error) {
 	fail := func(err error) (Kernel, error) {
-		return Kernel{}, fmt.Errorf("guest kernel in %s: %w; 'make setup' fetches it", dir, err)
+		return Kernel{}, fmt.Errorf("guest kernel in %s: %w; 'make guest' fetches it", dir, err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
 	if err != nil {

@@ -92,7 +92,7 @@ func readCPIO(t *testing.T, raw []byte) map[string]string {
 }
 
 func TestAMissingKernelSaysHowToGetIt(t *testing.T) {
-	if _, err := image.LoadKernel(t.TempDir()); err == nil || !strings.Contains(err.Error(), "make setup") {
+	if _, err := image.LoadKernel(t.TempDir()); err == nil || !strings.Contains(err.Error(), "make guest") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package imagetest gives tests what real machines boot from. It is made in build/guest of the checkout, as 'make setup' does,
+// Package imagetest gives tests what real machines boot from. It is made in build/guest of the checkout, as 'make guest' does,
 // and used again by every later run.
 package imagetest
 

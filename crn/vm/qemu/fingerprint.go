@@ -104,7 +104,7 @@ func (d *Driver) probeKey(version string) (string, error) {
 	fmt.Fprintln(h, err == nil)
 	f, err := os.Open(d.cfg.Kernel)
 	if err != nil {
-		return "", fmt.Errorf("guest kernel: %w; 'make setup' fetches it", err)
+		return "", fmt.Errorf("guest kernel: %w; 'make guest' fetches it", err)
 	}
 	defer f.Close()
 	if _, err := io.Copy(h, f); err != nil {
