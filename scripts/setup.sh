@@ -3,21 +3,31 @@
 #
 #   scripts/setup.sh          tools to build, test and run the demo
 #
-# System packages come from the distribution (Debian, Ubuntu); the guest kernel and the Python runtime image are put into
-# build/guest inside the checkout.
+# System packages come from the distribution (Debian or Ubuntu, amd64). What it builds itself is put into build/ of the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+wanted="Go (1.26 or newer), Node.js (20 or newer) and Python (3.10 or newer)"
 for tool in go node npm python3; do
-  command -v "$tool" >/dev/null || die "$tool is missing: install Go (1.26 or newer), Node.js (20 or newer) and Python (3.10 or newer), then run this again."
+  command -v "$tool" >/dev/null || die "$tool is missing: install $wanted, then run this again."
 done
+# An older go may fetch the one that go.mod asks for by itself.
+version() { printf '%s is version %s: install %s, then run this again.' "$1" "$2" "$wanted"; }
+found=$(go env GOVERSION 2>/dev/null) || found=$(GOTOOLCHAIN=local go version | awk '{ print $3 }')
+printf 'go1.26\n%s\n' "$found" | sort -V -C || die "$(version Go "$found")"
+found=$(node -p process.versions.node)
+[ "${found%%.*}" -ge 20 ] || die "$(version Node.js "$found")"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$(version Python "$(python3 -V)")"
+machine=$(uname -m)
+[ "$machine" = x86_64 ] || die "this machine is $machine: guests, and their boot loader in tests, are made for x86_64 only. To build the tool alone: go build ./cmd/aleph"
 
 # package:command, or -file, or - where neither tells:why
 needs="
 gcc:gcc:fast secp256k1 and SQLite through cgo
+libc6-dev:-/usr/include/stdio.h:and the headers for that
 qemu-system-x86:qemu-system-x86_64:runs the virtual machines
 qemu-utils:qemu-img:makes the root disks of instances
 genisoimage:genisoimage:makes the disk that cloud-init reads
@@ -25,6 +35,7 @@ iproute2:ip:taps and addresses of instances
 nftables:nft:rules between instances and the world
 squashfs-tools:mksquashfs:packs runtime images and code archives
 mmdebstrap:mmdebstrap:builds runtime images
+uidmap:newuidmap:and does so without root
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
 postgresql:initdb:the shared store, for tests against a real server
