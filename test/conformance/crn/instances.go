@@ -149,6 +149,7 @@ var instanceRows = []row{
 		for _, order := range [][2]string{
 			{"POST", machine(hash, "migration/export")}, {"GET", machine(hash, "migration/export/status")}, {"POST", machine(hash, "migration/cleanup")},
 			{"POST", "/control/migrate"}, {"GET", "/control/migrate/" + string(hash) + "/status"},
+			{"POST", machine(hash, "migration/ahead")}, {"GET", "/control/migrate/" + string(hash) + "/room"}, {"POST", "/control/migrate/" + string(hash) + "/ahead"},
 		} {
 			r.want(order[1], r.ask(r.node, order[0], order[1], ""), 401, notTheirs)
 		}
