@@ -61,6 +61,7 @@ type machine struct {
 	logs     *logSender
 	api      *hostAPI
 	program  *process // nil until the first session has configured it
+	card     bool     // the program is reached at the network card
 	renewing *renewing
 }
 
@@ -175,6 +176,7 @@ func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error
 	if err := setUp(&config); err != nil {
 		return nil, err
 	}
+	s.card = configureCard()
 	if err := s.api.listen(config.API); err != nil {
 		return nil, err
 	}
@@ -193,7 +195,7 @@ func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error
 func (s *session) follow(ready func() bool, report func(wire.Event)) {
 	report(wire.Event{State: wire.StateRunning})
 	if ready() {
-		report(wire.Event{State: wire.StateReady})
+		report(wire.Event{State: wire.StateReady, Card: s.card})
 	}
 	select {
 	case <-s.program.done:

@@ -15,7 +15,7 @@ const (
 	kindPersistent = "persistent_program"
 )
 
-// kindOf returns the kind of a program, and the addresses that are set aside for its machine. Programs have no network card;
+// kindOf returns the kind of a program, and the addresses that are set aside for its machine. A program's card has none of them;
 // clients and schedulers read a list only when every entry has them.
 func (s *Server) kindOf(i execution.Info) (kind string, addresses tap.Addresses) {
 	if i.Persistent || i.Program != nil && i.Program.Persistent() {

@@ -49,9 +49,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, ref, path string) 
 
 // forward is one exchange with a running program.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Execution, path string) {
-	var conn *guest.Conn
+	var conn guest.Conn
 	ctx, cancel := context.WithCancelCause(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { conn, _ = info.Conn.(*guest.Conn) },
+		GotConn: func(info httptrace.GotConnInfo) { conn, _ = info.Conn.(guest.Conn) },
 	}))
 	defer cancel(nil)
 	// What is bounded is the wait for an answer. Once it flows, it may go on: programs stream.

@@ -327,7 +327,7 @@ func (x *Execution) Transport() http.RoundTripper { return x.http }
 
 func newTransport(s *guest.Session) *http.Transport {
 	return &http.Transport{
-		DialContext:         func(context.Context, string, string) (net.Conn, error) { return s.Dial() },
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) },
 		MaxIdleConns:        64,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     4 * time.Second,

@@ -91,6 +91,7 @@ type fakeMachine struct {
 }
 
 func (m *fakeMachine) Channel() net.Conn     { return m.channel }
+func (m *fakeMachine) Card() net.Conn        { return nil }
 func (m *fakeMachine) Inspect() vm.Status    { return vm.Status{Running: true} }
 func (m *fakeMachine) Done() <-chan struct{} { return m.done }
 func (m *fakeMachine) Err() error            { <-m.done; return nil }

@@ -111,6 +111,7 @@ func guestConfig(x *Execution, copies bool) wire.Config {
 			c.Args = []string{"python3", "-c", reseedScript, wire.RenewSocket, "uvicorn"}
 		}
 		c.Args = append(c.Args, module+":"+app, "--host", "127.0.0.1", "--port", fmt.Sprint(wire.ProgramPort),
+			"--forwarded-allow-ips", "127.0.0.1,"+wire.CardHost, // the node says who called
 			"--no-access-log", "--lifespan", "auto", "--loop", "auto", "--http", "auto")
 	} else {
 		c.Args = []string{"./" + strings.TrimPrefix(code.Entrypoint, "/")}

@@ -30,6 +30,11 @@ func (x *Execution) offersAPI() bool {
 // talk takes up the session of the program's machine: calls go over it, and requests to the guest API come.
 func (x *Execution) talk(s *guest.Session) {
 	x.session, x.http = s, newTransport(s)
+	if card := x.machine.Card(); card != nil {
+		if err := s.UseCard(card); err != nil {
+			x.pool.cfg.Log.Warn("calls go over the serial port", "hash", x.hash, "error", err)
+		}
+	}
 	if x.offersAPI() {
 		s.ServeAPI(x.pool.cfg.GuestAPI(x.hash))
 	}

@@ -35,7 +35,7 @@ func (p *Pool) spec(x *Execution) vm.Spec {
 	return vm.Spec{
 		ID:    fmt.Sprintf("%.64s-%d", x.hash, time.Now().UnixNano()),
 		VCPUs: x.program.Resources.VCPUs, MemoryMiB: x.program.Resources.MemoryMiB,
-		Kernel: p.cfg.Kernel, Initrd: p.cfg.Initrd, Channel: wire.PortName,
+		Kernel: p.cfg.Kernel, Initrd: p.cfg.Initrd, Channel: wire.PortName, Card: true,
 		Drives:   append([]vm.Drive{{Path: x.runtime.Path, ReadOnly: true}}, x.drives...),
 		Copyable: x.snapshot != "",
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -14,9 +15,16 @@ import (
 	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
-// Conn is a connection to the program. It is a net.Conn; what is read comes out of frames that also say how long the program
-// took.
-type Conn struct {
+// Conn is a connection to the program.
+type Conn interface {
+	net.Conn
+	// Elapsed is how long the program took for its latest answer, from the last byte of the request that reached it to the first
+	// byte that it wrote: measured in the guest on the channel, or without the way there and back on the network card.
+	Elapsed() time.Duration
+}
+
+// channelConn is a connection over the channel. What is read comes out of frames that also say how long the program took.
+type channelConn struct {
 	*yamux.Stream
 
 	left    uint32 // bytes of the current frame not read yet
@@ -27,13 +35,13 @@ type Conn struct {
 }
 
 // Write passes bytes to the program.
-func (c *Conn) Write(b []byte) (int, error) {
+func (c *channelConn) Write(b []byte) (int, error) {
 	c.asked.Store(true)
 	return c.Stream.Write(b)
 }
 
 // Read returns bytes from the program.
-func (c *Conn) Read(b []byte) (int, error) {
+func (c *channelConn) Read(b []byte) (int, error) {
 	for c.left == 0 {
 		n, err := c.Stream.Read(c.header[c.got:])
 		c.got += n
@@ -57,9 +65,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Elapsed is how long the program took for its latest answer: from the last byte of the request that reached it to the first
-// byte that it wrote, measured in the guest.
-func (c *Conn) Elapsed() time.Duration { return time.Duration(c.elapsed.Load()) }
+// Elapsed implements [Conn].
+func (c *channelConn) Elapsed() time.Duration { return time.Duration(c.elapsed.Load()) }
 
 // lines reads JSON values, one a line, of bounded length: the other end runs code of strangers.
 type lines struct{ scanner *bufio.Scanner }

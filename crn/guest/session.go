@@ -26,6 +26,8 @@ type Session struct {
 	mux     *yamux.Session
 	control *yamux.Stream
 	running sync.WaitGroup
+	card    *card // set before anybody dials; nil without one
+	atCard  bool  // the guest says that the program is reached at its card; set before ready is closed
 
 	ready chan struct{} // closed when the program listens
 	done  chan struct{} // closed when the program has ended or the channel is lost; err is set before
@@ -159,6 +161,7 @@ func (s *Session) readEvents() {
 		case wire.StateReady:
 			if !isReady {
 				isReady = true
+				s.atCard = e.Card
 				close(s.ready)
 			}
 		case wire.StateFailed:
@@ -186,18 +189,41 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 // Err says why the session is done: a *SetupError, an *ExitError or ErrLost. Valid after Done.
 func (s *Session) Err() error { <-s.done; return s.err }
 
-// Dial opens a connection to the program's port. The connection is a *Conn.
-func (s *Session) Dial() (net.Conn, error) {
+// UseCard has connections to the program go over the machine's network card, when the guest says that it is reached there. To be
+// called right after the session began. The conn is the machine's and is not closed here.
+func (s *Session) UseCard(conn net.Conn) error {
+	c, err := newCard(conn, wire.CardHost)
+	if err != nil {
+		return err
+	}
+	s.card = c
+	return nil
+}
+
+// Dial opens a connection to the program's port. Valid after Ready. ctx bounds only the dialling.
+func (s *Session) Dial(ctx context.Context) (Conn, error) {
+	if s.atCard && s.card != nil {
+		conn, err := s.card.dial(ctx)
+		if err != nil {
+			return nil, s.reason(fmt.Errorf("connect to the program: %w", err))
+		}
+		return conn, nil
+	}
 	stream, err := s.open(wire.StreamProxy)
 	if err != nil {
-		select {
-		case <-s.done:
-			return nil, s.err
-		default:
-			return nil, fmt.Errorf("connect to the program: %w", err)
-		}
+		return nil, s.reason(fmt.Errorf("connect to the program: %w", err))
 	}
-	return &Conn{Stream: stream}, nil
+	return &channelConn{Stream: stream}, nil
+}
+
+// reason says why something went wrong: the end of the session, where that is it.
+func (s *Session) reason(err error) error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return err
+	}
 }
 
 // Stop asks the program to end, allowing it the grace, and the machine to turn itself off after syncing its disks. It returns
@@ -227,6 +253,7 @@ func (s *Session) Park(ctx context.Context) error {
 	}
 	<-s.mux.CloseChan()
 	s.running.Wait()
+	s.card.close()
 	if ctx.Err() != nil {
 		return fmt.Errorf("wait for the guest to end the session: %w", ctx.Err())
 	}
@@ -249,5 +276,6 @@ func (h *held) Close() error {
 // Close ends the session at once and waits for its goroutines.
 func (s *Session) Close() {
 	s.mux.Close()
+	s.card.close()
 	s.running.Wait()
 }

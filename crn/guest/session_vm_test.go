@@ -35,7 +35,7 @@ func boot(t *testing.T, encoding string, archive []byte, args ...string) (*guest
 		t.Fatal(err)
 	}
 	machine, err := driver.Start(t.Context(), vm.Spec{
-		ID: "guest", VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName,
+		ID: "guest", VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName, Card: true,
 		Drives: []vm.Drive{{Path: images.Runtime, ReadOnly: true}, {Path: code, ReadOnly: true}},
 	})
 	if err != nil {
@@ -58,6 +58,9 @@ func boot(t *testing.T, encoding string, archive []byte, args ...string) (*guest
 		t.Fatal(err)
 	}
 	t.Cleanup(session.Close)
+	if err := session.UseCard(machine.Card()); err != nil {
+		t.Fatal(err)
+	}
 	return session, machine, printed
 }
 
@@ -84,13 +87,13 @@ func uvicorn(app string) []string {
 
 // client speaks HTTP to the program and reports how long the program said it took.
 func client(s *guest.Session) *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.Dial() }}}
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) }}}
 }
 
 func get(t *testing.T, c *http.Client, path string) (status int, body string, own time.Duration) {
 	t.Helper()
-	var conn *guest.Conn
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn = i.Conn.(*guest.Conn) }})
+	var conn guest.Conn
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn = i.Conn.(guest.Conn) }})
 	request, err := http.NewRequestWithContext(ctx, "GET", "http://program"+path, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,10 @@ die() { say "$*"; exit 1; }
 
 out=${1:-${OUT:-}}
 [ -n "$out" ] || die "name the folder to write to: OUT=<folder> $0"
-if [ -s "$out/kernel.json" ] && [ -s "$out/vmlinuz" ] && [ -s "$out/modules/list" ] && [ -z "${REFRESH:-}" ]; then
+# In loading order where there is one. What is built into the kernel has no file and is passed over.
+wanted="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console failover net_failover virtio_net \
+ crc16 mbcache jbd2 ext4 xxhash zstd_decompress squashfs overlay"
+if [ -s "$out/kernel.json" ] && [ -s "$out/vmlinuz" ] && [ -s "$out/modules/list" ] && [ "$(cat "$out/modules/wanted" 2>/dev/null)" = "$wanted" ] && [ -z "${REFRESH:-}" ]; then
     say "already in $out ($(cat "$out/kernel.json"))"
     exit 0
 fi
@@ -50,9 +53,6 @@ vmlinuz=$(find "$work/root/boot" -name 'vmlinuz-*' | head -n1)
 [ -n "$vmlinuz" ] || die "no /boot/vmlinuz-* in $packages"
 version=${vmlinuz##*/vmlinuz-}
 
-# In loading order where there is one. What is built into the kernel has no file and is passed over.
-wanted="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console \
- crc16 mbcache jbd2 ext4 xxhash zstd_decompress squashfs overlay"
 mkdir -p "$work/modules"
 for name in $wanted; do
     file=$(find "$work/root" -path "*/modules/*" \( -name "$name.ko" -o -name "$name.ko.xz" -o -name "$name.ko.zst" -o -name "$name.ko.gz" \) | head -n1)
@@ -66,6 +66,8 @@ for name in $wanted; do
     echo "$name.ko" >> "$work/modules/list"
 done
 [ -s "$work/modules/list" ] || die "found no modules in $packages"
+# A folder that an earlier version of this script made may lack some.
+printf '%s\n' "$wanted" > "$work/modules/wanted"
 
 rm -rf "$out/modules"
 mv "$work/modules" "$out/modules"

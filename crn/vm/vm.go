@@ -71,6 +71,8 @@ type Spec struct {
 	Drives    []Drive
 	// Channel is the name of the virtio-serial port.
 	Channel string
+	// Card gives the machine a network card, whose other end is Machine.Card. It leads nowhere else.
+	Card bool
 	// Copyable prepares the machine for Snapshotter.Save. All of its drives must be read-only: what a copy reads must be what the
 	// saved machine had read.
 	Copyable bool
@@ -86,6 +88,9 @@ type Drive struct {
 type Machine interface {
 	// Channel is the host's end of the serial port. It reads EOF when the machine is gone.
 	Channel() net.Conn
+	// Card is the host's end of the network card: Ethernet frames, each behind its length as a big-endian 32-bit number. It is nil
+	// where Spec.Card was not set, and where machines of the driver have none.
+	Card() net.Conn
 	// Inspect looks at the machine now.
 	Inspect() Status
 	// Done is closed when the machine has ended and everything of it was removed.

@@ -79,6 +79,9 @@ func (m *machine) kill() { _ = m.cmd.Process.Kill() }
 // Channel implements [vm.Machine].
 func (m *machine) Channel() net.Conn { return m.channel }
 
+// Card implements [vm.Machine].
+func (m *machine) Card() net.Conn { return nil }
+
 // Done implements [vm.Machine].
 func (m *machine) Done() <-chan struct{} { return m.done }
 

@@ -7,7 +7,7 @@
 //
 //   - [StreamControl]: JSON lines; [Config] or [Resume] first and [Command] later from the host, [Event] from the guest.
 //   - [StreamLogs]: JSON lines, [LogLine], from the guest.
-//   - [StreamProxy]: one connection to the program's port. Bytes to the program are raw; bytes from it come in frames that
+//   - [StreamProxy]: one connection to the program's port, where the machine has no network card. Bytes to the program are raw; bytes from it come in frames that
 //     carry how long the program took, see [FrameHeader].
 //
 // And the guest:
@@ -86,6 +86,17 @@ type API struct {
 	Port   int    `json:"port"`   // TCP port on the loopback
 }
 
+// A machine may have a network card besides. Over it the host reaches the program by TCP with nobody in between: packets to
+// 127.0.0.1 come in at the card, whose addresses are fixed, as nothing else is at its other end.
+const (
+	CardName    = "eth0"
+	CardAddress = "52:54:00:12:34:56" // hardware address of the guest's card
+	CardGuest   = "169.254.0.2"
+	CardHost    = "169.254.0.1"
+	CardBits    = 30    // length of the prefix of both
+	CardMTU     = 65520 // bytes of a packet: fewer packets, and each costs an emulated guest a good deal
+)
+
 // MaxAPIStreams is how many connections to the guest API a program may have at the same time.
 const MaxAPIStreams = 32
 
@@ -136,6 +147,7 @@ type Event struct {
 	Error  string `json:"error,omitempty"`
 	Code   int    `json:"code,omitempty"`   // exit status
 	Signal string `json:"signal,omitempty"` // name of the signal that ended it
+	Card   bool   `json:"card,omitempty"`   // ready: the program is reached at the machine's network card
 	OOM    bool   `json:"oom,omitempty"`    // the kernel killed a process because the machine's memory was used up
 	Output string `json:"output,omitempty"` // the last of what the program printed
 }

@@ -28,6 +28,7 @@ type machine struct {
 	console *logfile.File
 	stderr  tail
 	channel net.Conn
+	card    net.Conn // nil without one
 	control net.Conn // QMP, QEMU's control protocol
 	memory  string   // file of the guest's memory, when the machine may be saved
 	key     string   // see Driver.SnapshotKey, likewise
@@ -40,6 +41,7 @@ type machine struct {
 }
 
 func (m *machine) Channel() net.Conn     { return m.channel }
+func (m *machine) Card() net.Conn        { return m.card }
 func (m *machine) Done() <-chan struct{} { return m.done }
 func (m *machine) Err() error            { <-m.done; return m.err }
 
@@ -70,7 +72,7 @@ func (m *machine) said() string {
 }
 
 func (m *machine) closeAll() {
-	for _, c := range []net.Conn{m.channel, m.control} {
+	for _, c := range []net.Conn{m.channel, m.card, m.control} {
 		if c != nil {
 			c.Close()
 		}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
 // Config of the driver.
@@ -154,13 +155,24 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	defer control.guest.Close()
 	m.control = control.host
 
+	files := []*os.File{channel.guest, control.guest} // 3 and 4
+	if spec.Card {
+		card, err := socketPair("card")
+		if err != nil {
+			return nil, err
+		}
+		defer card.guest.Close()
+		m.card = card.host
+		files = append(files, card.guest) // cardFile
+	}
+
 	args, err := arguments(spec, accelerator)
 	if err != nil {
 		return nil, err
 	}
 	c := confined{
 		id: spec.ID, binary: binary, dir: dir,
-		files:  []*os.File{channel.guest, control.guest}, // 3 and 4
+		files:  files,
 		stdout: m.console, stderr: &m.stderr, memoryMiB: spec.MemoryMiB + overheadMiB(accelerator), vcpus: spec.VCPUs,
 	}
 	if spec.Kernel != "" {
@@ -169,7 +181,7 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	switch {
 	case saved != nil:
 		args = append(args, saved.arguments(spec)...)
-		c.files = append(c.files, saved.state) // 5
+		c.files = append(c.files, saved.state) // stateDescriptor
 		// QEMU opens the memory for writing although it maps it privately. Who wrote to it would change its time, which only
 		// its owner could set back: the snapshot would be refused from then on.
 		c.writes, c.fileBytes = append(c.writes, saved.memory), saved.MemorySize
@@ -209,6 +221,9 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	return m, nil
 }
 
+// cardFile is the descriptor at which a machine with a network card has its frames.
+const cardFile = 5
+
 const (
 	// qemuMiB is what QEMU takes for itself beside the guest's memory.
 	qemuMiB = 64
@@ -232,7 +247,7 @@ func processor(accelerator string) (cpu, accel string) {
 	return "max", fmt.Sprintf("tcg,tb-size=%d", translationMiB)
 }
 
-// arguments is QEMU's command line. The machine has nothing but what a program needs: no BIOS extras, no display, no network.
+// arguments is QEMU's command line. The machine has nothing but what a program needs: no BIOS extras, no display, no network beyond the node's.
 func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
@@ -250,6 +265,10 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 		args = append(args, "-kernel", spec.Kernel, "-initrd", spec.Initrd,
 			// What is left out was measured to slow the boot down, and a guest with one process has no use for it.
 			"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on")
+	}
+	if spec.Card {
+		// Firmware that boots from a network is left out: it would be read, and asked, at each boot.
+		args = append(args, "-netdev", fmt.Sprintf("socket,id=card,fd=%d", cardFile), "-device", "virtio-net-pci,netdev=card,romfile=,mac="+wire.CardAddress)
 	}
 	if spec.Channel != "" {
 		args = append(args, "-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=channel,fd=3",

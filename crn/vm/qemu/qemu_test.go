@@ -83,6 +83,11 @@ func TestDrivesKeepTheirOrderAndNothingElseIsAttached(t *testing.T) {
 	if !slices.Contains(args, "-nodefaults") || strings.Contains(line, "netdev") {
 		t.Errorf("a machine without network: %s", line)
 	}
+	// A card is joined to the node's end of a socket, and to nothing of the host.
+	args, err = arguments(vm.Spec{VCPUs: 1, MemoryMiB: 1, Card: true}, "tcg")
+	if line := strings.Join(args, " "); err != nil || strings.Count(line, "netdev ") != 1 || !strings.Contains(line, "-netdev socket,id=card,fd=5 ") {
+		t.Errorf("a machine with a card: %s, %v", line, err)
+	}
 	for _, spec := range []vm.Spec{{VCPUs: 0, MemoryMiB: 1}, {VCPUs: 1, MemoryMiB: 0}, {VCPUs: 1, MemoryMiB: 1, Drives: []vm.Drive{{}}}} {
 		if _, err := arguments(spec, "tcg"); err == nil {
 			t.Errorf("%+v was accepted", spec)

@@ -266,6 +266,14 @@ func openSnapshot(dir, key string) (*snapshot, error) {
 	return s, nil
 }
 
+// stateDescriptor is where a machine that starts from a snapshot finds the state: behind its channel, control and card.
+func stateDescriptor(spec vm.Spec) int {
+	if spec.Card {
+		return cardFile + 1
+	}
+	return cardFile
+}
+
 // arguments start a machine from the snapshot.
 func (s *snapshot) arguments(spec vm.Spec) []string {
 	return append(memoryArguments(spec, s.memory, false), "-incoming", "defer")
@@ -297,7 +305,7 @@ func (d *Driver) Restore(ctx context.Context, spec vm.Spec, dir string) (vm.Mach
 	stop := context.AfterFunc(ctx, func() { _ = m.control.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// Of what follows the last, QEMU says only by ending that it could not: the guest goes on by itself.
-	err = m.order(bufio.NewReader(io.LimitReader(m.control, maxAnswers)), append(leaveMemory(), order{command: "migrate-incoming", arguments: with{"uri": "fd:5"}}))
+	err = m.order(bufio.NewReader(io.LimitReader(m.control, maxAnswers)), append(leaveMemory(), order{command: "migrate-incoming", arguments: with{"uri": fmt.Sprint("fd:", stateDescriptor(spec))}}))
 	if err != nil {
 		now, cancel := context.WithCancel(ctx)
 		cancel()

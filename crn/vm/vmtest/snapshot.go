@@ -72,7 +72,7 @@ func snapshots(t *testing.T, open func(t *testing.T, dir string) vm.Driver, spec
 		t.Fatal(err)
 	}
 	defer end(t, m)
-	session := configure(t, m.Channel(), script)
+	session := configure(t, m, script)
 	await(t, session)
 	if err := session.Park(ctx); err != nil {
 		t.Fatal(err)
@@ -98,6 +98,7 @@ func snapshots(t *testing.T, open func(t *testing.T, dir string) vm.Driver, spec
 			t.Fatal(err)
 		}
 		t.Cleanup(session.Close)
+		useCard(t, session, m)
 		await(t, session)
 		t.Logf("copy %s is ready after %v", id, time.Since(began))
 		return session, m
@@ -147,7 +148,7 @@ func snapshots(t *testing.T, open func(t *testing.T, dir string) vm.Driver, spec
 
 func ask(t *testing.T, s *guest.Session) (a answer) {
 	t.Helper()
-	conn, err := s.Dial()
+	conn, err := s.Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package vmtest
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +24,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) vm.Driver) {
 	images := imagetest.Get(t)
 	spec := func(id string, drives ...vm.Drive) vm.Spec {
 		return vm.Spec{
-			ID: id, VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName,
+			ID: id, VCPUs: 1, MemoryMiB: 128, Kernel: images.Kernel.Path, Initrd: images.Initramfs, Channel: wire.PortName, Card: true,
 			Drives: append([]vm.Drive{{Path: images.Runtime, ReadOnly: true}}, drives...),
 		}
 	}
@@ -52,7 +51,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) vm.Driver) {
 		if _, err := d.Start(t.Context(), spec("life")); err == nil {
 			t.Error("a second machine of the same id was started")
 		}
-		s := configure(t, m.Channel(), note)
+		s := configure(t, m, note)
 		var exit *guest.ExitError
 		select {
 		case <-s.Done():
@@ -148,7 +147,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) vm.Driver) {
 }
 
 // configure makes the guest run the script that the second drive holds.
-func configure(t *testing.T, channel net.Conn, script string) *guest.Session {
+func configure(t *testing.T, m vm.Machine, script string) *guest.Session {
 	t.Helper()
 	info, err := os.Stat(script)
 	if err != nil {
@@ -156,7 +155,7 @@ func configure(t *testing.T, channel net.Conn, script string) *guest.Session {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	s, err := guest.Open(ctx, channel, wire.Config{
+	s, err := guest.Open(ctx, m.Channel(), wire.Config{
 		Hostname: "test", Root: "vda", Dir: wire.CodeDir, Args: []string{"./script"}, Env: []string{"PATH=/usr/bin:/bin"}, Copies: true,
 		Archives: []wire.Archive{{Device: "vdb", Encoding: "plain", Size: info.Size(), Dir: wire.CodeDir, Name: "script"}},
 	}, func(l wire.LogLine) {
@@ -167,7 +166,18 @@ func configure(t *testing.T, channel net.Conn, script string) *guest.Session {
 		t.Fatalf("the guest does not answer on its channel: %v", err)
 	}
 	t.Cleanup(s.Close)
+	useCard(t, s, m)
 	return s
+}
+
+func useCard(t *testing.T, s *guest.Session, m vm.Machine) {
+	t.Helper()
+	if m.Card() == nil {
+		return // the driver has none
+	}
+	if err := s.UseCard(m.Card()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func wait(t *testing.T, m vm.Machine) {
