@@ -1,16 +1,19 @@
-import os, random, runpy, socket, sys, threading
+import os, random, runpy, socket, ssl, sys, threading
 
 # The interpreter may go on in copies. Each of them must draw random numbers of its own.
+def reseed():
+    random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    ssl.RAND_add(os.urandom(64), 64)
+
 def renew(host):
     with host:
         for _ in host.makefile():
-            random.seed()
-            if "numpy.random" in sys.modules:
-                sys.modules["numpy.random"].seed()
-            if "ssl" in sys.modules:
-                sys.modules["ssl"].RAND_add(os.urandom(64), 64)
+            reseed()
             host.sendall(b"\n")
 
+reseed() # OpenSSL sets up its generator at the first use, which copies need not do again
 host = socket.socket(socket.AF_UNIX)
 host.connect(sys.argv.pop(1))
 threading.Thread(target=renew, args=(host,), daemon=True).start()
