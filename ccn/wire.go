@@ -17,7 +17,7 @@ func (n *Node) wire(decides *state.State) error {
 		return err
 	}
 	cfg := api.Config{
-		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Uploads: n.uploads, Fetch: n.fetcher.Fetch, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
+		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Uploads: n.uploads, Fetch: n.fetcher.Fetch, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs, Peers: n.p2p.Peers,
 		MaxSockets: int64(n.cfg.MaxSockets), Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
 		OperationsOnly: n.cfg.Role == RoleWorker, Stopping: n.stopping, Fetches: n.fetches,
 		RecalculateKey: n.cfg.Params.OperatorKey, Recalculate: recalculate(decides), Covers: decides.Covers,

@@ -42,8 +42,10 @@ type Config struct {
 	Publish func(ctx context.Context, envelope []byte) error
 	// Addresses lists the multiaddresses of the node's gossip port.
 	Addresses func() []string
-	Version   string
-	Now       func() time.Time // time.Now if nil
+	// Peers lists for /metrics the nodes that gossip has a connection to; nil when there is no gossip.
+	Peers   func() []string
+	Version string
+	Now     func() time.Time // time.Now if nil
 	// Chain tells for /metrics how far chains were read; nil when none is.
 	Chain func() ChainProgress
 	// Fetches counts for /metrics what was fetched; nil when nothing is.

@@ -69,7 +69,7 @@ func (a *API) rows(ctx context.Context) (map[string]int64, error) {
 	}
 	rows := map[string]int64{}
 	err := a.cfg.Store.Read(ctx, func(rd *store.Reader) (err error) {
-		for _, table := range []string{"peers", "messages", "file_pins", "pending_messages"} {
+		for _, table := range []string{"messages", "file_pins", "pending_messages"} {
 			if rows[table], err = rd.CountRows(table); err != nil {
 				return err
 			}
@@ -116,8 +116,12 @@ func (a *API) networkNumbers(ctx context.Context) ([]metric, error) {
 	if chain.Height != nil && chain.Head != nil {
 		remaining = max(*chain.Head-*chain.Height, 0)
 	}
+	peers := 0
+	if a.cfg.Peers != nil {
+		peers = len(a.cfg.Peers())
+	}
 	return []metric{
-		{"pyaleph_status_peers_total", rows["peers"]},
+		{"pyaleph_status_peers_total", peers},
 		{"pyaleph_status_sync_messages_total", rows["messages"]},
 		{"pyaleph_status_sync_permanent_files_total", rows["file_pins"]},
 		{"pyaleph_status_sync_pending_messages_total", rows["pending_messages"]},

@@ -157,7 +157,7 @@ func (f *feed) run(events <-chan intake.Event) {
 		if e.Missed > 0 {
 			f.each(func(w *watcher) { f.drop(w) })
 		}
-		if e.Status != message.StatusProcessed || e.Origin == intake.OriginChain || e.Message == nil || e.Content == nil {
+		if e.Status != message.StatusProcessed || e.Message == nil || e.Content == nil {
 			continue
 		}
 		shared := &frame{event: e}

@@ -30,10 +30,9 @@ import (
 type Origin string
 
 const (
-	OriginAPI   Origin = "api"   // a user of this node's API
-	OriginP2P   Origin = "p2p"   // gossip of another node
-	OriginChain Origin = "chain" // a contract's event; the only origin whose messages may be without signature
-	OriginNode  Origin = "node"  // made and signed by this node
+	OriginAPI  Origin = "api"  // a user of this node's API
+	OriginP2P  Origin = "p2p"  // gossip of another node
+	OriginNode Origin = "node" // made and signed by this node
 )
 
 // Config is what a Pipeline needs. Params, Store, State, Files and Verify are required.
@@ -259,20 +258,6 @@ func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Orig
 	return p.submit(ctx, m, content, raw, origin, true)
 }
 
-// SubmitMessage takes a message that the node made itself. With OriginChain it needs no signature.
-func (p *Pipeline) SubmitMessage(ctx context.Context, m *message.Message, origin Origin) (Outcome, error) {
-	content, err := m.Check()
-	if err != nil {
-		return Outcome{}, fmt.Errorf("submit own message %s: %w", m.ItemHash, err)
-	}
-	raw, err := m.MarshalJSON()
-	if err != nil {
-		return Outcome{}, fmt.Errorf("encode own message %s: %w", m.ItemHash, err)
-	}
-	p.stats.received.Add(1)
-	return p.submit(ctx, m, content, raw, origin, true)
-}
-
 // submit joins the copy that is already on its way, or sends a new entry.
 func (p *Pipeline) submit(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin, wait bool) (Outcome, error) {
 	e := &entry{envelope: raw, origin: origin, done: make(chan struct{})}
@@ -330,9 +315,9 @@ func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error
 	defer p.release()
 	switch {
 	case known:
-	case m.Signature == "" && e.origin != OriginChain:
+	case m.Signature == "":
 		verdict = &message.Error{Code: message.ErrInvalidSignature, Errors: []any{"Missing signature"}}
-	case m.Signature != "":
+	default:
 		p.stats.verified.Add(1)
 		if err := p.cfg.Verify(m); err != nil && !errors.As(err, &verdict) {
 			return false, fmt.Errorf("verify message %s: %w", m.ItemHash, err)

@@ -161,14 +161,3 @@ func (tx *Tx) TouchAccount(owner string, payment message.PaymentType, t float64,
 		last_hash = CASE WHEN last_time < ? OR last_time = ? AND last_hash < ? THEN ? ELSE last_hash END
 		WHERE owner = ? AND payment_type = ?`, t, t, string(h), t, t, t, string(h), string(h), owner, string(payment)), "touch account %s", owner)
 }
-
-// ThinBalanceStatements deletes statements before t that repeat the one before them and are repeated by the one after, and
-// returns how many.
-func (tx *Tx) ThinBalanceStatements(t float64) (int64, error) {
-	n, err := tx.affected(`DELETE FROM balance_history WHERE content_time < ? AND (address, chain, content_time, item_hash) IN (
-		SELECT address, chain, content_time, item_hash FROM (SELECT address, chain, content_time, item_hash, balance,
-			LAG(balance) OVER w AS before, LEAD(balance) OVER w AS after
-			FROM balance_history WINDOW w AS (PARTITION BY address, chain ORDER BY content_time, item_hash)) AS places
-		WHERE balance = before AND balance = after)`, t)
-	return n, wrap(err, "thin the history of balances")
-}

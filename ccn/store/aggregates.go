@@ -58,13 +58,6 @@ func (r *Reader) Element(h message.Hash) (*Element, error) {
 	return e, nil
 }
 
-// HasElements reports whether a key has any element.
-func (r *Reader) HasElements(owner, key string) (bool, error) {
-	var one int
-	ok, err := found(r.row(`SELECT 1 FROM aggregate_elements WHERE owner = ? AND key = ? LIMIT 1`, owner, key), &one)
-	return ok, wrap(err, "read elements of aggregate %s of %s", key, owner)
-}
-
 // ElementsBefore lists the elements of a key that come before (t, h).
 func (r *Reader) ElementsBefore(owner, key string, t float64, h message.Hash) ([]message.Hash, error) {
 	list, err := r.hashes(`SELECT item_hash FROM aggregate_elements WHERE owner = ? AND key = ?

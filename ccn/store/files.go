@@ -20,7 +20,6 @@ const (
 
 	PinMessage = "message"      // a STORE message
 	PinContent = "content"      // the content of a message
-	PinTx      = "tx"           // an archive named by a chain transaction
 	PinGrace   = "grace_period" // nothing else, until DeleteBy
 )
 

@@ -398,15 +398,6 @@ CREATE TABLE credit_transfers (    -- transfers as they were asked for; what the
 ){{rowless}};
 CREATE INDEX credit_transfers_sender ON credit_transfers (sender, content_time, credit_ref, entry);
 
-CREATE TABLE peers (
-  peer_id TEXT NOT NULL,
-  peer_type TEXT NOT NULL,         -- P2P, HTTP, IPFS
-  address TEXT NOT NULL,
-  source TEXT NOT NULL,
-  last_seen BIGINT NOT NULL,
-  PRIMARY KEY (peer_id, peer_type)
-){{rowless}};
-
 CREATE TABLE node_state (          -- cursors and identities of this node: a few rows
   key TEXT PRIMARY KEY,
   value TEXT NOT NULL

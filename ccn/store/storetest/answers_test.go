@@ -198,7 +198,6 @@ func fill(s *script) {
 			Message: m, Owner: text, PaymentType: "hold", Size: some(i, int64(i)), RemovedAt: message.Time(i), ReceptionTime: message.Time(i), ContentTime: at, ContentRef: some(i, text),
 			AllowAmend: i%2 == 0, Envelope: document(text),
 		})
-		s.call("PutPeer", &store.PeerRow{ID: text, Type: "P2P", Address: text, Source: text, LastSeen: message.Time(i % 3)})
 		s.call("Set", text, text)
 	}
 }
@@ -210,7 +209,6 @@ func change(s *script) {
 	s.call("RebuildTag", "a")
 	s.call("SetMessageStatus", hash(1), message.StatusRemoving)
 	s.call("TouchAccount", "a", "hold", 1e12, hash(3))
-	s.call("ThinBalanceStatements", 1e12)
 	s.call("KeepUntil", hash(2), 1, 1000)
 	s.call("KeepUntil", "new file", 1, 1000)
 	s.call("FilesDue", 1000, 10)
@@ -259,7 +257,6 @@ func ask(s *script) {
 		s.call("Aggregate", "a", text)
 		s.call("ForgottenGrants", text, "k")
 		s.call("FirstForgottenTransfer", text)
-		s.call("HasElements", text, text)
 		s.call("Elements", text, text)
 		s.call("AccountCosts", text, "hold")
 		s.call("Account", text, "hold")
@@ -289,7 +286,6 @@ func ask(s *script) {
 	s.call("PendingCount")
 	s.call("NodeMetrics", "crn", "node", 0, 0, true)
 	s.call("NodeMetrics", "crn", "node", 2, 9, false)
-	s.call("Peers", "P2P", 1)
 	s.call("PostsOfTypes", []string{"a", "é"})
 	s.call("Workloads")
 	s.call("CountRows", "messages")
