@@ -95,3 +95,44 @@ func TestNodeMayTakeLongToStoreAnUpload(t *testing.T) {
 		})
 	}
 }
+
+func TestNodeMayTakeLongerToStoreALargerFile(t *testing.T) {
+	for _, test := range []struct {
+		size   int
+		pause  time.Duration // of a node that has all of the file
+		stored bool
+	}{
+		{1, 90 * time.Second, true},
+		{1, 3 * time.Minute, false},
+		{7 << 20, 125 * time.Second, true},
+		{0, 59 * time.Second, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &uploading{statuses: []int{200}, pause: test.pause}
+			c := client.New(client.Config{BaseURL: "http://node", HTTPClient: &http.Client{Transport: n}, Attempts: 1})
+			up, err := c.UploadFile(t.Context(), account(t), bytes.NewReader(make([]byte, test.size)), client.UploadOptions{})
+			if (err == nil) != test.stored || test.stored && up.Status != message.StatusProcessed {
+				t.Errorf("%d bytes, answered after %v: %v, %v", test.size, test.pause, up, err)
+			}
+		})
+	}
+}
+
+func TestPlainUploadThatMovesNoByteIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := roundTrip(func(r *http.Request) (*http.Response, error) {
+			defer r.Body.Close()
+			if _, err := io.CopyN(io.Discard, r.Body, 2<<20); err != nil { // less than the file
+				return nil, err
+			}
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		c := client.New(client.Config{BaseURL: "http://node", HTTPClient: &http.Client{Transport: stuck}, Attempts: 1})
+		began := time.Now()
+		_, err := c.UploadFile(t.Context(), account(t), bytes.NewReader(make([]byte, 4<<20)), client.UploadOptions{})
+		if err == nil || !strings.Contains(err.Error(), "no byte has moved") || time.Since(began) != time.Minute {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}

@@ -219,7 +219,14 @@ func (c *Client) send(ctx context.Context, path string, metadata []byte, u uploa
 	}, len(c.pool.nodes))
 }
 
-// sendOnce posts a multipart form whose length is known beforehand, so that the node can refuse it before it is sent.
+// storing is how long a node may take to answer once it has all of a file, which it then hashes, keeps and pins: two minutes and a second
+// for each MiB, and never more than settling.
+func storing(size int64) time.Duration {
+	return min(2*time.Minute+time.Duration(size>>20)*time.Second, settling)
+}
+
+// sendOnce posts a multipart form whose length is known beforehand, so that the node can refuse it before it is sent. A minute in which no
+// byte of the file moves ends it.
 func (c *Client) sendOnce(ctx context.Context, url string, metadata []byte, file io.Reader, size int64, progress func(int64, int64)) (answer, error) {
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
@@ -238,7 +245,11 @@ func (c *Client) sendOnce(ctx context.Context, url string, metadata []byte, file
 	ctx, alive, cancel := untilStall(ctx)
 	defer cancel()
 	moved := func(sent int64) {
-		alive(stall)
+		if sent < size {
+			alive(stall)
+		} else {
+			alive(storing(size))
+		}
 		if progress != nil {
 			progress(sent, size)
 		}
