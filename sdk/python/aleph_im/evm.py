@@ -120,6 +120,21 @@ class Chain:
 
         yield from self._poll(hash, _SETTLED, seen, f"it is in a block, and the chain does not show {wanted} yet")
 
+    def quiet(self, sender: str) -> Call[None]:
+        """Return when no transaction of an account is on its way, or raise a DeadlineError after some seconds."""
+        end, pause = self._core.clock() + min(_SETTLED, self._core.options.deadline), 0.05
+        while True:
+            sent = yield from self.quantity("eth_getTransactionCount", sender, "pending")
+            taken = yield from self.quantity("eth_getTransactionCount", sender, "latest")
+            if sent <= taken:
+                return
+            if self._core.clock() + pause > end:
+                raise DeadlineError(
+                    f"a transaction of {sender} is in no block yet, and may change its streams: try again later"
+                )
+            yield Pause(pause)
+            pause = min(2 * pause, 2.0)
+
     def _poll(
         self, hash: str, limit: float, ask: Callable[[], Call[bool | None]], why: str, last: AlephError | None = None
     ) -> Call[bool]:

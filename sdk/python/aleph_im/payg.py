@@ -175,6 +175,14 @@ class Streams(Service[M]):
         return (yield from self._rate(self._core.owner(sender), receiver))
 
     @operation
+    def quiet(self, *, sender: str | None = None) -> Call[None]:
+        """Return when no transaction of an account is on its way: one that is may change its streams after they were read.
+
+        The error, a DeadlineError, says that there still is one after some seconds.
+        """
+        yield from self._chain.quiet(checked_address(self._core.owner(sender)))
+
+    @operation
     def increase(self, flows: Iterable[Flow], *, sender: str | None = None) -> Call[Plan]:
         """Plan streams that are added to those there are: several workloads may be paid to one receiver."""
         return (yield from self._plan(sender, flows, lambda now, rate: now + rate))
@@ -188,6 +196,11 @@ class Streams(Service[M]):
     def change(self, flows: Iterable[Flow], *, sender: str | None = None) -> Call[Plan]:
         """Plan that streams have these rates, whatever they have now; 0 ends one."""
         return (yield from self._plan(sender, flows, lambda _, rate: rate))
+
+    @operation
+    def ensure(self, flows: Iterable[Flow], *, sender: str | None = None) -> Call[Plan]:
+        """Plan streams of at least these rates. What streams already is used: planning and applying it again does no more."""
+        return (yield from self._plan(sender, flows, max))
 
     @operation
     def check(self, plan: Plan) -> Call[None]:

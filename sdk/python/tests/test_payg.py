@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from aleph_im import AlephError, AsyncClient, Client, from_key, generate
-from aleph_im.errors import AnswerError, SigningError
+from aleph_im.errors import AnswerError, DeadlineError, SigningError
 from aleph_im.evm import call_of, transaction
 from aleph_im.payg import AVALANCHE, Flow, Plan, StreamChain, StreamFundsError, UnsettledError, shares, streams
 
@@ -197,6 +197,41 @@ def test_what_becomes_of_a_transaction_is_told(connect: Any, receipt: Any, error
     (draft,) = drafts
     assert draft["to"] == AVALANCHE.forwarder
     assert draft["input"] == "0x" + call_of("setFlowrate(address,address,int96)", AVALANCHE.token, node, 9).hex()
+
+
+@pytest.mark.parametrize(("pending", "deadline", "quiet"), [(0, 30.0, True), (2, 30.0, True), (1000, 0.0, False)])
+def test_streams_are_read_when_no_transaction_is_on_its_way(connect: Any, pending: int, deadline: float, quiet: bool) -> None:
+    asked: list[list[str]] = []
+
+    def handle(request: Any) -> None:
+        parameters = json.loads(request.rfile.read(int(request.headers["Content-Length"])))["params"]
+        asked.append(parameters)
+        sent = 8 if parameters[1] == "pending" and len(asked) <= 2 * pending else 7
+        answer(request, 200, json.dumps({"result": hex(sent)}).encode())
+
+    with serving(handle) as url:
+        flows = opened(connect, replace(AVALANCHE, rpc=url))
+        flows._core.options = replace(flows._core.options, deadline=deadline)
+        if quiet:
+            flows.quiet()
+            assert len(asked) == 2 * (pending + 1)
+        else:
+            with pytest.raises(DeadlineError, match="try again later"):
+                flows.quiet()
+        assert asked[:2] == [[SENDER.address, "pending"], [SENDER.address, "latest"]]
+
+
+def test_streams_are_ensured_once(connect: Any) -> None:
+    node, community = receivers()
+
+    def handle(request: Any) -> None:
+        data = json.loads(request.rfile.read(int(request.headers["Content-Length"])))["params"][0]["input"]
+        rate = 700 if node[2:].lower() in data else 50
+        answer(request, 200, json.dumps({"result": f"0x{0:064x}{rate:064x}{0:064x}{0:064x}"}).encode())
+
+    with serving(handle) as url:
+        plan = opened(connect, replace(AVALANCHE, rpc=url)).ensure([Flow(node, 600), Flow(community, 200)])
+    assert [(step.before, step.after) for step in plan.steps] == [(700, 700), (50, 200)]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"result":5}', b'{"result":"0xzz"}', b'{"result":"0x01"}', b'{"error":5}'])
