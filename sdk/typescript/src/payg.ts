@@ -118,6 +118,22 @@ export class Streams {
     return this.#rate(receiver);
   }
 
+  /**
+   * Returns when no transaction of the account is on its way: one that is may change its streams after they were read. Fails with a
+   * TimeoutError when there still is one after the wait, fifteen seconds by default.
+   */
+  async quiet(o: Waiting = {}): Promise<void> {
+    await this.#onChain();
+    const end = Date.now() + (o.deadline ?? 15_000);
+    for (let pause = 100; ; pause = Math.min(2 * pause, 2_000)) {
+      const sent = quantity(await this.#ask("eth_getTransactionCount", this.#sender, "pending"));
+      const taken = quantity(await this.#ask("eth_getTransactionCount", this.#sender, "latest"));
+      if (sent <= taken) return;
+      if (Date.now() + pause >= end) throw new TimeoutError(`a transaction of ${this.#sender} is in no block yet, and may change its streams: try again later`);
+      await sleep(pause, o.signal);
+    }
+  }
+
   /** Plans streams that are added to those there are: several workloads may be paid to one receiver. */
   increase(flows: Flow[]): Promise<Plan> {
     return this.#plan(flows, (now, rate) => now + rate);
@@ -126,6 +142,11 @@ export class Streams {
   /** Plans to take streams away from those there are. */
   reduce(flows: Flow[]): Promise<Plan> {
     return this.#plan(flows, (now, rate) => (now - rate >= leastRate ? now - rate : 0n));
+  }
+
+  /** Plans streams of at least these rates. What streams already is used: planning and applying it again does no more. */
+  ensure(flows: Flow[]): Promise<Plan> {
+    return this.#plan(flows, (now, rate) => (now > rate ? now : rate));
   }
 
   /** Plans that streams have these rates, whatever they have now; 0 ends one. */

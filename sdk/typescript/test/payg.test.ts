@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Address, decodeFunctionData, encodeFunctionResult, parseAbi } from "viem";
-import { type AlephError } from "@aleph-im/sdk";
+import { type AlephError, TimeoutError } from "@aleph-im/sdk";
 import { Streams, UnsettledError, avalanche, reverse, shares } from "@aleph-im/sdk/payg";
 
 const abi = parseAbi([
@@ -12,10 +12,11 @@ const abi = parseAbi([
 const [sender, receiver, other] = ["0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1", "0x85E1365dE7394f86d71d9F2e707Fbce2B5383770", "0x5B38Da6a701c568545dCfcB03FcB875f56beddC4"] as const;
 
 /** A wallet whose chain keeps the rates of streams. */
-function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: bigint; behind?: number; fails?: string[] } = {}) {
+function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: bigint; pending?: number; behind?: number; fails?: string[] } = {}) {
   const { chainId = avalanche.chainId, status = "0x1", gas = 10n ** 18n, tokens = 10n ** 18n, fails = [] } = o;
   const rates = new Map<string, bigint>();
   let mined = false;
+  let pending = o.pending ?? 0; // questions until nothing is on its way
   let behind = o.behind ?? 0; // reads that still show what was before the last transaction
   let before: [Address, bigint] | undefined;
   const sent: string[] = [];
@@ -46,6 +47,9 @@ function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: b
           sent.push(args[1]);
           return "0xab";
         }
+        case "eth_getTransactionCount":
+          assert.equal(params[0], sender);
+          return params[1] === "pending" && pending-- > 0 ? "0x8" : "0x7";
         case "eth_getTransactionReceipt":
           // In a block only when it is asked for the second time.
           return mined ? { status } : ((mined = true), null);
@@ -93,6 +97,22 @@ test("what broke off is carried on, or undone", async () => {
   assert.deepEqual([...chain.rates.values()], [0n, 0n]);
   await assert.rejects(streams.apply({ ...plan, steps: [{ receiver, from: 5n, to: 6n }] }), (e: AlephError) => e.code === "stream");
   await assert.rejects(new Streams(chain, other, avalanche).apply(plan), /the plan is of/);
+});
+
+test("streams are ensured once", async () => {
+  const chain = wallet();
+  const streams = new Streams(chain, sender, avalanche);
+  chain.rates.set(receiver, 700n);
+  const plan = await streams.ensure([{ receiver, rate: 600n }, { receiver: other, rate: 200n }]);
+  await streams.apply(plan);
+  assert.deepEqual([await streams.rate(receiver), await streams.rate(other), chain.sent.length], [700n, 200n, 1]);
+});
+
+test("streams are read when no transaction is on its way", async () => {
+  await new Streams(wallet(), sender, avalanche).quiet();
+  await new Streams(wallet({ pending: 1 }), sender, avalanche).quiet();
+  const busy = new Streams(wallet({ pending: 1_000 }), sender, avalanche);
+  await assert.rejects(busy.quiet({ deadline: 50 }), (e: unknown) => e instanceof TimeoutError && /try again later/.test(e.message));
 });
 
 test("a node that fails or is a block behind is asked again", async () => {
