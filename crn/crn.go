@@ -27,7 +27,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,7 +140,10 @@ type Config struct {
 	SnapshotLimit int64
 	// IPv6Pool is the prefix that addresses of machines derive from; "fc00:1:2:3::/64" when empty.
 	IPv6Pool string
-	// HostIPv4 is reported to clients; the host's first address that is not private, or else its first, when empty.
+	// NetworkInterface is the interface of the host that leads to the world. When empty, the host's addresses count, whatever
+	// interface they are on, and neighbours are answered on that of the IPv6 default route.
+	NetworkInterface string
+	// HostIPv4 is reported to clients; the first address of NetworkInterface that is not private, or else its first, when empty.
 	HostIPv4 string
 
 	Log *slog.Logger // discarded when nil
@@ -206,13 +208,6 @@ func (c *Config) setDefaults() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.HostIPv4 == "" {
-		addresses, _ := net.InterfaceAddrs()
-		c.HostIPv4 = hostIPv4(addresses)
-		if !reachable(c.HostIPv4) {
-			c.Log.Warn("clients are told an address that other networks do not reach; name another one with --host-ipv4", "address", c.HostIPv4)
-		}
-	}
 }
 
 // initTimeout is the default for a kind of machine; emulated ones are several times slower.
@@ -255,6 +250,9 @@ func New(cfg Config) (_ *CRN, err error) {
 	pool6, err := netip.ParsePrefix(cfg.IPv6Pool)
 	if err != nil || !pool6.Addr().Is6() || pool6.Bits() > 64 {
 		return nil, fmt.Errorf("IPv6 pool %q: want a prefix of at most 64 bits, like fc00:1:2:3::/64", cfg.IPv6Pool)
+	}
+	if err := cfg.findAddress(); err != nil {
+		return nil, err
 	}
 	n := &CRN{cfg: cfg}
 	defer func() {
@@ -333,7 +331,8 @@ func New(cfg Config) (_ *CRN, err error) {
 		},
 		Network: source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(cfg.DataDir, "triggers.json"), Metrics: registry, Log: cfg.Log,
 	})
-	if n.instances, err = n.openInstances(ctx, driver, source, pool6); err != nil {
+	neighbours := neighbourhood(cfg.NetworkInterface, pool6)
+	if n.instances, err = n.openInstances(ctx, driver, source, pool6, neighbours); err != nil {
 		return nil, err
 	}
 	if n.identity, err = network.NewIdentity(source, network.IdentityConfig{
@@ -368,7 +367,7 @@ func New(cfg Config) (_ *CRN, err error) {
 		LoginToken: token, Options: cfg.shown(), Receiver: cfg.Receiver, Streams: cfg.Network.Streams, PaymentInterval: cfg.PaymentInterval,
 		Diagnostics: cfg.Diagnostics, LegacyDiagnostics: cfg.LegacyDiagnostics, Connectivity: cfg.Connectivity, Resolver: cfg.Resolver,
 		SEVCtl: cfg.SEVCtl, CertificateFile: filepath.Join(cfg.DataDir, "confidential", "platform", "certs_export.cert"), GPUs: cfg.GPUs,
-		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, VolumeDir: executions, Registry: registry, Log: cfg.Log,
+		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, NeighbourProxy: n.instances != nil && neighbours != "", VolumeDir: executions, Registry: registry, Log: cfg.Log,
 	}); err != nil {
 		return nil, err
 	}
@@ -474,26 +473,4 @@ func hostMemoryMiB() int {
 		}
 	}
 	return 0
-}
-
-// hostIPv4 is the address that clients are told: of those of the host the first that is not private, or else the first that is not
-// a loopback (spec/crn.md §4.7).
-func hostIPv4(addresses []net.Addr) string {
-	first := "127.0.0.1"
-	for _, a := range slices.Backward(addresses) {
-		n, ok := a.(*net.IPNet)
-		if !ok || n.IP.To4() == nil || n.IP.IsLoopback() {
-			continue
-		}
-		if !reachable(first) || reachable(n.IP.String()) {
-			first = n.IP.String()
-		}
-	}
-	return first
-}
-
-// reachable reports whether an IPv4 address may be reached from other networks.
-func reachable(address string) bool {
-	ip := net.ParseIP(address)
-	return ip.IsGlobalUnicast() && !ip.IsPrivate()
 }

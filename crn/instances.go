@@ -21,14 +21,15 @@ import (
 // vcpusPerCore is how many virtual processors a core of the host may stand for (spec/crn.md §4.11).
 const vcpusPerCore = 4
 
-// openInstances makes the pool of instances, or returns nil where this process may not make networks: programs need none.
-func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *network.Client, pool6 netip.Prefix) (*instance.Pool, error) {
+// openInstances makes the pool of instances, for whose IPv6 addresses in pool6 the host answers on the interface neighbours. It returns
+// nil where this process may not make networks: programs need none.
+func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *network.Client, pool6 netip.Prefix, neighbours string) (*instance.Pool, error) {
 	dir := filepath.Join(n.cfg.DataDir, "instances")
 	nameservers := n.cfg.Nameservers
 	if len(nameservers) == 0 {
 		nameservers = hostNameservers()
 	}
-	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid()})
+	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: neighbours})
 	if errors.Is(err, tap.ErrUnprivileged) {
 		n.cfg.Log.Warn("no instances, only programs", "reason", err)
 		return nil, nil

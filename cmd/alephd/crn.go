@@ -27,7 +27,8 @@ type crnOptions struct {
 	AllocationSigners []string      `name:"allocation-signers" doc:"addresses whose allocations the node follows; those that the network names when empty"`
 	AllocationToken   string        `name:"allocation-token-hash" doc:"SHA-256, in hex, of a token that is accepted instead of a signature; none when empty"`
 	IPv6Pool          string        `name:"ipv6-pool" doc:"prefix of at most 64 bits that addresses of machines derive from"`
-	HostIPv4          string        `name:"host-ipv4" doc:"IPv4 address that clients are told; the host's first that is not private, or else its first, when empty"`
+	NetworkInterface  string        `name:"network-interface" doc:"interface that leads to the world: its address is told to clients, and neighbours there are answered for instances; all of the host, and that of the IPv6 default route, when empty"`
+	HostIPv4          string        `name:"host-ipv4" doc:"IPv4 address that clients are told; the interface's first that is not private, or else its first, when empty"`
 	GuestDir          string        `name:"guest-dir" doc:"folder of the guest kernel; <data-dir>/guest when empty"`
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
@@ -108,7 +109,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	node, err := crn.New(crn.Config{
 		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
-		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
+		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
 		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
 		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,

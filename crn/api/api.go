@@ -69,10 +69,12 @@ type Config struct {
 	CertificateFile string // where it does
 	GPUs            []GPU  // cards that machines may be given
 
-	HostIPv4  string       // reported to clients
-	IPv6Pool  netip.Prefix // addresses of machines are derived from it
-	VolumeDir string       // the disk whose space is reported
-	HostRoot  string       // below which the kernel tells of the machine; "/" when empty
+	HostIPv4       string       // reported to clients
+	IPv6Pool       netip.Prefix // addresses of machines are derived from it
+	NeighbourProxy bool         // the host answers its neighbours for them
+
+	VolumeDir string // the disk whose space is reported
+	HostRoot  string // below which the kernel tells of the machine; "/" when empty
 	Registry  *prometheus.Registry
 	Log       *slog.Logger
 	Now       func() time.Time // the clock of signatures; time.Now when nil

@@ -39,7 +39,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		},
 		"networking": map[string]any{
 			"IPV6_ADDRESS_POOL": s.cfg.IPv6Pool.String(), "IPV6_ALLOCATION_POLICY": "IPv6AllocationPolicy.static",
-			"IPV6_SUBNET_PREFIX": 124, "IPV6_FORWARDING_ENABLED": instances, "USE_NDP_PROXY": instances,
+			"IPV6_SUBNET_PREFIX": 124, "IPV6_FORWARDING_ENABLED": instances, "USE_NDP_PROXY": s.cfg.NeighbourProxy,
 		},
 		// Ours: how the processes of machines are confined, and what of that this host does not allow.
 		"isolation": map[string][]string{"in_force": s.cfg.Fingerprint.Isolation.InForce, "missing": s.cfg.Fingerprint.Isolation.Missing},

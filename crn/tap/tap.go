@@ -50,12 +50,15 @@ type Config struct {
 	Nameservers []netip.Addr
 	// Uid is the user that may open the taps: the node's own, which hands them to QEMU.
 	Uid int
+	// Interface is where the host answers its neighbours for the IPv6 addresses of guests; nowhere when empty.
+	Interface string
 }
 
 // Host is the network of guests on this host. Safe for concurrent use.
 type Host struct {
-	cfg Config
-	tag string // of this node, in names
+	cfg  Config
+	tag  string // of this node, in names
+	mark uint8  // of this node, on neighbours; not below 128, which are the kernel's and routing daemons'
 
 	mu sync.Mutex // one change at a time
 }
@@ -64,7 +67,7 @@ type Host struct {
 // first guest comes.
 func New(ctx context.Context, cfg Config) (*Host, error) {
 	sum := sha256.Sum256([]byte(cfg.Owner))
-	h := &Host{cfg: cfg, tag: hex.EncodeToString(sum[:4])}
+	h := &Host{cfg: cfg, tag: hex.EncodeToString(sum[:4]), mark: sum[4] | 128}
 	for _, tool := range []string{"ip", "nft"} {
 		if _, err := lookPath(tool); err != nil {
 			return nil, fmt.Errorf("%w (no program %s)", ErrUnprivileged, tool)
@@ -124,7 +127,7 @@ func Taken(slot int) bool {
 	return err == nil
 }
 
-// Apply makes the taps and rules of these guests and removes all others that this node, or an earlier one on the same data
+// Apply makes the taps, rules and neighbours of these guests and removes all others that this node, or an earlier one on the same data
 // folder, has made.
 func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	h.mu.Lock()
@@ -147,6 +150,9 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	}
 	for name := range have {
 		fmt.Fprintf(&commands, "link delete dev %s\n", name)
+	}
+	if err := h.proxy(ctx, guests, &commands); err != nil {
+		return fmt.Errorf("network of guests: answer for them on %s: %w", h.cfg.Interface, err)
 	}
 	if len(guests) > 0 {
 		if err := forwardPackets(); err != nil {
