@@ -152,13 +152,14 @@ func (p *Pool) keepParent(x *instance, file network.File) (string, error) {
 		return "", err
 	}
 	path := p.parent(x)
-	if _, err := os.Stat(path); err == nil {
+	err = os.Link(file.Path, path)
+	switch {
+	case errors.Is(err, os.ErrExist): // another instance begins from it as well, maybe just now
 		return path, nil
+	case errors.Is(err, unix.EXDEV):
+		return path, copyFile(path, file.Path)
 	}
-	if err := os.Link(file.Path, path); err == nil || !errors.Is(err, unix.EXDEV) {
-		return path, err
-	}
-	return path, copyFile(path, file.Path)
+	return path, err
 }
 
 // parent is the path of the image under an instance's root disk.
