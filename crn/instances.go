@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/crn/backup"
@@ -29,6 +30,7 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 	if len(nameservers) == 0 {
 		nameservers = hostNameservers()
 	}
+	nameservers = distinct(nameservers)
 	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: neighbours})
 	if errors.Is(err, tap.ErrUnprivileged) {
 		n.cfg.Log.Warn("no instances, only programs", "reason", err)
@@ -83,4 +85,14 @@ func parseNameservers(text string) (list []netip.Addr) {
 		}
 	}
 	return list
+}
+
+// distinct leaves out what has come before.
+func distinct(list []netip.Addr) (once []netip.Addr) {
+	for _, a := range list {
+		if !slices.Contains(once, a) {
+			once = append(once, a)
+		}
+	}
+	return once
 }

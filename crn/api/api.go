@@ -157,6 +157,7 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /control/allocation/notify":       s.notify,
 		"POST /control/reserve_resources":       s.reserve,
 		"POST /control/proxy/regenerate":        s.ordered(s.regenerate),
+		"POST /control/network/recreate":        s.ordered(s.recreate),
 		"POST /control/machine/{ref}/update":    s.update,
 		"POST /control/{ref}/update":            s.update,
 		"POST /control/machine/{ref}/expire":    s.operate(s.expire),

@@ -1,13 +1,20 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // instancePort is where an instance answers for the names that its owner has lead to it (spec/crn.md §4.9).
@@ -31,22 +38,15 @@ func newInstanceTransport() *http.Transport {
 // reachInstance passes a request on to the instance that its host name leads to. Only the owner of an instance opens it to the
 // world, so that name and instance must be of the same owner.
 func (s *Server) reachInstance(w http.ResponseWriter, r *http.Request, to place) {
-	address := ""
-	if s.cfg.Instances != nil {
-		for _, x := range s.cfg.Instances.List() {
-			if x.Hash == to.hash && strings.EqualFold(x.Owner, to.owner) {
-				address = x.Addresses.IPv4.String()
-			}
-		}
-	}
-	if address == "" {
+	address, ok := s.addressOf(to)
+	if !ok {
 		fail(w, http.StatusNotFound, fmt.Sprintf("404: The name %s leads to instance %s, which is not on this node or is not %s's", r.Host, to.hash, to.owner))
 		return
 	}
 	proxy := httputil.ReverseProxy{
 		Transport: s.instances,
 		Rewrite: func(p *httputil.ProxyRequest) {
-			passOn(p, net.JoinHostPort(address, instancePort), r.URL.EscapedPath())
+			passOn(p, net.JoinHostPort(address.String(), instancePort), r.URL.EscapedPath())
 		},
 		FlushInterval: -1,
 		ModifyResponse: func(response *http.Response) error {
@@ -67,6 +67,48 @@ func (s *Server) reachInstance(w http.ResponseWriter, r *http.Request, to place)
 	}
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r)
+}
+
+// addressOf returns the address of an instance that a name leads to, if it is on this node and of the name's owner.
+func (s *Server) addressOf(to place) (netip.Addr, bool) {
+	if s.cfg.Instances != nil && to.instance {
+		for _, x := range s.cfg.Instances.List() {
+			if x.Hash == to.hash && strings.EqualFold(x.Owner, to.owner) {
+				return x.Addresses.IPv4, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// InstanceOf returns the address of the instance of this node that a host name leads to, if it leads to one.
+func (s *Server) InstanceOf(ctx context.Context, name string) (netip.Addr, bool) {
+	if !s.foreign(name) {
+		return netip.Addr{}, false
+	}
+	return s.addressOf(s.named.lookup(ctx, strings.ToLower(name)))
+}
+
+// ProgramOf reports whether a host name is an owner's and leads to a program.
+func (s *Server) ProgramOf(ctx context.Context, name string) bool {
+	if !s.foreign(name) {
+		return false
+	}
+	to := s.named.lookup(ctx, strings.ToLower(name))
+	return to.hash != "" && !to.instance
+}
+
+// foreign reports whether a host name is neither the node's own, nor one that tells its program by itself, nor an address.
+func (s *Server) foreign(name string) bool {
+	label, _, found := strings.Cut(name, ".")
+	if !found || strings.EqualFold(name, s.cfg.DomainName) {
+		return false
+	}
+	if _, ok := execution.ParseHostLabel(label); ok {
+		return false
+	}
+	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err != nil
 }
 
 // passOn addresses a request to a host as it was made: under the same name, with those that it came through.
@@ -90,4 +132,34 @@ func (s *Server) regenerate(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		Success bool   `json:"success"`
 		Message string `json:"message"`
 	}{true, "HAProxy configuration regenerated successfully"})
+}
+
+// recreate answers POST /control/network/recreate (spec/crn.md §2.6.2). The rules of a node are always replaced whole, so that none is
+// removed by itself.
+func (s *Server) recreate(w http.ResponseWriter, r *http.Request, _ []byte) {
+	type failure struct {
+		Hash  message.Hash `json:"vm_hash"`
+		Error string       `json:"error"`
+	}
+	var done []message.Hash
+	failures := []failure{}
+	if s.cfg.Instances != nil {
+		ready, failed, err := s.cfg.Instances.Recreate(r.Context())
+		if err != nil {
+			answer(w, http.StatusInternalServerError, map[string]any{"success": false, "error": err.Error()})
+			return
+		}
+		done = ready
+		for _, hash := range slices.Sorted(maps.Keys(failed)) {
+			failures = append(failures, failure{hash, failed[hash].Error()})
+		}
+	}
+	status := http.StatusOK
+	if len(failures) > 0 {
+		status = http.StatusMultiStatus
+	}
+	answer(w, status, map[string]any{
+		"success": len(failures) == 0, "removed_chains_count": 0, "removed_chains": []string{}, "recreated_count": len(done), "recreated_vms": list(done),
+		"failed_count": len(failures), "failed_vms": failures,
+	})
 }

@@ -26,6 +26,8 @@ type Instances interface {
 	Start(ctx context.Context, hash message.Hash) error
 	// Update reads the ports and names again that its owner wants for it.
 	Update(ctx context.Context, hash message.Hash) error
+	// Recreate sets the network of all instances anew, with the ports that their owners want now.
+	Recreate(ctx context.Context) (done []message.Hash, failed map[message.Hash]error, err error)
 	// Allocate carries out the scheduler's whole plan of instances; those that leave go on until they are fetched.
 	Allocate(ctx context.Context, plan []message.Hash, leaving ...message.Hash) instance.Outcome
 	List() []instance.Info

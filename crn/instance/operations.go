@@ -450,3 +450,26 @@ func (p *Pool) Update(ctx context.Context, hash message.Hash) error {
 	}
 	return p.applyNetwork(ctx)
 }
+
+// Recreate sets the taps and rules of all instances anew, with the ports that their owners want now. It returns those that have a
+// network card, and why the ports of some stay as they were; the error says that nothing was set.
+func (p *Pool) Recreate(ctx context.Context) (done []message.Hash, failed map[message.Hash]error, err error) {
+	p.mu.Lock()
+	var connected []*instance
+	for _, x := range p.instances {
+		if x.here() && x.rec.Internet {
+			connected = append(connected, x)
+		}
+	}
+	p.mu.Unlock()
+	failed = map[message.Hash]error{}
+	for _, x := range connected {
+		if err := p.refreshPorts(ctx, x); err != nil {
+			failed[x.hash] = err
+			continue
+		}
+		done = append(done, x.hash)
+	}
+	slices.Sort(done)
+	return done, failed, p.applyNetwork(ctx)
+}

@@ -106,6 +106,15 @@ func forwardPackets() error {
 	return setSysctl("net/ipv6/conf/all/forwarding", "0", "1")
 }
 
+// hasIPv6 reports whether new interfaces of this host take IPv6 addresses.
+func hasIPv6() (bool, error) {
+	raw, err := os.ReadFile("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return string(bytes.TrimSpace(raw)) == "0", err
+}
+
 func setSysctl(name, from, to string) error {
 	path := "/proc/sys/" + name
 	raw, err := os.ReadFile(path)
@@ -136,6 +145,10 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	if err != nil {
 		return fmt.Errorf("network of guests: %w", err)
 	}
+	ipv6, err := hasIPv6()
+	if err != nil {
+		return fmt.Errorf("network of guests: %w", err)
+	}
 	var commands strings.Builder
 	for _, g := range guests {
 		name := Name(g.Slot)
@@ -145,14 +158,18 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 		}
 		delete(have, name)
 		fmt.Fprintf(&commands, "address replace %s dev %s\n", netip.PrefixFrom(g.Addresses.IPv4Host, bits4), name)
-		fmt.Fprintf(&commands, "address replace %s dev %s nodad\n", g.Addresses.Prefix6(), name)
+		if ipv6 {
+			fmt.Fprintf(&commands, "address replace %s dev %s nodad\n", g.Addresses.Prefix6(), name)
+		}
 		fmt.Fprintf(&commands, "link set dev %s up\n", name)
 	}
 	for name := range have {
 		fmt.Fprintf(&commands, "link delete dev %s\n", name)
 	}
-	if err := h.proxy(ctx, guests, &commands); err != nil {
-		return fmt.Errorf("network of guests: answer for them on %s: %w", h.cfg.Interface, err)
+	if ipv6 {
+		if err := h.proxy(ctx, guests, &commands); err != nil {
+			return fmt.Errorf("network of guests: answer for them on %s: %w", h.cfg.Interface, err)
+		}
 	}
 	if len(guests) > 0 {
 		if err := forwardPackets(); err != nil {

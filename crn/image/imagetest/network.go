@@ -2,6 +2,7 @@ package imagetest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -55,7 +56,15 @@ func InOwnNetwork(t *testing.T, kind string) bool {
 	if out, err := exec.Command(script, kind, filepath.Join(Root(), "build", "guest")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=8m")
+	tests := "^" + t.Name() + "$"
+	if asked := flag.Lookup("test.run").Value.String(); strings.HasPrefix(asked, t.Name()+"/") {
+		tests = asked // parts of it
+	}
+	timeout := 8 * time.Minute
+	if deadline, ok := t.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline).Round(time.Second)) - 10*time.Second // to say what it was about then
+	}
+	child := exec.Command(os.Args[0], "-test.run="+tests, "-test.v", "-test.timeout="+timeout.String())
 	child.Env = append(os.Environ(), ownNetwork+"=1")
 	child.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,

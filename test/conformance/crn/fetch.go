@@ -105,6 +105,10 @@ var fetchRows = []row{
 		if got := member(list, string(r.diagnostic), "networking", "host_ipv4"); got != want {
 			r.Errorf("told %v, want %s of %v", got, want, addresses)
 		}
+	}}, {"of the interface that its operator names", func(r *rig) {
+		for name, want := range map[string]string{"absent0": "absent0", "lo": "no IPv4 address"} {
+			r.refuses(func(c *crn.Config) { c.HostIPv4, c.NetworkInterface = "", name }, want)
+		}
 	}}}},
 	{number: 51, about: "answers of 429 are waited for", checks: []check{{"as long as they say, twice", func(r *rig) {
 		absent := message.HashBytes([]byte("absent"))

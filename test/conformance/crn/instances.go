@@ -17,17 +17,25 @@ import (
 
 // hosting is the rig with a node of its own for instances: room for two, which are given a second to turn themselves off. Machines go on
 // without their node, so an empty plan must come at the end.
-func (r *rig) hosting() *rig {
+func (r *rig) hosting(changes ...func(*crn.Config)) *rig {
 	r.Helper()
 	if os.Getuid() != 0 {
 		r.Skip("instances need root")
 	}
 	h := *r
-	h.node = r.start(func(c *crn.Config) { c.InstanceMemoryMiB, c.InstanceStopTimeout = 700, time.Second })
+	h.node = r.start(func(c *crn.Config) {
+		c.InstanceMemoryMiB, c.InstanceStopTimeout = 700, time.Second
+		for _, change := range changes {
+			change(c)
+		}
+	})
 	return &h
 }
 
-// idle publishes an instance whose disk does nothing, without a network card, which would change the host's network.
+// roomy is a node for more of them.
+func roomy(c *crn.Config) { c.InstanceMemoryMiB = 1400 }
+
+// idle publishes an instance whose disk does nothing, without a network card.
 func (r *rig) idle(change func(map[string]any)) message.Hash {
 	r.Helper()
 	disk := make([]byte, 1<<20)
@@ -130,20 +138,12 @@ var instanceRows = []row{
 		r.want("a program that is too large", r.get("/vm/"+string(large)+"/"), 503)
 	}}}},
 	{number: 29, about: "cards are reserved for a minute", open: noInstances + "; crn/api holds the reservations by themselves"},
-	{number: 38, about: "restore from records", open: noInstances + "; crn/instance holds it, but for two records of one number"},
-	{number: 39, about: "orphan cleanup spares what is foreign", open: noInstances + "; crn/tap holds it"},
-	{number: 40, about: "port mappings are kept apart", open: noInstances + "; crn/instance holds it"},
-	{number: 41, about: "port forwards come back on the same ports", open: noInstances + "; crn/instance holds it, but for a port taken meanwhile"},
-	{number: 42, about: "packet filter on empty and populated hosts", open: noInstances + "; crn/tap holds it in namespaces of its own"},
-	{number: 43, about: "domain map", open: "the node looks names up and keeps no map (decision 0030); crn/api and crn hold that"},
 	{number: 44, about: "proxy regenerate", checks: []check{{"on the scheduler's order alone", func(r *rig) {
 		const path = "/control/proxy/regenerate"
 		r.want("without a token", r.ask(r.node, "POST", path, ""), 401, notTheirs)
 		r.want("with it", r.ask(r.node, "POST", path, "", "X-Auth-Signature", token), 200,
 			`{"success":true,"message":"HAProxy configuration regenerated successfully"}`)
 	}}}},
-	{number: 48, about: "network interface detection", open: notBuilt},
-	{number: 49, about: "name servers by family", open: noInstances + "; crn holds it"},
 	{number: 53, about: "migration", checks: []check{{"on the scheduler's order alone", func(r *rig) {
 		hash := message.HashBytes([]byte("absent"))
 		for _, order := range [][2]string{

@@ -117,5 +117,5 @@ var paymentRows = []row{
 		r.until("it is forgotten", func() bool { return r.object(r.get("/v2/about/executions/list"))[string(hash)] == nil })
 		r.plan(r.node)
 	}}}},
-	{number: 35, about: "a sweep asks for all states at once", open: "cannot be seen from outside; TestFundsMustCoverWhatRuns in crn/meter holds it"},
+	{number: 35, about: "a sweep asks for all states at once", elsewhere: place{"crn/meter", "TestFundsMustCoverWhatRuns"}},
 }

@@ -127,6 +127,26 @@ func (r *rig) program(name, pkg string, change func(map[string]any)) message.Has
 // start runs a node until the test ends, or end is called.
 func (r *rig) start(change func(*crn.Config)) *node {
 	r.Helper()
+	n, err := r.begin(change)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return n
+}
+
+// refuses checks that a node does not start, for a reason.
+func (r *rig) refuses(change func(*crn.Config), reason string) {
+	r.Helper()
+	if n, err := r.begin(change); err == nil {
+		r.Error("it starts")
+		n.end()
+	} else if !strings.Contains(err.Error(), reason) {
+		r.Errorf("got %v, want %s", err, reason)
+	}
+}
+
+func (r *rig) begin(change func(*crn.Config)) (*node, error) {
+	r.Helper()
 	network := params.Devnet()
 	network.Corechannel.Addresses, network.Pricing.Addresses = []string{registryAddress}, []string{settingsAddress}
 	network.Streams = []params.StreamChain{{
@@ -146,7 +166,7 @@ func (r *rig) start(change func(*crn.Config)) *node {
 	n := &node{dir: c.DataDir, over: make(chan struct{})}
 	var err error
 	if n.CRN, err = crn.New(c); err != nil {
-		r.Fatal(err)
+		return nil, err
 	}
 	n.url = "http://" + n.Addr().String()
 	var ctx context.Context
@@ -159,7 +179,7 @@ func (r *rig) start(change func(*crn.Config)) *node {
 			r.Errorf("node ended with %v", n.err)
 		}
 	})
-	return n
+	return n, nil
 }
 
 func guestDir() string     { return filepath.Join(imagetest.Root(), "build", "guest") }
