@@ -7,6 +7,7 @@
 //	execution  the life of a program's machine
 //	backup     copies of instances' disks for their owners to download
 //	instance   virtual machines that stay: their disks, addresses, ports
+//	front      TLS, where no proxy in front does it
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages, files and accounts, fetched from a core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
@@ -39,6 +40,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/front"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/instance"
@@ -57,6 +59,14 @@ import (
 type Config struct {
 	// Listen is the address of the HTTP API; "127.0.0.1:4020" when empty. A reverse proxy in front gives it TLS and keeps Host.
 	Listen string
+	// TLSListen is an address for TLS, as ":443", for a node without a proxy in front; none when empty. TLS of names that lead to
+	// instances goes to these; for all others it needs TLSCertificates, ACMEDirectory or both.
+	TLSListen string
+	// TLSCertificates are PEM files of a chain and its key each.
+	TLSCertificates []string
+	// ACMEDirectory is the URL of an authority that issues certificates for the node's name and for those that lead to programs;
+	// ACMEEmail is where it writes to, if anywhere.
+	ACMEDirectory, ACMEEmail string
 	// DataDir holds everything of the node: caches, volumes, logs, running machines. One node at a time uses it.
 	DataDir string
 	// CoreNode is the base URL of the core node that messages and files come from, for example "http://127.0.0.1:4024".
@@ -224,6 +234,7 @@ type CRN struct {
 	lock      *os.File
 	listener  net.Listener
 	server    *http.Server
+	front     *front.Front // nil where a proxy in front does TLS, or nobody
 	api       *api.Server
 	pool      *execution.Pool
 	instances *instance.Pool // nil where instances cannot run
@@ -381,6 +392,9 @@ func New(cfg Config) (_ *CRN, err error) {
 		Handler: n.api, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
+	if n.front, err = n.openFront(); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -406,6 +420,9 @@ func (n *CRN) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	if n.front != nil {
+		group.Go(n.front.Run)
+	}
 	group.Go(func() error { return n.triggers.Run(ctx) })
 	group.Go(func() error { return n.guestAPI.Run(ctx) })
 	group.Go(func() error { return n.identity.Run(ctx) })
@@ -424,6 +441,9 @@ func (n *CRN) Run(ctx context.Context) error {
 		n.api.Close()
 		last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
+		if n.front != nil {
+			n.front.Shutdown(last)
+		}
 		if n.server.Shutdown(last) != nil {
 			n.server.Close() // connections that outlast their machine have nothing more to say
 		}
@@ -436,6 +456,9 @@ func (n *CRN) Run(ctx context.Context) error {
 func (n *CRN) Close() {
 	if n.instances != nil {
 		n.instances.Close()
+	}
+	if n.front != nil {
+		n.front.Close()
 	}
 	if n.listener != nil {
 		n.listener.Close()

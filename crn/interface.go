@@ -1,13 +1,38 @@
 package crn
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/aleph-im/aleph-go/crn/front"
 )
+
+// openFront listens for TLS; nil when the operator wants none.
+func (n *CRN) openFront() (*front.Front, error) {
+	if n.cfg.TLSListen == "" {
+		return nil, nil
+	}
+	certificates, err := front.NewCertificates(front.CertificateConfig{
+		Files: n.cfg.TLSCertificates, Directory: n.cfg.ACMEDirectory, Email: n.cfg.ACMEEmail, Dir: filepath.Join(n.cfg.DataDir, "certificates"),
+		DomainName: n.cfg.DomainName, Leads: n.api.ProgramOf, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return front.New(front.Config{
+		Listen: n.cfg.TLSListen, Certificates: certificates, Handler: n.api, Log: n.cfg.Log,
+		Guest: func(ctx context.Context, name string) (netip.AddrPort, bool) {
+			address, ok := n.api.InstanceOf(ctx, name)
+			return netip.AddrPortFrom(address, front.GuestPort), ok
+		},
+	})
+}
 
 // findAddress finds the address that clients are told, unless the operator has named it. An interface that he has named must be
 // there and have one (spec/crn.md §4.7).

@@ -16,7 +16,11 @@ import (
 
 type crnOptions struct {
 	DataDir           string        `name:"data-dir" doc:"folder of everything the node keeps"`
-	HTTPListen        string        `name:"http-listen" doc:"host:port of the API; a reverse proxy in front gives it TLS"`
+	HTTPListen        string        `name:"http-listen" doc:"host:port of the API, which has TLS from a reverse proxy in front or at https-listen"`
+	HTTPSListen       string        `name:"https-listen" doc:"host:port for TLS, as :443, where no reverse proxy in front does it; none when empty"`
+	TLSCertificates   []string      `name:"tls-certificates" doc:"PEM files of a chain and its key each, for https-listen"`
+	ACMEDirectory     string        `name:"acme-directory" doc:"URL of an authority that issues certificates by ACME, whose terms you accept; none when empty"`
+	ACMEEmail         string        `name:"acme-email" doc:"where that authority may write to"`
 	CCN               string        `name:"ccn" doc:"base URL of the core node that messages and files come from"`
 	Network           string        `name:"network" doc:"mainnet, devnet, or the path of a parameter file"`
 	DomainName        string        `name:"domain-name" doc:"host name that users reach the node by"`
@@ -107,7 +111,8 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return err
 	}
 	node, err := crn.New(crn.Config{
-		Listen: o.HTTPListen, DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
+		Listen: o.HTTPListen, TLSListen: o.HTTPSListen, TLSCertificates: o.TLSCertificates, ACMEDirectory: o.ACMEDirectory, ACMEEmail: o.ACMEEmail,
+		DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
 		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
