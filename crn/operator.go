@@ -43,6 +43,7 @@ func (c *Config) shown() map[string]any {
 		"reuse_timeout_seconds": c.ReuseTimeout.Seconds(), "init_timeout_seconds": c.InitTimeout.Seconds(),
 		"drain_timeout_seconds": c.DrainTimeout.Seconds(), "payment_interval_seconds": c.PaymentInterval.Seconds(),
 		"cache_limit_bytes": c.CacheLimit, "ipv6_pool": c.IPv6Pool, "host_ipv4": c.HostIPv4,
+		"network_interface": c.NetworkInterface, "tls_listen": c.TLSListen, "tls_certificates": c.TLSCertificates, "acme_directory": c.ACMEDirectory,
 		"diagnostics": c.Diagnostics, "legacy_diagnostics": c.LegacyDiagnostics, "connectivity": c.Connectivity,
 	}
 }
