@@ -401,6 +401,14 @@ func New(cfg Config) (_ *CRN, err error) {
 // Addr is where the API listens.
 func (n *CRN) Addr() net.Addr { return n.listener.Addr() }
 
+// TLSAddr is where it listens for TLS; nil when it does not.
+func (n *CRN) TLSAddr() net.Addr {
+	if n.front == nil {
+		return nil
+	}
+	return n.front.Addr()
+}
+
 // Fingerprint says how machines run on this host.
 func (n *CRN) Fingerprint() vm.Fingerprint { return n.print }
 

@@ -1,6 +1,7 @@
 package crn
 
 import (
+	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -69,10 +70,14 @@ func (r *rig) tool(name, input string, args ...string) string {
 	return string(out)
 }
 
-// table is the name of the one table of rules that a node with instances has; empty when there is none.
+// table is the name of the table of rules of the node, after its data folder (decision 0018); empty when there is none.
 func (r *rig) table() string {
 	r.Helper()
-	return string(regexp.MustCompile(`inet aleph-[0-9a-f]{8}\b`).Find([]byte(r.tool("nft", "", "list", "tables"))))
+	sum := sha256.Sum256([]byte(r.node.dir))
+	if name := fmt.Sprintf("inet aleph-%x", sum[:4]); strings.Contains(r.tool("nft", "", "list", "tables"), name) {
+		return name
+	}
+	return ""
 }
 
 // forwards are the ports of the host that lead to guests, as the rules in force say: "tcp . 24000 : 172.24.0.2 . 22".

@@ -223,7 +223,6 @@ var instanceRows = []row{
 		}
 	}}}},
 	{number: 54, about: "graphics cards on the bus", open: notBuilt},
-	{number: 57, about: "an instance from its creation to its end", open: noInstances + "; crn and test/e2e hold it, but for confidential machines"},
 }
 
 var confidentialSections = []row{

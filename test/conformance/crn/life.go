@@ -71,6 +71,7 @@ var lifeRows = []row{
 		r.want("the call in progress", <-slow, 504)
 		r.until("it ends", n.ended)
 	}}}},
+	{number: 48, about: "how a program takes requests", open: "no check from outside yet; programs of both kinds run in crn"},
 	{number: 55, about: "what is no hash is no program", checks: []check{{"in plain text", func(r *rig) {
 		for _, ref := range []string{"invalid", "x", strings.Repeat("g", 64)} {
 			r.want(ref, r.get("/vm/"+ref), 400, "Invalid message reference: "+ref)

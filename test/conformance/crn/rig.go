@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,8 +44,11 @@ const (
 // rig is a compute node with all that it asks, shared by the checks.
 type rig struct {
 	*testing.T
+	root    *testing.T // of all checks
 	core    *networktest.CoreNode
 	chain   *payments
+	dns     *records
+	house   *house
 	runtime message.Hash
 	node    *node
 
@@ -81,7 +85,7 @@ func (n *node) ended() bool {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{T: t, core: networktest.New(t), chain: newPayments(t)}
+	r := &rig{T: t, root: t, core: networktest.New(t), chain: newPayments(t), dns: &records{texts: map[string]string{}}, house: &house{}}
 	image, err := os.ReadFile(imagetest.Get(t).Runtime)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +161,7 @@ func (r *rig) begin(change func(*crn.Config)) (*node, error) {
 		Owner: crnOwner(), AllocationSigners: []string{scheduler.Address()}, AllocationTokenHash: tokenHash,
 		GuestDir: guestDir(), GuestProgram: guestProgram(), Accelerator: "tcg",
 		MemoryMiB: 900, InitTimeout: 90 * time.Second, DrainTimeout: 10 * time.Second, IPv6Pool: "1111:2222:3333:4444::/64", HostIPv4: "192.0.2.7",
-		PaymentInterval: sweep, AnswerAge: time.Nanosecond, Diagnostics: r.diagnostic, LegacyDiagnostics: r.diagnostic, Resolver: records{},
+		PaymentInterval: sweep, AnswerAge: time.Nanosecond, Diagnostics: r.diagnostic, LegacyDiagnostics: r.diagnostic, Resolver: r.dns,
 		Log: slog.New(slog.NewTextHandler(r.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {
@@ -188,18 +192,32 @@ func guestProgram() string { return filepath.Join(guestDir(), "guest-init") }
 // sweep is how often nodes of the rig look at payments.
 const sweep = 500 * time.Millisecond
 
-// records is the DNS: names to the programs that their owners point them to.
-type records map[string]string
+// records is the DNS: what names say in texts. Those that begin with "to-" lead to the program whose hash follows.
+type records struct {
+	mu    sync.Mutex
+	texts map[string]string
+}
 
-func (records) LookupTXT(_ context.Context, name string) ([]string, error) {
+func (d *records) set(name, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.texts[name] = text
+}
+
+func (d *records) LookupTXT(_ context.Context, name string) ([]string, error) {
 	if hash, ok := strings.CutPrefix(name, "_aleph-id.to-"); ok {
 		hash, _, _ = strings.Cut(hash, ".")
 		return []string{hash}, nil
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if text, ok := d.texts[name]; ok {
+		return []string{text}, nil
+	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-func (records) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+func (*records) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
 }
 
