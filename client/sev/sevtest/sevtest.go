@@ -14,7 +14,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -81,6 +83,36 @@ func New(t testing.TB) *Platform {
 		p.authority = append(append(p.authority, c...), signRSA(t, c, root)...)
 	}
 	return p
+}
+
+// written is a platform as Marshal writes it.
+type written struct{ Certificates, Authority, Exchange []byte }
+
+// Marshal writes the platform down for another process.
+func (p *Platform) Marshal(t testing.TB) []byte {
+	t.Helper()
+	key, err := x509.MarshalECPrivateKey(p.exchange)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(written{p.certificates, p.authority, key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Unmarshal reads what Marshal wrote.
+func Unmarshal(raw []byte) (*Platform, error) {
+	var w written
+	if err := json.Unmarshal(raw, &w); err != nil {
+		return nil, err
+	}
+	key, err := x509.ParseECPrivateKey(w.Exchange)
+	if err != nil {
+		return nil, err
+	}
+	return &Platform{w.Certificates, w.Authority, key}, nil
 }
 
 // Certificates are what the platform exports: PDH, PEK, OCA and CEK.

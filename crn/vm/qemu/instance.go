@@ -81,6 +81,10 @@ func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, a
 		return nil, err
 	}
 	c.args = args
+	tooLittle := mayLock(c.lockedMiB)
+	if tooLittle != nil {
+		c.lockedMiB = 0 // QEMU says whether it does
+	}
 	stderr, err := os.OpenFile(filepath.Join(dir, stderrFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -117,12 +121,16 @@ func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, a
 	err = writeRecord(dir, cell.Process.Pid)
 	var m *Instance
 	if err == nil {
-		m, err = attach(ctx, dir, cell, spec.Console)
+		limit := attachLimit
+		if spec.pinned() {
+			limit += time.Duration(spec.MemoryMiB) * pinTime
+		}
+		m, err = attach(ctx, dir, cell, spec.Console, limit)
 	}
 	if err != nil {
 		_ = unix.Kill(-cell.Process.Pid, unix.SIGKILL)
 		_ = cell.Wait()
-		return nil, errors.Join(fmt.Errorf("%w%s", err, said(dir)), cell.release())
+		return nil, errors.Join(fmt.Errorf("%w%s", err, said(dir)), tooLittle, cell.release())
 	}
 	return m, nil
 }
@@ -171,7 +179,7 @@ func (i *Instances) adopt(ctx context.Context, id, dir string, console func() (i
 	if err != nil {
 		return nil, err
 	}
-	m, err := attach(ctx, dir, &cell{group: i.groups.named(id)}, log)
+	m, err := attach(ctx, dir, &cell{group: i.groups.named(id)}, log, attachLimit)
 	if err != nil {
 		log.Close()
 		return nil, err
@@ -204,9 +212,12 @@ type Instance struct {
 // attachLimit bounds the wait for QEMU's first word. Under emulation on a busy host it takes some tenths of a second.
 const attachLimit = 15 * time.Second
 
-// attach connects to a machine that runs in dir.
-func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser) (_ *Instance, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attachLimit)
+// pinTime is what a MiB of memory may take that is pinned before QEMU's first word: eight seconds a GiB.
+const pinTime = 8 * time.Millisecond
+
+// attach connects to a machine that runs in dir, within a limit.
+func attach(ctx context.Context, dir string, cell *cell, console io.WriteCloser, limit time.Duration) (_ *Instance, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	m := &Instance{dir: dir, cell: cell, console: console, copying: make(chan struct{}, 1), done: make(chan struct{})}
 	if m.record, err = readRecord(dir); err != nil {
@@ -266,8 +277,14 @@ func (m *Instance) dial(name string) (conn net.Conn, err error) {
 // event handles what QEMU reports of the guest.
 func (m *Instance) event(control *monitor, name string, data json.RawMessage) {
 	var reason struct{ Reason string }
-	if name == "SHUTDOWN" && json.Unmarshal(data, &reason) == nil && reason.Reason == "guest-shutdown" {
+	if name != "SHUTDOWN" || json.Unmarshal(data, &reason) != nil {
+		return
+	}
+	switch reason.Reason {
+	case "guest-shutdown":
 		m.turnedOff(control)
+	case "guest-reset": // of a machine that may not begin again by itself
+		control.send("quit")
 	}
 }
 

@@ -1,15 +1,18 @@
 package qemu
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/vm"
 )
 
@@ -26,7 +29,12 @@ type InstanceSpec struct {
 	Tap       string // interface of the host that its network card is connected to; empty for no network card
 	MAC       string // of that card
 	Console   io.WriteCloser
+	Launch    *Launch    // of a confidential machine; nil for all others
+	Cards     []gpu.Card // of the host that the machine has for itself, bound to vfio-pci
 }
+
+// pinned reports whether all memory of the machine stays where it is in the host's: a processor has encrypted it, or cards reach for it.
+func (s InstanceSpec) pinned() bool { return s.Launch != nil || len(s.Cards) > 0 }
 
 // Descriptors that a machine's process inherits.
 const (
@@ -39,15 +47,28 @@ const (
 // rootCache bounds what QEMU keeps of the tables of the root disk. Its own bound is half of what it may have for itself.
 const rootCache = "8M"
 
-// instanceArguments is QEMU's command line (spec/crn.md §4.3).
+// addressBits keeps a machine that q35 is made for from using more bits of an address than its secure processor or its cards reach.
+const addressBits = ",host-phys-bits-limit=0x28"
+
+// instanceArguments is QEMU's command line (spec/crn.md §4.3, §4.4).
 func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) {
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
 	}
 	cpu, accel := processor(accelerator)
+	machine := "pc,usb=off,hpet=off"
+	if spec.pinned() {
+		machine = "q35,usb=off,hpet=off"
+		if accelerator == "kvm" {
+			cpu += addressBits
+		}
+	}
+	if spec.Launch != nil {
+		machine += ",confidential-guest-support=sev0"
+	}
 	socket := func(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d,server=on,wait=off", id, fd) }
 	args := []string{
-		"-machine", "pc,usb=off,hpet=off", "-accel", accel, "-cpu", cpu,
+		"-machine", machine, "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
@@ -56,11 +77,15 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 		"-boot", "order=c,reboot-timeout=1",
 		"-chardev", socket("serial", serialFD), "-serial", "chardev:serial",
 		"-chardev", socket("control", controlFD), "-mon", "chardev=control,mode=control",
-		"-device", "virtio-serial-pci", "-chardev", socket("agent", agentFD),
-		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-		"-device", "virtio-rng-pci",
+		"-chardev", socket("agent", agentFD), "-device", "virtio-rng-pci",
 	}
-	if accelerator == "kvm" {
+	if spec.Launch != nil {
+		args = append(args, spec.Launch.arguments()...)
+	} else {
+		// Of a confidential machine, no agent takes orders of the host.
+		args = append(args, "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0")
+	}
+	if accelerator == "kvm" && !spec.pinned() {
 		// What the guest frees goes back to the host. Emulated, each page given back costs more than it is worth.
 		args = append(args, "-device", "virtio-balloon-pci,free-page-reporting=on")
 	}
@@ -77,14 +102,23 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 			mode = "on"
 		}
 		args = append(args,
-			"-drive", fmt.Sprintf("if=none,id=drive%d,format=%s,read-only=%s,file=%s", i, format, mode, strings.ReplaceAll(drive.Path, ",", ",,")),
+			"-drive", fmt.Sprintf("if=none,id=drive%d,format=%s,read-only=%s,file=%s", i, format, mode, optionValue(drive.Path)),
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=drive%d", i))
 	}
-	if spec.Tap != "" {
-		args = append(args, "-netdev", fmt.Sprintf("tap,id=net0,fd=%d", tapFD),
-			"-device", "virtio-net-pci,netdev=net0,rombar=0,mac="+spec.MAC)
-	} else {
+	switch card := "virtio-net-pci,netdev=net0,mac=" + spec.MAC; {
+	case spec.Tap == "":
 		args = append(args, "-nic", "none")
+	case spec.Launch != nil: // its ROM is measured with the rest
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=net0,fd=%d", tapFD), "-device", card)
+	default:
+		args = append(args, "-netdev", fmt.Sprintf("tap,id=net0,fd=%d", tapFD), "-device", card+",rombar=0")
+	}
+	for _, card := range spec.Cards {
+		device := "vfio-pci,host=" + card.PCIHost + ",rombar=0"
+		if card.DeviceClass == gpu.ClassVGA {
+			device += ",x-vga=on"
+		}
+		args = append(args, "-device", device)
 	}
 	return args, nil
 }
@@ -113,9 +147,30 @@ func (i *Instances) confine(dir string, spec InstanceSpec, print vm.Fingerprint)
 		c.writes, c.fileBytes = append(c.writes, drive.Path), max(c.fileBytes, MaxImage(info.Size()))
 	}
 	if print.Accelerator == "kvm" {
-		c.devices = []string{"/dev/kvm"}
+		c.devices = []string{i.driver.hostPath("dev/kvm")}
+	}
+	if l := spec.Launch; l != nil {
+		c.reads = append(c.reads, l.Firmware, l.Owner, l.Session)
+		c.devices = append(c.devices, l.Processor.Device)
+	}
+	for n, card := range spec.Cards {
+		if n == 0 {
+			c.devices = append(c.devices, i.driver.hostPath("dev/vfio/vfio"))
+		}
+		if group := i.driver.hostPath("dev/vfio/" + card.Group); !slices.Contains(c.devices, group) {
+			c.devices = append(c.devices, group)
+		}
+		c.reads = append(c.reads, i.driver.hostPath(card.Folder()))
+	}
+	if spec.pinned() {
+		c.lockedMiB = c.memoryMiB
 	}
 	return c, nil
+}
+
+// hostPath is a path of the host's kernel: below another root in tests.
+func (d *Driver) hostPath(path string) string {
+	return filepath.Join(cmp.Or(d.cfg.HostRoot, "/"), path)
 }
 
 // MaxImage is what a qcow2 image of a disk of so many bytes may grow to: its tables take 10 bytes for each 64 KiB, and begin with

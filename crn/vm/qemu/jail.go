@@ -60,6 +60,7 @@ type confined struct {
 	memoryMiB int // guest and QEMU together
 	vcpus     int
 	fileBytes int64 // how long what it writes may become
+	lockedMiB int   // memory that may be kept where it is in the host's; as much as the node may when 0
 }
 
 // cell is a process in its jail.
@@ -289,6 +290,9 @@ func (j *jail) limit(pid int, c confined, user *lease) error {
 		unix.RLIMIT_FSIZE:  uint64(c.fileBytes),
 		unix.RLIMIT_DATA:   uint64(c.memoryMiB+addressSlackMiB) << 20,
 	}
+	if c.lockedMiB > 0 {
+		limits[unix.RLIMIT_MEMLOCK] = uint64(c.lockedMiB) << 20
+	}
 	if user != nil {
 		limits[unix.RLIMIT_NPROC] = uint64(ownThreads + c.vcpus) // counted by user, and it has one of its own
 		id := uintptr(user.id)
@@ -303,6 +307,22 @@ func (j *jail) limit(pid int, c confined, user *lease) error {
 		if err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: n, Max: n}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("limit the process: %w", err)
 		}
+	}
+	return nil
+}
+
+// mayLock makes sure that a process may keep so much of its memory where it is. The limit is inherited, and only the node can raise it.
+func mayLock(mib int) error {
+	need := uint64(mib) << 20
+	var have unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &have); err != nil {
+		return fmt.Errorf("look how much memory may be locked: %w", err)
+	}
+	if have.Cur >= need {
+		return nil
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: need, Max: max(have.Max, need)}); err != nil {
+		return fmt.Errorf("the machine locks %d MiB of memory and the node may lock %d; give its service LimitMEMLOCK=infinity", mib, have.Max>>20)
 	}
 	return nil
 }

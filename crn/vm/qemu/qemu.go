@@ -43,6 +43,8 @@ type Config struct {
 	// RequireIsolation makes Fingerprint fail where a machine cannot be confined in every way. It is done as far as the host
 	// allows when false.
 	RequireIsolation bool
+	// HostRoot is the folder below which /dev and /sys are looked for where hardware is given to machines; "/" when empty.
+	HostRoot string
 }
 
 // Driver is QEMU on this host.
