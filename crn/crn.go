@@ -8,6 +8,7 @@
 //	backup     copies of instances' disks for their owners to download
 //	instance   virtual machines that stay: their disks, addresses, ports
 //	front      TLS, where no proxy in front does it
+//	gpu        graphics cards: which there are, and how machines get them
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
 //	network    messages, files and accounts, fetched from a core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
@@ -139,10 +140,15 @@ type Config struct {
 	Connectivity api.Connectivity
 	// Resolver asks the DNS; that of the system when nil.
 	Resolver api.Resolver
-	// SEVCtl is the program that exports the certificates of a secure processor; empty without confidential computing.
+	// SEVCtl is the program that exports the certificates of a secure processor; when empty, they are what QEMU says, where there is
+	// such a processor.
 	SEVCtl string
-	// GPUs are the cards that machines may be given.
-	GPUs []api.GPU
+	// GPUs are the places on the bus, like "01:00.0", of graphics cards that the node takes from the host while a machine has them.
+	// Cards that are bound to vfio-pci are given to machines as well.
+	GPUs []string
+	// HostRoot is the folder below which /dev, /sys and /proc are looked for where it is about hardware that machines are given; "/"
+	// when empty.
+	HostRoot string
 	// CacheLimit bounds the files that are kept for the next machine, in bytes; 20 GiB when 0.
 	CacheLimit int64
 	// SnapshotLimit bounds what is kept of programs for their next start, in bytes of disk; 8 GiB when 0, nothing is kept when
@@ -244,6 +250,7 @@ type CRN struct {
 	identity  *network.Identity
 	meter     *meter.Meter
 	print     vm.Fingerprint
+	secure    []byte // certificates of the processor that confidential instances run on; nil without one
 }
 
 // New prepares a node: it takes the data folder, ends and removes what a killed node left there, finds out how machines run
@@ -288,7 +295,7 @@ func New(cfg Config) (_ *CRN, err error) {
 	}
 	driver, err := qemu.New(qemu.Config{
 		Dir: filepath.Join(cfg.DataDir, "qemu"), Binary: cfg.QEMU, Kernel: kernel.Path, Initrd: initrd,
-		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: cfg.MachineUsers, RequireIsolation: cfg.RequireIsolation,
+		BootMark: wire.BootMark, Accelerator: cfg.Accelerator, Users: cfg.MachineUsers, RequireIsolation: cfg.RequireIsolation, HostRoot: cfg.HostRoot,
 	})
 	if err != nil {
 		return nil, err
@@ -377,7 +384,8 @@ func New(cfg Config) (_ *CRN, err error) {
 		DefaultSigners: cfg.Network.Schedule.Signers, AllocationTokenHash: cfg.AllocationTokenHash, SkipDomainCheck: cfg.SkipDomainCheck,
 		LoginToken: token, Options: cfg.shown(), Receiver: cfg.Receiver, Streams: cfg.Network.Streams, PaymentInterval: cfg.PaymentInterval,
 		Diagnostics: cfg.Diagnostics, LegacyDiagnostics: cfg.LegacyDiagnostics, Connectivity: cfg.Connectivity, Resolver: cfg.Resolver,
-		SEVCtl: cfg.SEVCtl, CertificateFile: filepath.Join(cfg.DataDir, "confidential", "platform", "certs_export.cert"), GPUs: cfg.GPUs,
+		SEVCtl: cfg.SEVCtl, CertificateFile: filepath.Join(cfg.DataDir, "confidential", "platform", "certs_export.cert"),
+		Certificates: n.secure, GPUModels: knownCards(cfg.Network.GPUs), HostRoot: cfg.HostRoot,
 		HostIPv4: cfg.HostIPv4, IPv6Pool: pool6, NeighbourProxy: n.instances != nil && neighbours != "", VolumeDir: executions, Registry: registry, Log: cfg.Log,
 	}); err != nil {
 		return nil, err

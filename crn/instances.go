@@ -13,10 +13,12 @@ import (
 	"strings"
 
 	"github.com/aleph-im/aleph-go/crn/backup"
+	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // vcpusPerCore is how many virtual processors a core of the host may stand for (spec/crn.md §4.11).
@@ -43,11 +45,35 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 	if err != nil {
 		return nil, err
 	}
+	processor, noProcessor := machines.SecureProcessor(ctx)
+	if noProcessor != nil {
+		n.cfg.Log.Info("confidential instances are not offered", "reason", noProcessor)
+	} else {
+		n.secure = processor.Certificates
+	}
+	host := gpu.Host{Root: n.cfg.HostRoot}
+	cards, refused, err := host.Cards(n.cfg.GPUs)
+	if err != nil {
+		return nil, err
+	}
+	for _, reason := range refused {
+		n.cfg.Log.Warn("a graphics card is not given to machines", "reason", reason)
+	}
 	return instance.New(ctx, instance.Config{
+		SEV: processor, NoSEV: noProcessor, Cards: gpu.NewTable(cards), CardHost: host,
 		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
 		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout,
 		ReplicaBytes: n.cfg.ReplicaBytes, Log: n.cfg.Log,
 	})
+}
+
+// knownCards are the cards that the network's parameters know.
+func knownCards(list []params.GPU) []gpu.Model {
+	models := make([]gpu.Model, 0, len(list))
+	for _, g := range list {
+		models = append(models, gpu.Model{Model: g.Model, DeviceID: g.DeviceID})
+	}
+	return models
 }
 
 // openBackups opens the backups of instances. Links to them stay valid when the node is started again.

@@ -29,9 +29,12 @@ func (w workloads) List() []meter.Workload {
 	}
 	if w.instances != nil {
 		for _, i := range w.instances.List() {
-			m := meter.Workload{Hash: i.Hash, Owner: i.Owner, Payment: i.Payment, Chain: i.Chain}
-			if i.Running {
+			m := meter.Workload{Hash: i.Hash, Owner: i.Owner, Payment: i.Payment, Chain: i.Chain, Confidential: i.Confidential}
+			switch {
+			case i.Running:
 				m.Started = i.Times.Started
+			case i.Awaiting: // what it waits with nobody else can have
+				m.Started = i.Times.Prepared
 			}
 			all = append(all, defined{m, i.Times.Defined})
 		}

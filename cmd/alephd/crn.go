@@ -36,7 +36,8 @@ type crnOptions struct {
 	GuestDir          string        `name:"guest-dir" doc:"folder of the guest kernel; <data-dir>/guest when empty"`
 	QEMU              string        `name:"qemu" doc:"program that runs machines; qemu-system-x86_64 from PATH when empty"`
 	Accelerator       string        `name:"accelerator" doc:"kvm or tcg; found out by booting a machine, once, when empty"`
-	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; empty without confidential computing"`
+	SEVCtl            string        `name:"sevctl" doc:"program that exports the certificates of a secure processor; QEMU says them when empty"`
+	GPUs              []string      `name:"gpus" doc:"places on the bus, like 01:00.0, of graphics cards that are taken from the host while a machine has them; those bound to vfio-pci are given to machines as well"`
 	MemoryMiB         int           `name:"memory-mib" doc:"memory of the machines of programs together; half of the host's when 0"`
 	InstanceMemoryMiB int           `name:"instance-memory-mib" doc:"memory of instances together; when 0, what programs leave of the host's but for 2 GiB"`
 	ReplicaMiB        int           `name:"replica-mib" doc:"disk that replicas of other nodes' instances may take; none are held when 0"`
@@ -115,7 +116,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
-		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, GPUs: o.GPUs, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
 		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})

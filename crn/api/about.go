@@ -62,11 +62,19 @@ func (s *Server) options(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, s.cfg.Options)
 }
 
-// certificates answers GET /about/certificates: those of the host's secure processor, exported by sevctl when they are first
-// asked for.
+// noConfidential is what a node without a secure processor tells who asks for its certificates.
+const noConfidential = "Confidential computing setting not enabled on that server"
+
+// certificates answers GET /about/certificates: those of the host's secure processor, as QEMU read them or exported by sevctl when
+// they are first asked for.
 func (s *Server) certificates(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.SEVCtl == "" {
-		fail(w, http.StatusServiceUnavailable, noConfidential)
+		if s.cfg.Certificates == nil {
+			fail(w, http.StatusServiceUnavailable, noConfidential)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(s.cfg.Certificates)
 		return
 	}
 	s.exporting.Lock()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
@@ -67,7 +68,9 @@ type Config struct {
 
 	SEVCtl          string // program that exports certificates of the secure processor; empty without confidential computing
 	CertificateFile string // where it does
-	GPUs            []GPU  // cards that machines may be given
+	// Certificates are those of the secure processor that machines are given; nil without one. Those of SEVCtl take their place.
+	Certificates []byte
+	GPUModels    []gpu.Model // that are known while the network's settings name none
 
 	HostIPv4       string       // reported to clients
 	IPv6Pool       netip.Prefix // addresses of machines are derived from it
@@ -82,18 +85,17 @@ type Config struct {
 
 // Server answers requests. It is an http.Handler. Close must follow when it is not used any more.
 type Server struct {
-	cfg          Config
-	control      http.Handler // everything but programs
-	allocated    *allocationAuth
-	lastSigners  atomic.Pointer[[]string] // that the network's settings named
-	metrics      *metrics
-	host         host
-	named        *names
-	instances    *http.Transport // to those that names of their owners lead to
-	reservations *reservations
-	streams      *streams
-	exporting    sync.Mutex  // one run of sevctl at a time
-	broken       *log.Logger // answers of programs that break off: no event, and they can make as many as they like
+	cfg         Config
+	control     http.Handler // everything but programs
+	allocated   *allocationAuth
+	lastSigners atomic.Pointer[[]string] // that the network's settings named
+	metrics     *metrics
+	host        host
+	named       *names
+	instances   *http.Transport // to those that names of their owners lead to
+	streams     *streams
+	exporting   sync.Mutex  // one run of sevctl at a time
+	broken      *log.Logger // answers of programs that break off: no event, and they can make as many as they like
 }
 
 // maxBody bounds bodies of requests to the node itself, in bytes.
@@ -113,9 +115,6 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HostRoot == "" {
 		cfg.HostRoot = "/"
 	}
-	if cfg.GPUs == nil {
-		cfg.GPUs = []GPU{}
-	}
 	for _, signer := range cfg.AllocationSigners {
 		if err := checkSigner(signer); err != nil {
 			return nil, err
@@ -123,7 +122,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registry, cfg.Pool), host: host{cfg.HostRoot}, named: newNames(cfg.Resolver, cfg.Network, cfg.Now), instances: newInstanceTransport(),
-		reservations: newReservations(cfg.GPUs, cfg.Now), streams: newStreams(), broken: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		streams: newStreams(), broken: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	var err error
 	if s.allocated, err = newAllocationAuth(s.signers, cfg.AllocationTokenHash, cfg.Now); err != nil {
@@ -174,9 +173,9 @@ func (s *Server) routes() *http.ServeMux {
 		"DELETE /control/machine/{ref}/backup/{id}": s.operate(s.deleteBackup),
 		"POST /control/machine/{ref}/restore":       s.operate(s.restore),
 
-		"POST /control/machine/{ref}/confidential/initialize":    s.operate(s.confidential),
-		"GET /control/machine/{ref}/confidential/measurement":    s.operate(s.confidential),
-		"POST /control/machine/{ref}/confidential/inject_secret": s.operate(s.confidential),
+		"POST /control/machine/{ref}/confidential/initialize":    s.operate(s.initialize),
+		"GET /control/machine/{ref}/confidential/measurement":    s.operate(s.measurement),
+		"POST /control/machine/{ref}/confidential/inject_secret": s.operate(s.injectSecret),
 
 		"POST /control/machine/{ref}/migration/export":       s.ordered(s.leave),
 		"GET /control/machine/{ref}/migration/export/status": s.ordered(s.left),

@@ -32,6 +32,7 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request) {
 	_ = unix.Statfs(s.cfg.VolumeDir, &disk) // zero when the folder is gone
 	load := s.host.load()
 	lowest, highest := s.host.frequencies()
+	all, free := s.cards(r.Context())
 	answer(w, http.StatusOK, map[string]any{
 		"cpu": map[string]any{
 			"count":            runtime.NumCPU(),
@@ -44,7 +45,7 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request) {
 		},
 		"period":     map[string]any{"start_timestamp": s.cfg.Now().UTC().Truncate(time.Minute).Format(time.RFC3339), "duration_seconds": 60.0},
 		"properties": map[string]any{"cpu": s.host.processor()},
-		"gpu":        map[string]any{"devices": s.reservations.gpus, "available_devices": s.reservations.available()},
+		"gpu":        map[string]any{"devices": all, "available_devices": free},
 		"active":     true,
 	})
 }

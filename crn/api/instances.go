@@ -58,14 +58,14 @@ func (s *Server) listInstances(list map[message.Hash]any, entry func(instance.In
 	}
 }
 
-// instanceV1 is an instance in the scheduler's list: one that runs.
+// instanceV1 is an instance in the scheduler's list: one that runs, or is ready and waits for its owner.
 func instanceV1(i instance.Info) any {
-	if !i.Running {
+	if !i.Running && !i.Awaiting {
 		return nil
 	}
 	return map[string]any{
 		"networking": map[string]string{"ipv4": i.Addresses.Prefix4().String(), "ipv6": i.Addresses.Prefix6().String()},
-		"vm_type":    kindInstance, "awaiting_confidential_init": false,
+		"vm_type":    kindInstance, "awaiting_confidential_init": i.Awaiting,
 	}
 }
 
@@ -85,7 +85,7 @@ func (s *Server) instanceV2(i instance.Info) any {
 			"defined_at": stamp(t.Defined), "preparing_at": stamp(t.Preparing), "prepared_at": stamp(t.Prepared),
 			"starting_at": stamp(t.Starting), "started_at": stamp(t.Started), "stopping_at": stamp(t.Stopping), "stopped_at": stamp(t.Stopped),
 		},
-		"running": i.Running, "awaiting_confidential_init": false, "vm_type": kindInstance,
+		"running": i.Running, "awaiting_confidential_init": i.Awaiting, "vm_type": kindInstance,
 	}
 	if i.Failure != nil {
 		entry["error"] = i.Failure.Error() // ours: why it does not run

@@ -75,6 +75,10 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request, _ []byte) {
 		return
 	}
 	l, _, err := s.cfg.Instances.Leave(hash)
+	if errors.Is(err, instance.ErrConfidential) {
+		fail(w, http.StatusBadRequest, "Migration is not supported for confidential VMs")
+		return
+	}
 	if err != nil {
 		s.failed(w, err)
 		return

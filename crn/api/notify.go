@@ -33,6 +33,8 @@ type Instances interface {
 	List() []instance.Info
 	mover
 	replicator
+	confidential
+	cardholder
 	// RestoreFile replaces the root disk by an image that is read, of size bytes or an unknown number of them (-1), and starts the
 	// instance. The error tells whether the image is why: instance.ErrImage, ErrTooLong, ErrTooLarge, ErrNoRoom.
 	RestoreFile(ctx context.Context, hash message.Hash, image io.Reader, size int64) error

@@ -155,6 +155,10 @@ func refusal(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, execution.ErrNoRoom):
 		return http.StatusServiceUnavailable, "This CRN cannot host the requested workload at this time. " + err.Error()
+	case errors.Is(err, qemu.ErrNoSecureProcessor):
+		return http.StatusServiceUnavailable, err.Error()
+	case errors.Is(err, instance.ErrConfidential):
+		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, instance.ErrRefused), errors.Is(err, network.ErrNotProgram):
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, execution.ErrResource) && !errors.Is(err, network.ErrUnavailable):

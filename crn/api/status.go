@@ -49,8 +49,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 			"PAYMENT_MONITOR_INTERVAL": s.cfg.PaymentInterval.Seconds(),
 		},
 		"computing": map[string]any{
-			"ENABLE_QEMU_SUPPORT": true, "INSTANCE_DEFAULT_HYPERVISOR": "qemu", "ENABLE_CONFIDENTIAL_COMPUTING": s.cfg.SEVCtl != "",
-			"ENABLE_GPU_SUPPORT": len(s.cfg.GPUs) > 0,
+			"ENABLE_QEMU_SUPPORT": true, "INSTANCE_DEFAULT_HYPERVISOR": "qemu", "ENABLE_CONFIDENTIAL_COMPUTING": s.cfg.SEVCtl != "" || s.cfg.Certificates != nil,
+			"ENABLE_GPU_SUPPORT": s.hasCards(),
 		},
 	})
 }

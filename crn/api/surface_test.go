@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/network/networktest"
@@ -77,6 +78,7 @@ func (f *fakeInstances) Start(_ context.Context, hash message.Hash) error {
 	f.started = append(f.started, hash)
 	return f.failure
 }
+func (f *fakeInstances) Cards() (all, free []gpu.Card)              { return nil, nil }
 func (f *fakeInstances) Update(context.Context, message.Hash) error { return f.failure }
 
 func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
@@ -154,41 +156,6 @@ func TestANoticeForAnInstanceThatWasMovedIsRefused(t *testing.T) {
 		if here := text != "400: Instance is allocated to a different node"; here != test.here {
 			t.Errorf("%s: %s", name, text)
 		}
-	}
-}
-
-func TestCardsAreKeptForAMinute(t *testing.T) {
-	now := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	card := func(place string) GPU { return GPU{Vendor: "NVIDIA", DeviceID: "10de:27b0", PCIHost: place} }
-	r := newReservations([]GPU{card("01:00.0"), card("02:00.0")}, func() time.Time { return now })
-	want := []message.GPURequirement{{Vendor: "NVIDIA", DeviceID: "10de:27b0"}}
-	two := append(want, want...)
-	first, missing := r.reserve("0xA", two)
-	if missing != nil || first != now.Add(time.Minute) {
-		t.Fatalf("first: %v, %v", first, missing)
-	}
-	if free := r.available(); len(free) != 0 {
-		t.Errorf("free %v", free)
-	}
-	now = now.Add(30 * time.Second)
-	if again, missing := r.reserve("0xa", two); missing != nil || !again.After(first) {
-		t.Errorf("again by the same user: %v, %v", again, missing)
-	}
-	if _, missing := r.reserve("0xB", want); missing == nil || missing.DeviceID != "10de:27b0" {
-		t.Errorf("by another: %v", missing)
-	}
-	if _, missing := r.reserve("0xA", append(two, want...)); missing == nil {
-		t.Error("three of two")
-	}
-	if _, missing := r.reserve("0xA", want); missing != nil || len(r.available()) != 1 {
-		t.Errorf("one given back: %v, %v", missing, r.available())
-	}
-	now = now.Add(time.Minute)
-	if _, missing := r.reserve("0xB", two); missing != nil {
-		t.Errorf("by another, later: %v", missing)
-	}
-	if _, missing := r.reserve("0xB", []message.GPURequirement{{DeviceID: "1002:0001"}}); missing == nil {
-		t.Error("a card that is not there")
 	}
 }
 

@@ -40,6 +40,9 @@ func (p *Pool) Offer(hash message.Hash) (Offered, error) {
 	if x == nil || !x.here() {
 		return Offered{}, fmt.Errorf("instance %s: %w", hash, ErrUnknown)
 	}
+	if x.rec.confidential() {
+		return Offered{}, fmt.Errorf("instance %s: %w", hash, ErrConfidential)
+	}
 	if x.machine == nil || x.rec.Restore != nil || x.rec.Wanted != wantedRunning {
 		return Offered{}, fmt.Errorf("instance %s does not run: %w", hash, ErrBusy)
 	}
@@ -100,7 +103,7 @@ func (p *Pool) FetchAhead(ctx context.Context, hash message.Hash, a Arrival) err
 	if err != nil {
 		return err
 	}
-	if err := offered(m); err != nil {
+	if err := p.movable(m); err != nil {
 		return fmt.Errorf("instance %s: %w", hash, err)
 	}
 	a.Files = slices.Clone(a.Files)
@@ -122,7 +125,7 @@ func (p *Pool) FetchAhead(ctx context.Context, hash message.Hash, a Arrival) err
 		return fmt.Errorf("the disks of %d instances are fetched ahead: %w", len(p.errands), ErrNoRoom)
 	}
 	r := define(hash, m)
-	if err := p.admit(r); err != nil {
+	if err := p.admit(&r); err != nil {
 		return err
 	}
 	if p.life.Err() != nil {

@@ -48,8 +48,8 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 	if err != nil {
 		return false, err
 	}
-	if err := offered(m); err != nil {
-		return false, err
+	if err := p.movable(m); err != nil {
+		return false, fmt.Errorf("instance %s: %w", hash, err)
 	}
 	if err := a.check(m); err != nil {
 		return false, fmt.Errorf("instance %s: %w", hash, err)
@@ -78,11 +78,11 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 		return false, fmt.Errorf("instance %s has not left yet: %w", hash, ErrMoving)
 	}
 	// What there is of an earlier stay is compared with what is to come.
-	if err := p.admit(r); err != nil {
+	if err := p.admit(&r); err != nil {
 		return false, err
 	}
 	before := x.rec
-	x.rec.Parent, x.rec.Planned = a.Parent, false
+	x.rec.Parent, x.rec.Planned, x.rec.Hardware = a.Parent, false, r.Hardware
 	if err := x.wantMove(wantedArriving, r.Move); err != nil {
 		x.rec = before
 		return false, err
@@ -98,7 +98,7 @@ func (p *Pool) Expect(ctx context.Context, hash message.Hash) error {
 	if err != nil {
 		return err
 	}
-	if err := offered(m); err != nil {
+	if err := p.movable(m); err != nil {
 		return fmt.Errorf("instance %s: %w", hash, err)
 	}
 	p.mu.Lock()
@@ -107,7 +107,8 @@ func (p *Pool) Expect(ctx context.Context, hash message.Hash) error {
 	if x != nil && (x.rec.Wanted == wantedLeaving || x.rec.Wanted == wantedErased) {
 		return fmt.Errorf("instance %s has not left yet: %w", hash, ErrMoving)
 	}
-	return p.admit(define(hash, m))
+	r := define(hash, m)
+	return p.admit(&r)
 }
 
 // check refuses files that the instance cannot have.

@@ -37,13 +37,13 @@ func (p *Pool) disks(hash message.Hash) string {
 	return filepath.Join(p.cfg.Dir, diskDir, string(hash))
 }
 
-// boot prepares all that the machine needs and starts it.
-func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error) {
+// boot prepares all that the machine needs and starts it. Of a confidential instance without a session there is none, and no error.
+func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Machine, error) {
 	m, err := p.cfg.Network.Instance(ctx, r.Hash)
 	if err != nil {
 		return nil, err
 	}
-	if err := offered(m); err != nil {
+	if err := p.offered(m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
@@ -73,6 +73,15 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 	if err := p.applyNetwork(ctx); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
+	if r.confidential() {
+		if err := p.prepareLaunch(ctx, &spec, m, s); err != nil {
+			return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+		}
+		if s == nil {
+			x.mark(&x.times.Prepared)
+			return nil, nil
+		}
+	}
 	console, err := p.openConsole(string(r.Hash))
 	if err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
@@ -83,9 +92,12 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record) (Machine, error)
 	}
 	x.mark(&x.times.Prepared)
 	x.mark(&x.times.Starting)
+	if spec.Cards, err = p.takeCards(r); err != nil {
+		return nil, errors.Join(fmt.Errorf("instance %s: %w", r.Hash, err), console.Close())
+	}
 	machine, err := p.cfg.Driver.Start(ctx, spec)
 	if err != nil {
-		return nil, errors.Join(err, console.Close())
+		return nil, errors.Join(err, console.Close(), p.giveCardsBack(r))
 	}
 	return machine, nil
 }

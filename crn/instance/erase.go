@@ -14,6 +14,7 @@ func (x *instance) newDisks() {
 	err := p.removeDisks(x.hash, data)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	x.prepared = false
 	if err != nil {
 		x.failure = fmt.Errorf("reinstall: %w", err)
 		p.cfg.Log.Error("disks not removed", "hash", x.hash, "error", err)

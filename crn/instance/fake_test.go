@@ -285,6 +285,17 @@ func (m *fakeMachine) CopyChanges(ctx context.Context, disks []qemu.DiskCopy, _ 
 	return nil
 }
 
+func (m *fakeMachine) Measurement(context.Context) (*qemu.Measurement, error) {
+	return &qemu.Measurement{Launch: "measured"}, nil
+}
+
+func (m *fakeMachine) InjectSecret(_ context.Context, header, secret string) (json.RawMessage, error) {
+	if header != "header" || secret != "secret" {
+		return nil, errors.New("QEMU refuses it")
+	}
+	return json.RawMessage(`{"running":true}`), nil
+}
+
 func (m *fakeMachine) Inspect() vm.Status {
 	m.driver.mu.Lock()
 	defer m.driver.mu.Unlock()

@@ -26,6 +26,8 @@ type instance struct {
 	times      Times
 	machine    Machine
 	console    *logfile.Log       // of its machine, or of the last one
+	prepared   bool               // all is ready for a confidential machine but the session of its owner
+	session    *session           // for the next start of one
 	ending     bool               // the machine was told to end
 	busy       bool               // its disks are copied, or an image to restore is on its way
 	reinstall  bool               // begin with a new root disk
@@ -84,7 +86,7 @@ func (x *instance) addresses() tap.Addresses {
 func (x *instance) info() Info {
 	i := Info{
 		Hash: x.rec.Hash, Owner: x.rec.Owner, Payment: x.rec.Payment, Chain: x.rec.Chain, Stopped: x.rec.Wanted == wantedStopped, Addresses: x.addresses(),
-		MemoryMiB: x.memory(), Times: x.times,
+		MemoryMiB: x.memory(), Times: x.times, Awaiting: x.awaits(), Confidential: x.rec.confidential(),
 	}
 	if x.rec.Internet {
 		i.Ports = append(i.Ports, x.rec.Ports...)
@@ -118,8 +120,10 @@ func (x *instance) wantMove(w wanted, m *move) error {
 		return err
 	}
 	x.setRecord(changed)
+	x.session = nil
 	if w != wantedRunning {
 		x.forgetExpiry()
+		x.prepared = false
 	}
 	x.failures, x.retry, x.failure = 0, time.Time{}, nil
 	return nil

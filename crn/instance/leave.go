@@ -35,6 +35,9 @@ func (p *Pool) Leave(hash message.Hash) (l Leaving, begun bool, err error) {
 	if x == nil || x.rec.Wanted == wantedErased {
 		return l, false, fmt.Errorf("instance %s: %w", hash, ErrUnknown)
 	}
+	if x.rec.confidential() {
+		return l, false, fmt.Errorf("instance %s: %w", hash, ErrConfidential)
+	}
 	if x.rec.Restore != nil {
 		return l, false, fmt.Errorf("instance %s: %w", hash, ErrBusy)
 	}

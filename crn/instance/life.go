@@ -61,6 +61,8 @@ func (x *instance) next(now time.Time) step {
 		return stepList
 	case x.rec.Wanted == wantedArriving:
 		return stepFetch
+	case x.awaits():
+		return stepNone
 	}
 	return stepStart
 }
@@ -85,6 +87,9 @@ func (x *instance) run() {
 		var pause <-chan time.Time
 		if do == stepNone {
 			fenced := x.fenced(now)
+			if x.awaits() {
+				failure = nil // what became of an earlier start
+			}
 			if fenced && x.runs() {
 				failure = ErrFenced
 			}

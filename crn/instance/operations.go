@@ -56,7 +56,7 @@ func (p *Pool) release(ctx context.Context, wanted []message.Hash) (stopped []me
 	var ending []<-chan error
 	p.mu.Lock()
 	for hash, x := range p.instances {
-		if !x.here() || !x.rec.Planned || slices.Contains(wanted, hash) {
+		if !x.here() || !x.rec.Planned || x.rec.Hardware != nil && x.rec.Refusal == "" || slices.Contains(wanted, hash) {
 			continue
 		}
 		if err := x.want(wantedReleased); err != nil {
@@ -117,7 +117,7 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 			}
 			return x.asked(), nil
 		case wantedLeaving:
-			if err := p.admit(x.rec); err != nil {
+			if err := p.admit(&x.rec); err != nil {
 				return nil, err
 			}
 			if err := x.stay(); err != nil {
@@ -134,7 +134,7 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 		if !begin(x) {
 			return x.await(), nil
 		}
-		if err := p.admit(x.rec); err != nil {
+		if err := p.admit(&x.rec); err != nil {
 			return nil, err
 		}
 		if err := x.want(wantedRunning); err != nil {
@@ -164,7 +164,7 @@ func (p *Pool) begin(ctx context.Context, hash message.Hash, planned bool) (*ins
 	if err != nil {
 		return nil, err
 	}
-	no := offered(m)
+	no := p.offered(m)
 	if no != nil && !planned {
 		return nil, fmt.Errorf("instance %s: %w", hash, no) // who asks is who should know
 	}
@@ -189,7 +189,7 @@ func define(hash message.Hash, m *message.Instance) record {
 	now := time.Now()
 	r := record{
 		Hash: hash, Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m),
-		Internet: m.Environment.Internet, Payment: m.PaymentType(), Line: secret(), Defined: now, Changed: now,
+		Internet: m.Environment.Internet, Payment: m.PaymentType(), Line: secret(), Defined: now, Changed: now, Hardware: hardwareOf(m),
 	}
 	if m.Payment != nil && m.Payment.Chain != nil {
 		r.Chain = *m.Payment.Chain
@@ -203,7 +203,7 @@ func (p *Pool) add(r record) (_ *instance, err error) {
 		return nil, ErrStopped
 	}
 	if r.Refusal == "" {
-		if err := p.admit(r); err != nil {
+		if err := p.admit(&r); err != nil {
 			return nil, err
 		}
 	}
@@ -222,22 +222,16 @@ func (p *Pool) add(r record) (_ *instance, err error) {
 }
 
 // offered refuses at once what this node does not do.
-func offered(m *message.Instance) error {
+func (p *Pool) offered(m *message.Instance) error {
 	if h := m.Environment.Hypervisor; h != nil && *h != "qemu" {
 		return fmt.Errorf("hypervisor %q is %w", *h, ErrUnsupported)
-	}
-	if m.Environment.TrustedExecution != nil {
-		return fmt.Errorf("confidential execution is %w", ErrUnsupported)
-	}
-	if m.Requirements != nil && len(m.Requirements.GPU) > 0 {
-		return fmt.Errorf("a GPU is %w", ErrUnsupported)
 	}
 	for i, v := range m.Volumes {
 		if v.Kind == message.VolumePersistent && (v.Parent != nil || v.Persistence == nil || *v.Persistence != "host") {
 			return fmt.Errorf("volume %d: a persistent volume with a parent image, or not kept on the host, is %w", i, ErrUnsupported)
 		}
 	}
-	return nil
+	return p.hasHardware(m)
 }
 
 func diskMiB(m *message.Instance) int64 {
@@ -250,8 +244,9 @@ func diskMiB(m *message.Instance) int64 {
 	return total
 }
 
-// admit checks that there is room for an instance beside the others (spec/crn.md §4.11). p.mu is held.
-func (p *Pool) admit(r record) error {
+// admit checks that there is room for an instance beside the others (spec/crn.md §4.11), and notes the graphics cards that it gets.
+// p.mu is held.
+func (p *Pool) admit(r *record) error {
 	need := r.MemoryMiB + p.cfg.OverheadMiB
 	memory, vcpus := need, r.VCPUs
 	promised := r.DiskMiB << 20
@@ -285,7 +280,7 @@ func (p *Pool) admit(r record) error {
 	if promised > left {
 		return fmt.Errorf("instance %s needs %d MiB of disk and %d MiB are free: %w", r.Hash, r.DiskMiB, max(0, left-promised+r.DiskMiB<<20)>>20, ErrNoRoom)
 	}
-	return nil
+	return p.chooseCards(r)
 }
 
 // diskLeft is what instances may have of this node's disk together, in bytes: what is free, and what they have already.
@@ -319,12 +314,12 @@ func (p *Pool) DiskRoom(bytes int64) error {
 
 // Room reports whether an instance that is not here yet is offered and fits beside those that are.
 func (p *Pool) Room(m *message.Instance) error {
-	if err := offered(m); err != nil {
+	if err := p.offered(m); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.admit(record{VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m)})
+	return p.admit(&record{Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m), Hardware: hardwareOf(m)})
 }
 
 // freeSlot returns the lowest number that nobody on this host has. p.mu is held.
@@ -424,7 +419,7 @@ func (p *Pool) Reinstall(ctx context.Context, hash message.Hash, eraseVolumes bo
 
 // again has the machine end, if there is one, and start. pool.mu is held.
 func (x *instance) again() error {
-	if err := x.pool.admit(x.rec); err != nil {
+	if err := x.pool.admit(&x.rec); err != nil {
 		return err
 	}
 	x.ending = x.machine != nil

@@ -200,6 +200,11 @@ func TestTheSeedSaysWhatCloudInitReads(t *testing.T) {
 	if err != nil || string(raw) != `{"ethernets":{},"version":2}` {
 		t.Errorf("without network: %s, %v", raw, err)
 	}
+	special := newSeed(record{Hash: hash, Hardware: &hardware{Confidential: true, GPUs: []string{"10de:27b0"}}}, m, a, servers)["user-data"].(map[string]any)
+	early, _ := special["bootcmd"].([]string)
+	if len(early) != 5 || !strings.Contains(early[1], "cryptsetup resize cr_root") || !strings.Contains(early[3], "pci=realloc=off pci=noaer") || special["packages"] != nil {
+		t.Errorf("a confidential one with a card: %v", special)
+	}
 }
 
 func TestConsoleLinesAreTheSameHoweverTheyCome(t *testing.T) {

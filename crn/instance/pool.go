@@ -7,6 +7,7 @@ package instance
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/replica"
 	"github.com/aleph-im/aleph-go/crn/tap"
@@ -49,6 +51,8 @@ type Machine interface {
 	Inspect() vm.Status
 	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 	CopyChanges(ctx context.Context, disks []qemu.DiskCopy, all bool) error
+	Measurement(ctx context.Context) (*qemu.Measurement, error)
+	InjectSecret(ctx context.Context, header, secret string) (json.RawMessage, error)
 }
 
 // Driver runs machines; [QEMU] in a node.
@@ -79,6 +83,10 @@ type Config struct {
 	HTTP        http.RoundTripper // to other nodes; one of the pool's own when nil
 	// ReplicaBytes is what replicas of other nodes' instances may take together; none are held when 0.
 	ReplicaBytes int64
+	SEV          *qemu.SecureProcessor // that confidential instances run on; nil where there is none
+	NoSEV        error                 // why
+	Cards        *gpu.Table            // graphics cards that instances may be given; none when nil
+	CardHost     gpu.Host              // where they are
 	Log          *slog.Logger
 }
 
@@ -147,6 +155,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Cards == nil {
+		cfg.Cards = gpu.NewTable(nil)
+	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: askLimit}).DialContext,
@@ -194,6 +205,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		}
 	}
 	if err := p.adopt(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.giveOrphanedCardsBack(); err != nil {
 		return nil, err
 	}
 	if err := p.removeOrphans(); err != nil {
@@ -308,18 +322,20 @@ func (p *Pool) Close() {
 
 // Info describes an instance at one moment.
 type Info struct {
-	Hash      message.Hash
-	Owner     string
-	Payment   message.PaymentType
-	Chain     string // of payment by stream
-	Running   bool
-	Stopped   bool  // its owner stopped it, or its guest turned itself off
-	Failure   error // why it does not run although it should
-	Addresses tap.Addresses
-	Ports     []tap.Forward
-	MemoryMiB int
-	Times     Times
-	Machine   vm.Status
+	Hash         message.Hash
+	Owner        string
+	Payment      message.PaymentType
+	Chain        string // of payment by stream
+	Running      bool
+	Confidential bool
+	Awaiting     bool  // it is confidential, and waits for its owner to start it
+	Stopped      bool  // its owner stopped it, or its guest turned itself off
+	Failure      error // why it does not run although it should
+	Addresses    tap.Addresses
+	Ports        []tap.Forward
+	MemoryMiB    int
+	Times        Times
+	Machine      vm.Status
 }
 
 // List returns the instances of this node, ordered by hash. What was sent elsewhere is not among them.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// start prepares and starts the machine.
+// start prepares and starts the machine; that of a confidential instance only with its owner's session.
 func (x *instance) start() {
 	p := x.pool
 	ctx, cancel := context.WithCancel(p.life)
@@ -17,14 +17,21 @@ func (x *instance) start() {
 		cancel() // asked otherwise just now
 	}
 	x.times = Times{Defined: x.times.Defined, Preparing: time.Now()}
-	r := x.rec
+	r, s := x.rec, x.session
 	p.mu.Unlock()
 
 	begin := time.Now()
-	m, err := p.boot(ctx, x, r)
+	m, err := p.boot(ctx, x, r, s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x.abort = nil
+	if err == nil && m == nil {
+		x.prepared = ctx.Err() == nil
+		if x.failures > 0 { // to get ready; why a machine ended is still of interest
+			x.failures, x.failure = 0, nil
+		}
+		return
+	}
 	if err == nil {
 		x.machine, x.failure = m, nil
 		x.times.Started = time.Now()
@@ -34,11 +41,17 @@ func (x *instance) start() {
 	if ctx.Err() != nil || errors.Is(err, ErrFenced) {
 		return // not its fault
 	}
+	x.session = nil
 	if x.rec.Restore != nil {
 		x.takeBack(err)
 		return
 	}
 	x.failure = err
+	if s != nil {
+		x.settle(x.generation, err) // it waits for another session
+		p.cfg.Log.Warn("confidential instance did not start", "hash", r.Hash, "error", err)
+		return
+	}
 	if errors.Is(err, ErrRefused) && x.refuse(err) == nil {
 		p.cfg.Log.Warn("instance refused", "hash", r.Hash, "error", err)
 		return
@@ -125,8 +138,14 @@ func (x *instance) collect(m Machine) {
 		p.cfg.Log.Error("machine not cleared up", "hash", x.hash, "error", err)
 	}
 	p.mu.Lock()
+	r := x.rec
+	p.mu.Unlock()
+	if err := p.giveCardsBack(r); err != nil {
+		p.cfg.Log.Error("graphics cards not given back", "hash", x.hash, "error", err)
+	}
+	p.mu.Lock()
 	defer p.mu.Unlock()
-	x.machine, x.ending = nil, false
+	x.machine, x.ending, x.session = nil, false, nil
 	x.times.Stopped = time.Now()
 	switch {
 	case x.rec.Wanted != wantedRunning:
@@ -137,6 +156,9 @@ func (x *instance) collect(m Machine) {
 		p.cfg.Log.Info("instance turned itself off", "hash", x.hash)
 		x.record(wantedStopped)
 	case x.fenced(time.Now()):
+	case x.rec.confidential():
+		x.failure = errors.New("its machine ended, and only its owner can start it again" + said)
+		p.cfg.Log.Warn("confidential instance ended, it waits for its owner", "hash", x.hash, "said", said)
 	default:
 		if time.Since(x.times.Started) > time.Minute {
 			x.failures = 0

@@ -121,7 +121,7 @@ func (p *Pool) restore(ctx context.Context, hash message.Hash, format string, br
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !x.restored {
+	if !x.restored && !x.awaits() { // what waits for its owner is restored when that starts it
 		return fmt.Errorf("it has not run from the image yet: %w", ErrStopped)
 	}
 	return nil

@@ -25,7 +25,7 @@ func (p *Pool) Hold(ctx context.Context, hash message.Hash, token string, lease 
 	if err != nil {
 		return err
 	}
-	if err := offered(m); err != nil {
+	if err := p.offered(m); err != nil {
 		return fmt.Errorf("instance %s: %w", hash, err)
 	}
 	limit := 2 * replicaBytes(m) // a generation replaces another, and both are here for a while
@@ -101,7 +101,7 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 	r := define(hash, m)
 	r.Wanted, r.Move = wantedArriving, &move{Secret: secret, Begun: time.Now()}
 	p.mu.Lock()
-	_, here, err := p.revivable(r)
+	_, here, err := p.revivable(&r)
 	p.mu.Unlock()
 	if here || err != nil {
 		return err
@@ -112,7 +112,7 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	x, here, err := p.revivable(r)
+	x, here, err := p.revivable(&r)
 	if here || err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 		return err
 	}
 	before := x.rec
-	x.rec.Planned, x.rec.Line = false, r.Line
+	x.rec.Planned, x.rec.Line, x.rec.Hardware = false, r.Line, r.Hardware
 	if err := x.wantMove(wantedArriving, r.Move); err != nil {
 		x.rec = before
 		return err
@@ -132,7 +132,7 @@ func (p *Pool) Revive(ctx context.Context, hash message.Hash, secret []byte) err
 
 // revivable checks that an instance can come back here. It returns what is here of it from earlier, and whether it has come back already.
 // p.mu is held.
-func (p *Pool) revivable(r record) (x *instance, here bool, err error) {
+func (p *Pool) revivable(r *record) (x *instance, here bool, err error) {
 	x = p.instances[r.Hash]
 	switch {
 	case x == nil:

@@ -19,6 +19,15 @@ import (
 // readers of YAML read, and which leaves no question of quoting what a user wrote.
 type seed map[string]any
 
+// growEncrypted has an encrypted root disk fill what the message gives it.
+var growEncrypted = []string{"growpart /dev/vda 2 || true", "cryptsetup resize cr_root || true", "resize2fs /dev/mapper/cr_root || true"}
+
+// keepCards has the guest's kernel leave the addresses of cards as the host's firmware made them, from its next start on.
+var keepCards = []string{
+	`grep -q pci=realloc=off /etc/default/grub || sed -i 's/^GRUB_CMDLINE_LINUX="/&pci=realloc=off pci=noaer /' /etc/default/grub || true`,
+	"update-grub || grub2-mkconfig -o /boot/grub2/grub.cfg || true",
+}
+
 func newSeed(r record, m *message.Instance, a tap.Addresses, nameservers []netip.Addr) seed {
 	name := execution.HostLabel(r.Hash)
 	keys := m.AuthorizedKeys
@@ -27,8 +36,19 @@ func newSeed(r record, m *message.Instance, a tap.Addresses, nameservers []netip
 	}
 	user := map[string]any{
 		"hostname": name, "disable_root": false, "ssh_pwauth": false, "ssh_authorized_keys": keys, "resize_rootfs": true,
-		"package_update": true, "packages": []string{"qemu-guest-agent"},
-		"runcmd": []string{"systemctl start qemu-guest-agent.service"},
+		"package_update": true,
+	}
+	var early []string
+	if r.confidential() {
+		early = append(early, growEncrypted...) // and no agent, which would take the host's orders
+	} else {
+		user["packages"], user["runcmd"] = []string{"qemu-guest-agent"}, []string{"systemctl start qemu-guest-agent.service"}
+	}
+	if r.Hardware != nil && len(r.Hardware.GPUs) > 0 {
+		early = append(early, keepCards...)
+	}
+	if early != nil {
+		user["bootcmd"] = early
 	}
 	// The id is the message's: whatever number the instance gets here, or on another node, its first boot is its first.
 	s := seed{"user-data": user, "meta-data": map[string]any{"instance-id": "iid-instance-" + string(r.Hash), "local-hostname": name}}

@@ -108,7 +108,7 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 	switch card := "virtio-net-pci,netdev=net0,mac=" + spec.MAC; {
 	case spec.Tap == "":
 		args = append(args, "-nic", "none")
-	case spec.Launch != nil: // its ROM is measured with the rest
+	case spec.Launch != nil: // with its ROM, as owners know these machines from the reference
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=net0,fd=%d", tapFD), "-device", card)
 	default:
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=net0,fd=%d", tapFD), "-device", card+",rombar=0")

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/aleph-im/aleph-go/crn"
-	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -116,17 +115,6 @@ var aboutRows = []row{
 			if _, ok := member(v, "cpu").(map[string]any)[name]; !ok {
 				r.Errorf("cpu has no %s", name)
 			}
-		}
-	}}, {"cards with all fields", func(r *rig) {
-		card := api.GPU{
-			Vendor: "NVIDIA", Model: "RTX 4000 ADA", DeviceName: "AD104GL [RTX 4000 SFF Ada Generation]", DeviceClass: "0300", PCIHost: "01:00.0",
-			DeviceID: "10de:27b0", Compatible: true,
-		}
-		n := r.start(func(c *crn.Config) { c.GPUs = []api.GPU{card} })
-		defer n.end()
-		const want = `{"vendor":"NVIDIA","model":"RTX 4000 ADA","device_name":"AD104GL [RTX 4000 SFF Ada Generation]","device_class":"0300","pci_host":"01:00.0","device_id":"10de:27b0","compatible":true}`
-		if got := r.ask(n, "GET", "/about/usage/system", ""); !strings.Contains(got.body, `"gpu":{"available_devices":[`+want+`],"devices":[`+want+`]}`) {
-			r.Errorf("got %s", got.body)
 		}
 	}}}},
 	{number: 31, about: "certificates of the secure processor", checks: []check{{"none without one", func(r *rig) {

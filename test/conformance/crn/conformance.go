@@ -32,7 +32,7 @@ type check struct {
 
 // rows is the whole list. A file holds the rows of one subject; those of instances are in instances.go.
 func rows() []row {
-	list := slices.Concat(allocationRows, ownerRows, outputRows, aboutRows, identityRows, paymentRows, lifeRows, instanceRows, hostRows, guestRows, backupRows, fetchRows)
+	list := slices.Concat(allocationRows, ownerRows, outputRows, aboutRows, identityRows, paymentRows, lifeRows, instanceRows, hostRows, guestRows, confidentialRows, cardRows, backupRows, fetchRows)
 	slices.SortFunc(list, func(a, b row) int { return a.number - b.number })
 	return list
 }

@@ -105,9 +105,6 @@ var instanceRows = []row{
 		}
 		r.want("by a stranger", r.order(stranger, hash, "reboot"), 403, notAllowed)
 	}}}},
-	{number: 16, about: "confidential initialize", open: noConfidential},
-	{number: 17, about: "a confidential machine awaits its owner", open: noConfidential},
-	{number: 18, about: "lists show what awaits its owner", open: noConfidential},
 	{number: 28, about: "admission by memory, processors and disk", checks: []check{{"each refuses by itself", func(r *rig) {
 		r = r.hosting()
 		defer r.allot()
@@ -137,7 +134,6 @@ var instanceRows = []row{
 		})
 		r.want("a program that is too large", r.get("/vm/"+string(large)+"/"), 503)
 	}}}},
-	{number: 29, about: "cards are reserved for a minute", open: noInstances + "; crn/api holds the reservations by themselves"},
 	{number: 44, about: "proxy regenerate", checks: []check{{"on the scheduler's order alone", func(r *rig) {
 		const path = "/control/proxy/regenerate"
 		r.want("without a token", r.ask(r.node, "POST", path, ""), 401, notTheirs)
@@ -222,42 +218,9 @@ var instanceRows = []row{
 			r.Errorf("left behind: %v", left)
 		}
 	}}}},
-	{number: 54, about: "graphics cards on the bus", open: notBuilt},
-}
-
-var confidentialSections = []row{
-	{about: "§2.9 a node without a secure processor says so", checks: []check{{"for each step", func(r *rig) {
-		r = r.hosting()
-		defer r.allot()
-		hash := r.idle(nil)
-		r.want("plan", r.allot(hash), 200)
-		const notConfidential = `{"code":"not_confidential","description":"Instance is not a confidential instance"}`
-		measure := func(w wallet) reply {
-			path := machine(hash, "confidential/measurement")
-			return r.get(path, w.headers("GET", path)...)
-		}
-		r.want("initialize", r.order(owner, hash, "confidential/initialize"), 400, `{"code":"vm_running","description":"Operation not allowed, instance already running"}`)
-		r.want("initialize by a stranger", r.order(stranger, hash, "confidential/initialize"), 403, notAllowed)
-		r.want("measurement", measure(owner), 400, notConfidential)
-		r.want("secret", r.order(owner, hash, "confidential/inject_secret"), 400, notConfidential)
-		r.want("stop", r.order(owner, hash, "stop"), 200)
-		r.want("initialize what is stopped", r.order(owner, hash, "confidential/initialize"), 400, notConfidential)
-		r.want("measurement of what is stopped", measure(owner), 403, `{"error":"Operation not running"}`)
-		r.want("measurement by a stranger", measure(stranger), 403, notAllowed)
-
-		secret := r.idle(func(content map[string]any) {
-			content["environment"].(map[string]any)["trusted_execution"] = map[string]any{"firmware": hash, "policy": 1}
-		})
-		got := r.allot(hash, secret)
-		if text, _ := member(r.object(got), "errors", string(secret)).(string); got.status != 207 || !strings.Contains(text, "confidential") {
-			r.Errorf("plan with a confidential one: %+v", got)
-		}
-		r.want("initialize a confidential one", r.order(owner, secret, "confidential/initialize"), 503, `{"error":"Confidential computing setting not enabled on that server"}`)
-	}}}},
 }
 
 const (
-	noInstances    = "no check from outside yet"
-	notBuilt       = "this node does not do it yet"
-	noConfidential = "this node starts no confidential machines"
+	noInstances = "no check from outside yet"
+	notBuilt    = "this node does not do it yet"
 )
