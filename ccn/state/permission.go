@@ -41,22 +41,38 @@ func storedScope(m *store.MessageRow) scope {
 
 // grant is an entry of the security aggregate (spec/ccn-core.md §4). An empty list restricts nothing.
 type grant struct {
-	Address       string   `json:"address"`
-	Chain         string   `json:"chain"`
-	Channels      []string `json:"channels"`
-	Types         []string `json:"types"`
-	PostTypes     []string `json:"post_types"`
-	AggregateKeys []string `json:"aggregate_keys"`
+	address, chain                            string
+	channels, types, postTypes, aggregateKeys []string
+}
+
+// readGrant reads an entry. Names count as they are written, not as encoding/json takes them; a list that is there must be one,
+// as null restricts nothing only where there is no list at all.
+func readGrant(raw json.RawMessage) (g grant, ok bool) {
+	entry, err := members(raw)
+	if err != nil || json.Unmarshal(entry["address"], &g.address) != nil {
+		return grant{}, false
+	}
+	if chain, has := entry["chain"]; has && json.Unmarshal(chain, &g.chain) != nil { // null is no chain
+		return grant{}, false
+	}
+	for name, list := range map[string]*[]string{
+		"channels": &g.channels, "types": &g.types, "post_types": &g.postTypes, "aggregate_keys": &g.aggregateKeys,
+	} {
+		if value, has := entry[name]; has && (json.Unmarshal(value, list) != nil || *list == nil) {
+			return grant{}, false
+		}
+	}
+	return g, true
 }
 
 func (g *grant) covers(sc scope) bool {
 	within := func(list []string, s string) bool { return len(list) == 0 || slices.Contains(list, s) }
 	switch {
-	case g.Chain != "" && g.Chain != string(sc.chain),
-		len(g.Channels) > 0 && (sc.channel == nil || !slices.Contains(g.Channels, *sc.channel)),
-		!within(g.Types, string(sc.typ)),
-		sc.typ == message.TypePost && !within(g.PostTypes, sc.postType),
-		sc.typ == message.TypeAggregate && !within(g.AggregateKeys, sc.key):
+	case g.chain != "" && g.chain != string(sc.chain),
+		len(g.channels) > 0 && (sc.channel == nil || !slices.Contains(g.channels, *sc.channel)),
+		!within(g.types, string(sc.typ)),
+		sc.typ == message.TypePost && !within(g.postTypes, sc.postType),
+		sc.typ == message.TypeAggregate && !within(g.aggregateKeys, sc.key):
 		return false
 	}
 	return true
@@ -140,8 +156,7 @@ func granted(grants json.RawMessage, sender string, sc scope) bool {
 		return false
 	}
 	for _, raw := range list {
-		var g grant
-		if json.Unmarshal(raw, &g) == nil && sameAddress(g.Address, sender) && g.covers(sc) {
+		if g, ok := readGrant(raw); ok && sameAddress(g.address, sender) && g.covers(sc) {
 			return true
 		}
 	}

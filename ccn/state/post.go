@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -126,12 +127,18 @@ func findPost(r *store.Reader, h message.Hash) (*original, error) {
 	return o, err
 }
 
+// emptyJSON reports whether a value is what Python takes for nothing, however it is spelled.
 func emptyJSON(raw json.RawMessage) bool {
-	switch string(bytes.TrimSpace(raw)) {
-	case "", "null", "{}", "[]", `""`, "0", "false":
+	var compact bytes.Buffer
+	if json.Compact(&compact, raw) != nil {
+		return len(bytes.TrimSpace(raw)) == 0
+	}
+	switch compact.String() {
+	case "null", "{}", "[]", `""`, "false":
 		return true
 	}
-	return false
+	n, err := strconv.ParseFloat(compact.String(), 64)
+	return err == nil && n == 0
 }
 
 // erasePost deletes a post; its amendments stay.
