@@ -11,7 +11,7 @@ import (
 const InlineLimit = 50_000
 
 // Build makes a message that is ready to be signed: it serialises content once, checks it as a node would, and hashes that
-// very text. channel is nil for none; now, cut to milliseconds, becomes the time of the envelope.
+// very text. channel is nil for none; now, cut to microseconds, becomes the time of the envelope.
 //
 // content is one of
 //   - a [Content], written without its absent members; an empty Address becomes the sender and a zero Time becomes now, in
@@ -22,7 +22,7 @@ const InlineLimit = 50_000
 // A content of [InlineLimit] bytes or more does not fit in a message. Its text is then returned as upload and named by its
 // sha256: the caller must put it on the node's storage before it sends the message. Otherwise upload is nil.
 func Build(sender string, chain Chain, t Type, content any, channel *string, now time.Time) (m *Message, upload []byte, err error) {
-	now = now.Truncate(time.Millisecond)
+	now = now.Truncate(time.Microsecond) // what comes later must be later: of the same moment the hash decides
 	text, err := contentText(sender, content, now)
 	if err != nil {
 		return nil, nil, fmt.Errorf("build %s message: %w", t, err)

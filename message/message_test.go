@@ -278,10 +278,10 @@ func TestBuild(t *testing.T) {
 		if err != nil || upload != nil {
 			t.Fatal(upload, err)
 		}
-		if want := `{"address":"` + alice + `","time":1700000000.123,"content":"<&>\u2028","type":"t"}`; m.ItemContent != want {
+		if want := `{"address":"` + alice + `","time":1700000000.123456,"content":"<&>\u2028","type":"t"}`; m.ItemContent != want {
 			t.Errorf("content %s, want %s", m.ItemContent, want)
 		}
-		if m.Time.Seconds() != 1700000000.123 {
+		if m.Time.Seconds() != 1700000000.123456 {
 			t.Errorf("time %v", m.Time)
 		}
 		if _, err := m.Check(); err != nil {

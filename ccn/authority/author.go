@@ -46,7 +46,7 @@ func (a *Author) Aggregate(ctx context.Context, key string, content any) error {
 }
 
 // now is in whole milliseconds, which every client reads back unchanged.
-func now() float64 { return float64(time.Now().UnixMilli()) / 1000 }
+func now() float64 { return float64(time.Now().UnixMicro()) / 1e6 }
 
 func (a *Author) publish(ctx context.Context, t message.Type, content any) error {
 	text, err := encode(content)

@@ -113,7 +113,7 @@ def build(
     address is whose name the sender acts in, default its own; time is Unix seconds, default now. Both go into the content
     unless it has them. A content that cannot be JSON, or that no node would take, is a ValueError.
     """
-    now = round(clock.time(), 3) if time is None else time
+    now = round(clock.time(), 6) if time is None else time
     owned = {"address": sender if address is None else address, "time": now}
     whole = {**{name: value for name, value in owned.items() if name not in content}, **content}
     try:

@@ -54,7 +54,7 @@ export class Unsigned {
       sender: draft.sender,
       type: draft.type,
       channel: draft.channel ?? null,
-      time: draft.time === undefined ? now() : Math.floor(draft.time * 1000) / 1000,
+      time: draft.time === undefined ? now() : Math.floor(draft.time * 1e6) / 1e6,
       item_type: "inline",
       item_hash: hashOf(content),
     };
@@ -105,7 +105,10 @@ export class Unsigned {
   }
 }
 
-/** Unix seconds, to the millisecond. */
+let latest = 0;
+
+/** Unix seconds, each time later than the last: of what has the same time, the hash would decide which counts. */
 export function now(): number {
-  return Date.now() / 1000;
+  latest = Math.max(Date.now() * 1000, latest + 1); // whole microseconds
+  return latest / 1e6;
 }

@@ -219,8 +219,3 @@ var instanceRows = []row{
 		}
 	}}}},
 }
-
-const (
-	noInstances = "no check from outside yet"
-	notBuilt    = "this node does not do it yet"
-)
