@@ -22,7 +22,7 @@ machines() {
 	ALEPH_KILLS=50 go test -timeout 5m -count 1 -run TestANodeRecoversFromKillsAtAnyMoment -v ./crn/ | grep -vE '^ *=== '
 
 	part "compute node: the acceptance list of its API"
-	go test "${race[@]}" -count 1 -timeout 10m -v ./test/conformance/crn/ | grep -vE '^ *(=== |--- PASS)'
+	go test "${race[@]}" -count 1 -timeout 16m -v ./test/conformance/crn/ | grep -vE '^ *(=== |--- PASS)'
 }
 
 part "lint"

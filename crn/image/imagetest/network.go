@@ -60,7 +60,7 @@ func InOwnNetwork(t *testing.T, kind string) bool {
 	if asked := flag.Lookup("test.run").Value.String(); strings.HasPrefix(asked, t.Name()+"/") {
 		tests = asked // parts of it
 	}
-	timeout := 8 * time.Minute
+	timeout := 15 * time.Minute
 	if deadline, ok := t.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline).Round(time.Second)) - 10*time.Second // to say what it was about then
 	}
