@@ -15,35 +15,34 @@ import (
 	"github.com/aleph-im/aleph-go/crn/backup"
 	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
-	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/params"
 )
 
 // vcpusPerCore is how many virtual processors a core of the host may stand for (spec/crn.md §4.11).
 const vcpusPerCore = 4
 
-// openInstances makes the pool of instances, for whose IPv6 addresses in pool6 the host answers on the interface neighbours. It returns
-// nil where this process may not make networks: programs need none.
-func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *network.Client, pool6 netip.Prefix, neighbours string) (*instance.Pool, error) {
+// openInstances makes the pool of instances and their backups. There is none where this process may not make networks: programs need
+// none.
+func (n *CRN) openInstances(ctx context.Context, p *parts) error {
+	p.neighbours = neighbourhood(n.cfg.NetworkInterface, p.pool6)
 	dir := filepath.Join(n.cfg.DataDir, "instances")
 	nameservers := n.cfg.Nameservers
 	if len(nameservers) == 0 {
 		nameservers = hostNameservers()
 	}
 	nameservers = distinct(nameservers)
-	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: neighbours})
+	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: p.neighbours})
 	if errors.Is(err, tap.ErrUnprivileged) {
 		n.cfg.Log.Warn("no instances, only programs", "reason", err)
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	machines, err := driver.Instances(filepath.Join(dir, "run"))
+	machines, err := p.driver.Instances(filepath.Join(dir, "run"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	processor, noProcessor := machines.SecureProcessor(ctx)
 	if noProcessor != nil {
@@ -54,17 +53,21 @@ func (n *CRN) openInstances(ctx context.Context, driver *qemu.Driver, source *ne
 	host := gpu.Host{Root: n.cfg.HostRoot}
 	cards, refused, err := host.Cards(n.cfg.GPUs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, reason := range refused {
 		n.cfg.Log.Warn("a graphics card is not given to machines", "reason", reason)
 	}
-	return instance.New(ctx, instance.Config{
+	if n.instances, err = instance.New(ctx, instance.Config{
 		SEV: processor, NoSEV: noProcessor, Cards: gpu.NewTable(cards), CardHost: host,
-		Network: source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: pool6, Nameservers: nameservers,
+		Network: p.source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: p.pool6, Nameservers: nameservers,
 		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout,
 		ReplicaBytes: n.cfg.ReplicaBytes, Log: n.cfg.Log,
-	})
+	}); err != nil {
+		return err
+	}
+	n.backups, err = n.openBackups()
+	return err
 }
 
 // knownCards are the cards that the network's parameters know.
