@@ -12,7 +12,6 @@ import (
 	"github.com/aleph-im/aleph-go/ccn"
 	"github.com/aleph-im/aleph-go/ccn/backup"
 	"github.com/aleph-im/aleph-go/internal/build"
-	"github.com/aleph-im/aleph-go/internal/config"
 	"github.com/aleph-im/aleph-go/params"
 	"github.com/aleph-im/aleph-go/signature"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
@@ -58,16 +57,8 @@ func defaultCCN() *ccnOptions {
 
 func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o := defaultCCN()
-	set := config.New("alephd ccn", "ALEPHD", o)
-	show := len(args) > 0 && args[0] == "config"
-	if show {
-		args = args[1:]
-	}
-	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
+	if done, err := load("alephd ccn", o, args, stdout); done || err != nil {
 		return err
-	}
-	if show {
-		return set.Print(stdout)
 	}
 	log, err := newLogger(stderr, o.LogLevel, o.LogFormat)
 	if err != nil {

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn"
 	"github.com/aleph-im/aleph-go/crn/api"
-	"github.com/aleph-im/aleph-go/internal/config"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -72,16 +70,8 @@ func defaultCRN() *crnOptions {
 
 func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o := defaultCRN()
-	set := config.New("alephd crn", "ALEPHD", o)
-	show := len(args) > 0 && args[0] == "config"
-	if show {
-		args = args[1:]
-	}
-	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
+	if done, err := load("alephd crn", o, args, stdout); done || err != nil {
 		return err
-	}
-	if show {
-		return set.Print(stdout)
 	}
 	if o.ReuseTimeout <= 0 {
 		o.ReuseTimeout = -1 // zero would mean the default

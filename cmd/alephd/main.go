@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/internal/build"
+	"github.com/aleph-im/aleph-go/internal/config"
 )
 
 const usage = `alephd runs nodes of the Aleph network.
@@ -86,6 +87,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	return fmt.Errorf("unknown command %q: want ccn, crn or version", args[0])
+}
+
+// load reads the options of a daemon. With "config" before them they are printed, and that is all.
+func load(name string, options any, args []string, stdout io.Writer) (done bool, err error) {
+	set := config.New(name, "ALEPHD", options)
+	show := len(args) > 0 && args[0] == "config"
+	if show {
+		args = args[1:]
+	}
+	if err := set.Load(args, os.LookupEnv, stdout); err != nil {
+		return false, err
+	}
+	if show {
+		return true, set.Print(stdout)
+	}
+	return false, nil
 }
 
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
