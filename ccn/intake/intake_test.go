@@ -54,8 +54,12 @@ func (s *rules) Apply(tx *store.Tx, it *state.Item) (*state.Effect, error) {
 				return nil, err
 			}
 			if status == "" {
+				code := message.ErrAmendTargetNotFound
+				if c.PostType == "early" { // refused at once
+					code = message.ErrPermissionDenied
+				}
 				return nil, &message.Error{
-					Code: message.ErrAmendTargetNotFound, WaitsFor: []message.WaitKey{message.WaitMessage(message.Hash(c.Ref))},
+					Code: code, WaitsFor: []message.WaitKey{message.WaitMessage(message.Hash(c.Ref))},
 				}
 			}
 		}

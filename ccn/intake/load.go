@@ -121,6 +121,10 @@ func (p *Pipeline) takeDue(ctx context.Context, fetches *transfers) (pause time.
 		}
 	}
 	now := message.TimeFrom(p.cfg.Now())
+	more, err := p.cfg.Store.ReviveMore(ctx, now)
+	if err != nil {
+		return failurePause, err
+	}
 	p.mu.Lock()
 	limit := len(p.due) + maxGroup // those already taken up may be due as well
 	p.mu.Unlock()
@@ -143,7 +147,7 @@ func (p *Pipeline) takeDue(ctx context.Context, fetches *transfers) (pause time.
 		}
 	}
 	switch {
-	case took && len(rows) >= maxGroup:
+	case took && len(rows) >= maxGroup, more:
 		return 0, nil // there may be more
 	case len(rows) > 0:
 		// Their commits kick when there is something to do; this is for those that a failing database leaves due.

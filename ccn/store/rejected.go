@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"math"
@@ -82,8 +83,8 @@ const (
 	noRetries     = math.MaxInt32
 )
 
-// maxRevived bounds what one event lets come back for one key, so that no message costs the work of thousands. The others
-// have their turn with the next event.
+// maxRevived bounds what one commit lets come back for one key, so that no message costs the work of thousands. The others
+// have their turn with ReviveMore.
 const maxRevived = 100
 
 // WaitedFor returns the keys with a prefix that rejected messages wait for.
@@ -98,11 +99,57 @@ func (r *Reader) WaitedFor(prefix message.WaitKey) (map[message.WaitKey]bool, er
 	return keys, wrap(err, "list what rejected messages wait for")
 }
 
-// revive lets the rejected messages that wait for key come back, as pending messages that are due now, those first that were
-// judged the longest ago. It returns how many.
+// revive lets the rejected messages that wait for key come back, as pending messages that are due now, and notes how many have
+// to wait for their turn. It returns how many came back.
 func (tx *Tx) revive(key message.WaitKey, now message.Time) (int64, error) {
+	n, err := tx.reviveSome(key, now, maxRevived)
+	if err != nil || n < maxRevived {
+		return n, err
+	}
+	return n, wrap(tx.exec(`INSERT INTO revivals (wait_key, remaining) SELECT wait_key, COUNT(*) FROM rejected_waits WHERE wait_key = ? GROUP BY wait_key
+		ON CONFLICT (wait_key) DO UPDATE SET remaining = excluded.remaining`, string(key)), "note that more messages wait for %s", key)
+}
+
+// ReviveMore lets more of the rejected messages come back whose turn it is. It reports whether there may be others after them.
+func (s *Store) ReviveMore(ctx context.Context, now message.Time) (more bool, err error) {
+	err = s.Read(ctx, func(r *Reader) error {
+		return r.row(`SELECT EXISTS (SELECT 1 FROM revivals)`).Scan(&more)
+	})
+	if err != nil || !more {
+		return false, wrap(err, "look for rejected messages that are to come back")
+	}
+	return true, s.Write(ctx, func(tx *Tx) error {
+		type revival struct {
+			key       message.WaitKey
+			remaining int64
+		}
+		rows, err := tx.rows(`SELECT wait_key, remaining FROM revivals`)
+		list, err := collect(rows, err, func(rows *sql.Rows, v *revival) error { return rows.Scan(&v.key, &v.remaining) })
+		if err != nil {
+			return wrap(err, "list what lets rejected messages come back")
+		}
+		for _, v := range list {
+			n, err := tx.reviveSome(v.key, now, min(v.remaining, maxRevived))
+			if err != nil {
+				return err
+			}
+			// Who was refused again waits behind those that had no turn yet, and none has two.
+			query, args := `UPDATE revivals SET remaining = ? WHERE wait_key = ?`, []any{v.remaining - n, string(v.key)}
+			if n == 0 || n == v.remaining {
+				query, args = `DELETE FROM revivals WHERE wait_key = ?`, []any{string(v.key)}
+			}
+			if err := tx.exec(query, args...); err != nil {
+				return wrap(err, "note how many messages still wait for %s", v.key)
+			}
+		}
+		return nil
+	})
+}
+
+// reviveSome lets at most so many come back, those first that were judged the longest ago.
+func (tx *Tx) reviveSome(key message.WaitKey, now message.Time, most int64) (int64, error) {
 	rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ?
-		ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), maxRevived)
+		ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), most)
 	list, err := collect(rows, err, scanRejected)
 	if err != nil {
 		return 0, wrap(err, "list rejected messages that wait for %s", key)

@@ -135,6 +135,11 @@ CREATE TABLE rejected_waits (      -- what would let a rejected message come bac
 ){{rowless}};
 CREATE INDEX rejected_waits_message ON rejected_waits (item_hash);
 
+CREATE TABLE revivals (            -- keys for which more rejected messages come back than one commit takes
+  wait_key TEXT PRIMARY KEY,
+  remaining BIGINT NOT NULL        -- how many are still to have their turn
+){{rowless}};
+
 CREATE TABLE forgotten_messages (
   item_hash TEXT PRIMARY KEY,
   type TEXT NOT NULL,
