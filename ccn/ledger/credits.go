@@ -36,7 +36,7 @@ type CreditEntry struct {
 	SizeMiB       *string // decimal text
 }
 
-// maxCredits bounds an amount, so that every client reads it exactly and sums stay within 64 bits.
+// maxCredits bounds an amount, and what one transfer moves, so that every client reads it exactly.
 const maxCredits = 1<<53 - 1
 
 // ParseCredits reads the content of a POST that moves credits. Amounts are multiplied by scale, which is 10 000 for posts
@@ -56,6 +56,7 @@ func ParseCredits(postType string, content json.RawMessage, scale int64) ([]Cred
 		body.fail("credits", "must be a list of at least one entry")
 	}
 	entries := make([]CreditEntry, len(list))
+	room := int64(maxCredits)
 	for i, raw := range list {
 		f := &fields{path: fmt.Sprintf("%s.credits[%d]", body.path, i)}
 		f.object(raw)
@@ -63,6 +64,12 @@ func ParseCredits(postType string, content json.RawMessage, scale int64) ([]Cred
 		f.entry(postType, scale, &entries[i])
 		if f.err != nil {
 			return nil, f.err
+		}
+		if postType != CreditTransfer {
+			continue
+		}
+		if room -= entries[i].Amount; room < 0 {
+			return nil, fmt.Errorf("%s.credits must not add up to more than %d", body.path, int64(maxCredits))
 		}
 	}
 	return entries, body.err

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"math"
+
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -11,11 +13,11 @@ type Slice struct {
 	Expiration *message.Time // nil: never
 }
 
-// Spendable returns what lots hold at t.
+// Spendable returns what lots hold at t; what 64 bits do not hold is the most that they hold.
 func Spendable(lots []store.CreditLot, t message.Time) (sum int64) {
 	for i := range lots {
 		if lots[i].Unexpired(t) {
-			sum += lots[i].Remaining
+			sum += min(lots[i].Remaining, math.MaxInt64-sum)
 		}
 	}
 	return sum

@@ -1,6 +1,10 @@
 package state
 
 import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aleph-im/aleph-go/ccn/ledger"
@@ -65,5 +69,65 @@ func TestForgottenTransferFollowsTheGrantsOfItsPlace(t *testing.T) {
 		if a, e := w.credits(alice), w.credits("0xEve"); a != step.alice || e != step.eves {
 			t.Errorf("after %s they have %d and %d, want %d and %d", step.grant.Message.ItemContent, a, e, step.alice, step.eves)
 		}
+	}
+}
+
+// What a transfer moves cannot be so much that its sum looks like little.
+func TestTransferOfMoreThanCreditsCanBeIsRefused(t *testing.T) {
+	w := newWorld(t, params.Devnet())
+	w.must(moved("buy", params.DevnetAuthority, 1, ledger.CreditDistribution,
+		`{"distribution":{"token":"T","chain":"ETH","credits":[{"address":"0xAlice","amount":100000,"price":"1","tx_hash":"","provider":"p"}]}}`))
+	var entries []string
+	for i := range 2048 {
+		entries = append(entries, fmt.Sprintf(`{"address":"a%d","amount":9007199254740991}`, i))
+	}
+	for name, list := range map[string][]string{
+		"wraps to 1":           append(slices.Clone(entries), `{"address":"z","amount":2049}`),
+		"wraps to less than 0": entries[:1025],
+		"is 1 too much":        {entries[0], `{"address":"z","amount":1}`},
+	} {
+		w.refuses(message.ErrInvalidFormat, moved(name, alice, 2, ledger.CreditTransfer, `{"transfer":{"credits":[`+strings.Join(list, ",")+`]}}`))
+	}
+	if has, z := w.credits(alice), w.credits("z"); has != 100000 || z != 0 {
+		t.Errorf("alice and z have %d and %d credits", has, z)
+	}
+}
+
+// Grants and expenses of more than 64 bits hold are summed up as the most that they hold.
+func TestSumsOfCreditsDoNotOverflow(t *testing.T) {
+	w := newWorld(t, params.Devnet())
+	grant := strings.Repeat(`{"address":"0xAlice","amount":9007199254740991,"price":"1","tx_hash":"","provider":"p"},`, 1024)
+	spent := strings.Repeat(`{"address":"0xBob","amount":9007199254740991,"execution_id":"vm"},`, 1025)
+	w.must(moved("buy", params.DevnetAuthority, 1, ledger.CreditDistribution, `{"distribution":{"token":"T","chain":"ETH","credits":[`+grant[:len(grant)-1]+`]}}`))
+	w.must(moved("spend", params.DevnetAuthority, 2, ledger.CreditExpense, `{"expense":{"credits":[`+spent[:len(spent)-1]+`]}}`))
+	most := int64(1024 * (1<<53 - 1))
+	if has := w.credits(alice); has != most {
+		t.Errorf("alice has %d credits, want %d", has, most)
+	}
+	w.must(moved("buy more", params.DevnetAuthority, 3, ledger.CreditDistribution, `{"distribution":{"token":"T","chain":"ETH","credits":[`+grant[:len(grant)-1]+`]}}`))
+	if has := w.credits(alice); has != math.MaxInt64 {
+		t.Errorf("alice has %d credits, want the most that there is", has)
+	}
+	w.must(moved("give", alice, 4, ledger.CreditTransfer, `{"transfer":{"credits":[{"address":"0xEve","amount":9007199254740991}]}}`))
+	err := w.db.Read(t.Context(), func(r *store.Reader) error {
+		gave, err := r.SumCredits(store.CreditFilter{Address: alice})
+		if want := (store.CreditSummary{Count: 2049, Total: math.MaxInt64, Incoming: math.MaxInt64, Outgoing: -(1<<53 - 1)}); err != nil || gave != want {
+			t.Errorf("the movements of alice are %+v, %v, want %+v", gave, err, want)
+		}
+		took, err := r.SumCredits(store.CreditFilter{Address: bob})
+		if want := (store.CreditSummary{Count: 1025, Total: math.MinInt64, Outgoing: math.MinInt64}); err != nil || took != want {
+			t.Errorf("the movements of bob are %+v, %v, want %+v", took, err, want)
+		}
+		for _, sum := range []func() (int64, error){
+			func() (int64, error) { return r.ConsumedCredits("vm") }, func() (int64, error) { return r.ConsumedByOwner(bob) },
+		} {
+			if consumed, err := sum(); err != nil || consumed != math.MaxInt64 {
+				t.Errorf("%d credits consumed, %v", consumed, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -84,17 +84,19 @@ func (r *Reader) CreditLots(address string) ([]CreditLot, error) {
 }
 
 // Credits returns what an address can spend at t.
-func (r *Reader) Credits(address string, t message.Time) (sum int64, err error) {
-	_, err = found(r.row(`SELECT CAST(COALESCE(SUM(amount_remaining), 0) AS BIGINT) FROM credit_lots
-		WHERE address = ? AND (expiration_date IS NULL OR expiration_date > ?)`, address, int64(t)), &sum)
-	return sum, wrap(err, "read credits of %s", address)
+func (r *Reader) Credits(address string, t message.Time) (int64, error) {
+	var sum halves
+	_, err := found(r.row("SELECT "+sumOf("amount_remaining")+` FROM credit_lots
+		WHERE address = ? AND (expiration_date IS NULL OR expiration_date > ?)`, address, int64(t)), &sum.high, &sum.low)
+	return sum.sum(), wrap(err, "read credits of %s", address)
 }
 
 // ConsumedCredits returns what was spent for a resource.
-func (r *Reader) ConsumedCredits(resource string) (sum int64, err error) {
-	_, err = found(r.row(`SELECT CAST(COALESCE(SUM(-amount), 0) AS BIGINT) FROM credit_history
-		WHERE effective_origin = ? AND payment_method = 'credit_expense'`, resource), &sum)
-	return sum, wrap(err, "read credits consumed by %s", resource)
+func (r *Reader) ConsumedCredits(resource string) (int64, error) {
+	var sum halves
+	_, err := found(r.row("SELECT "+sumOf("-amount")+` FROM credit_history
+		WHERE effective_origin = ? AND payment_method = 'credit_expense'`, resource), &sum.high, &sum.low)
+	return sum.sum(), wrap(err, "read credits consumed by %s", resource)
 }
 
 // LastCredit returns the content time and the POST of the last movement of an address; 0 and "" when there is none.

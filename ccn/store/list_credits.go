@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -171,7 +172,7 @@ func (c *CreditRow) sorted(column string) (v any, isNull bool) {
 	return int64(*c.Expiration), false
 }
 
-// CreditSummary adds movements up.
+// CreditSummary adds movements up. What 64 bits do not hold is the most, or the least, that they hold.
 type CreditSummary struct {
 	Count, Total, Incoming, Outgoing int64 // Outgoing is 0 or less
 }
@@ -182,20 +183,44 @@ func (r *Reader) SumCredits(f CreditFilter) (s CreditSummary, err error) {
 	if err != nil {
 		return s, err
 	}
-	_, err = found(r.row(`SELECT COUNT(*), CAST(COALESCE(SUM(amount), 0) AS BIGINT),
-		CAST(COALESCE(SUM(CASE WHEN amount > 0 THEN amount ELSE 0 END), 0) AS BIGINT),
-		CAST(COALESCE(SUM(CASE WHEN amount < 0 THEN amount ELSE 0 END), 0) AS BIGINT) FROM credit_history`+w.String(), w.args...),
-		&s.Count, &s.Total, &s.Incoming, &s.Outgoing)
+	var in, out halves
+	_, err = found(r.row("SELECT COUNT(*), "+sumOf("CASE WHEN amount > 0 THEN amount ELSE 0 END")+", "+
+		sumOf("CASE WHEN amount < 0 THEN amount ELSE 0 END")+" FROM credit_history"+w.String(), w.args...),
+		&s.Count, &in.high, &in.low, &out.high, &out.low)
+	s.Incoming, s.Outgoing = in.sum(), out.sum()
+	s.Total = halves{in.high + out.high, in.low + out.low}.sum()
 	return s, wrap(err, "sum credits of %s", f.Address)
 }
 
 // ConsumedByOwner returns what was spent for the resources of an owner, or of everybody when it is "".
-func (r *Reader) ConsumedByOwner(owner string) (sum int64, err error) {
+func (r *Reader) ConsumedByOwner(owner string) (int64, error) {
 	w := &where{}
 	w.add("payment_method = 'credit_expense'")
 	if owner != "" {
 		w.add("address = ?", owner)
 	}
-	_, err = found(r.row(`SELECT CAST(COALESCE(SUM(-amount), 0) AS BIGINT) FROM credit_history`+w.String(), w.args...), &sum)
-	return sum, wrap(err, "read credits consumed by %s", owner)
+	var sum halves
+	_, err := found(r.row("SELECT "+sumOf("-amount")+" FROM credit_history"+w.String(), w.args...), &sum.high, &sum.low)
+	return sum.sum(), wrap(err, "read credits consumed by %s", owner)
+}
+
+// halves is a sum of numbers that may be too large for a database to add up: the sum of how often each holds 2^32, and the
+// sum of what remains of each.
+type halves struct{ high, low int64 }
+
+// sumOf selects the halves of the sum of an expression.
+func sumOf(expression string) string {
+	return "CAST(COALESCE(SUM((" + expression + ") / 4294967296), 0) AS BIGINT), CAST(COALESCE(SUM((" + expression + ") % 4294967296), 0) AS BIGINT)"
+}
+
+// sum returns the sum; what 64 bits do not hold is the most, or the least, that they hold.
+func (h halves) sum() int64 {
+	high := h.high + h.low>>32
+	switch {
+	case high > math.MaxInt32:
+		return math.MaxInt64
+	case high < math.MinInt32:
+		return math.MinInt64
+	}
+	return high<<32 | h.low&math.MaxUint32
 }
