@@ -41,18 +41,53 @@ func Drain(lots []store.CreditLot, amount int64, t message.Time) []Slice {
 	return parts
 }
 
+// Purse is what is left of the grants of one address. It goes forward in time only.
+type Purse struct {
+	Lots []store.CreditLot // the oldest first
+
+	gone int // lots that nothing can be taken from any more
+}
+
+// live returns the lots without the first ones that are spent or expired at t, and stay so.
+func (p *Purse) live(t message.Time) []store.CreditLot {
+	for p.gone < len(p.Lots) && (p.Lots[p.gone].Remaining == 0 || !p.Lots[p.gone].Unexpired(t)) {
+		p.gone++
+	}
+	return p.Lots[p.gone:]
+}
+
+// Holds reports whether amount can be taken at t.
+func (p *Purse) Holds(amount int64, t message.Time) bool {
+	for _, lot := range p.live(t) {
+		if amount <= 0 {
+			break
+		}
+		if lot.Unexpired(t) {
+			amount -= lot.Remaining
+		}
+	}
+	return amount <= 0
+}
+
+// Drain takes amount at t, as the function Drain does.
+func (p *Purse) Drain(amount int64, t message.Time) []Slice { return Drain(p.live(t), amount, t) }
+
+// Fold applies the next movement in the order of content time, POST and index.
+func (p *Purse) Fold(row *store.CreditRow) {
+	if row.Amount < 0 {
+		p.Drain(-row.Amount, message.TimeFromSeconds(row.ContentTime))
+		return
+	}
+	p.Lots = append(p.Lots, lotOf(row))
+}
+
 // FoldCredits returns what is left of the grants in history, which is in the order of content time, POST and index.
 func FoldCredits(history []store.CreditRow) []store.CreditLot {
-	var lots []store.CreditLot
+	var p Purse
 	for i := range history {
-		row := &history[i]
-		if row.Amount < 0 {
-			Drain(lots, -row.Amount, message.TimeFromSeconds(row.ContentTime))
-			continue
-		}
-		lots = append(lots, lotOf(row))
+		p.Fold(&history[i])
 	}
-	return lots
+	return p.Lots
 }
 
 func lotOf(row *store.CreditRow) store.CreditLot {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/aleph-im/aleph-go/ccn/ledger"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
@@ -54,5 +55,41 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "msgs/s")
 		})
+	}
+}
+
+// What a transfer that comes late takes grows with the number of those that follow it, not with its square: whether they
+// stay what they are, move credits of another grant, or are no longer covered.
+func BenchmarkLateTransfer(b *testing.B) {
+	transfer := func(name string, t float64, to string, amount int) *Item {
+		return moved(name, alice, t, ledger.CreditTransfer, fmt.Sprintf(`{"transfer":{"credits":[{"address":%q,"amount":%d}]}}`, to, amount))
+	}
+	for _, kind := range []string{"same", "moved", "uncovered"} {
+		for _, n := range []int{100, 400, 1600} {
+			b.Run(fmt.Sprint(kind, "/", n), func(b *testing.B) {
+				grant, late := n, n // the late one uses up the first grant
+				switch kind {
+				case "same":
+					grant = 2 * n
+				case "uncovered":
+					late = 2 * n
+				}
+				for b.Loop() {
+					b.StopTimer()
+					w := newWorld(b, params.Devnet())
+					for i := range 2 {
+						w.must(moved(fmt.Sprint("buy", i), params.DevnetAuthority, float64(1+i), ledger.CreditDistribution, fmt.Sprintf(
+							`{"distribution":{"token":"T","chain":"ETH","credits":[{"address":%q,"amount":%d,"expiration":%d,"price":"1","tx_hash":"","provider":"p"}]}}`,
+							alice, grant, 1_800_000_000_000+i)))
+					}
+					for i := range n {
+						w.must(transfer(fmt.Sprint(i), float64(1000+i), fmt.Sprint("0x", i), 1))
+					}
+					b.StartTimer()
+					w.must(transfer("late", 10, bob, late))
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N*n), "µs/transfer")
+			})
+		}
 	}
 }

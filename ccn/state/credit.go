@@ -1,7 +1,6 @@
 package state
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -46,6 +45,7 @@ func (s *State) credits(r *store.Reader, it *Item, c *message.Post) (*creditPost
 // debits reports whether the post takes from its sender what it gives to others.
 func (p *creditPost) debits() bool { return p.kind == ledger.CreditTransfer && !p.minted }
 
+// sum returns what a transfer moves, of which ledger.ParseCredits says how much it can be.
 func (p *creditPost) sum() (sum int64) {
 	for _, e := range p.entries {
 		sum += e.Amount
@@ -93,9 +93,6 @@ func (s *State) readCredits(it *Item, c *message.Post) (*creditPost, error) {
 		}
 		recipients[e.Address] = true
 	}
-	if p.sum() < 0 {
-		return nil, message.Errorf(message.ErrInvalidFormat, "the amounts are too large")
-	}
 	return p, nil
 }
 
@@ -141,7 +138,7 @@ func (w *work) move(p *creditPost) error {
 		if err != nil {
 			return err
 		}
-		rows = func() []store.CreditRow { return p.transferRows(lots) }
+		rows = func() []store.CreditRow { return p.transferRows(&ledger.Purse{Lots: lots}) }
 	}
 	if err := f.insert(rows(), p.at); err != nil {
 		return err
@@ -260,9 +257,9 @@ func (p *creditPost) rows() []store.CreditRow {
 	return rows
 }
 
-// transferRows returns the movements of a transfer out of lots, from which it takes what it moves: of each entry what the
+// transferRows returns the movements of a transfer out of a purse, from which it takes what it moves: of each entry what the
 // recipient gets, by date of expiry, then what the sender gives.
-func (p *creditPost) transferRows(lots []store.CreditLot) []store.CreditRow {
+func (p *creditPost) transferRows(from *ledger.Purse) []store.CreditRow {
 	var rows []store.CreditRow
 	add := func(address, origin string, amount int64, expiration *message.Time) {
 		rows = append(rows, store.CreditRow{
@@ -271,7 +268,7 @@ func (p *creditPost) transferRows(lots []store.CreditLot) []store.CreditRow {
 		})
 	}
 	for _, e := range p.entries {
-		for _, slice := range ledger.Transferred(ledger.Drain(lots, e.Amount, p.at.clock()), e.Expiration) {
+		for _, slice := range ledger.Transferred(from.Drain(e.Amount, p.at.clock()), e.Expiration) {
 			add(e.Address, p.sender, slice.Amount, slice.Expiration)
 		}
 		add(p.sender, e.Address, -e.Amount, nil)
@@ -336,121 +333,4 @@ func (f *creditFold) apply(row *store.CreditRow) error {
 		}
 	}
 	return nil
-}
-
-// refoldFrom folds the grants of the dirty addresses again, and with them every transfer out of them that comes after a
-// place, one after the other in the order of the fold. A transfer that its sender can no longer cover moves nothing.
-func (f *creditFold) refoldFrom(after place) error {
-	for {
-		next, err := f.nextTransfer(after)
-		if err != nil {
-			return err
-		}
-		if next == nil {
-			break
-		}
-		after = next.at
-		covered, err := f.transferAgain(next)
-		if err != nil {
-			return err
-		}
-		if !covered {
-			f.judgeAgain(next.at.hash)
-		}
-	}
-	for address := range f.dirty {
-		history, err := f.tx.CreditHistory(address)
-		if err != nil {
-			return err
-		}
-		if err := f.tx.DeleteCreditLots(address); err != nil {
-			return err
-		}
-		for _, lot := range ledger.FoldCredits(history) {
-			if err := f.tx.PutCreditLot(address, &lot); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// transfersAfter lists what an address asked to transfer after a place.
-func (f *creditFold) transfersAfter(sender string, after place) ([]store.CreditTransfer, error) {
-	entries, err := f.tx.CreditTransfersFrom(sender, after.time, after.hash)
-	return slices.DeleteFunc(entries, func(e store.CreditTransfer) bool { return e.Ref == after.hash && e.ContentTime == after.time }), err
-}
-
-// nextTransfer returns the first transfer after a place whose sender is dirty, nil when there is none.
-func (f *creditFold) nextTransfer(after place) (*creditPost, error) {
-	var next *creditPost
-	for sender := range f.dirty {
-		entries, err := f.transfersAfter(sender, after)
-		if err != nil {
-			return nil, err
-		}
-		if len(entries) == 0 {
-			continue
-		}
-		at := place{entries[0].ContentTime, entries[0].Ref}
-		if next != nil && !at.before(next.at) {
-			continue
-		}
-		next = &creditPost{kind: ledger.CreditTransfer, sender: sender, at: at}
-		for _, e := range entries {
-			if e.Ref == at.hash {
-				next.entries = append(next.entries, ledger.CreditEntry{Address: e.Recipient, Amount: e.Amount, Expiration: e.Expiration})
-			}
-		}
-	}
-	return next, nil
-}
-
-// transferAgain replaces the movements of a transfer by those that follow from what its sender has at its place.
-func (f *creditFold) transferAgain(p *creditPost) (covered bool, err error) {
-	lots, err := foldedAt(f.tx.Reader, p.sender, p.at)
-	if err != nil {
-		return false, err
-	}
-	var rows []store.CreditRow
-	if covered, err = f.signerMay(p); err != nil {
-		return false, err
-	}
-	if covered = covered && ledger.Spendable(lots, p.at.clock()) >= p.sum(); covered {
-		rows = p.transferRows(lots)
-	}
-	old, err := f.tx.CreditRows(p.at.hash)
-	if err != nil {
-		return false, err
-	}
-	if slices.EqualFunc(old, rows, sameMovement) {
-		return covered, nil
-	}
-	if err := f.tx.DeleteCredits(p.at.hash); err != nil {
-		return false, err
-	}
-	for _, row := range slices.Concat(old, rows) {
-		f.dirty[row.Address], f.moved[row.Address] = true, true
-	}
-	for i := range rows {
-		rows[i].LastUpdate = f.now
-		if err := f.tx.InsertCredit(&rows[i]); err != nil {
-			return false, fmt.Errorf("fold transfer %s again: %w", p.at.hash, err)
-		}
-	}
-	return covered, nil
-}
-
-// signerMay reports whether a transfer was signed by who may. One that is applied is judged as a message.
-func (f *creditFold) signerMay(p *creditPost) (bool, error) {
-	row, err := f.tx.Forgotten(p.at.hash)
-	if err != nil || row == nil {
-		return true, err
-	}
-	return f.state.allowed(f.tx.Reader, row.Message.Sender, row.Owner, forgottenScope(row), p.at)
-}
-
-func sameMovement(a, b store.CreditRow) bool {
-	sameExpiry := a.Expiration == b.Expiration || a.Expiration != nil && b.Expiration != nil && *a.Expiration == *b.Expiration
-	return a.Address == b.Address && a.Amount == b.Amount && a.Index == b.Index && sameExpiry
 }
