@@ -348,8 +348,11 @@ func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error, now me
 		Hash: hashOf(e), Envelope: e.envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: e.item.ReceptionTime,
 		JudgedAt: now, Verified: e.refused == nil && e.missing == "", WaitsFor: refusal.WaitsFor,
 	}
-	if m := e.item.Message; row.Verified && m.ItemType != message.ItemInline {
-		row.Content = e.item.Raw
+	if m := e.item.Message; row.Verified {
+		row.Sender = m.Sender
+		if m.ItemType != message.ItemInline {
+			row.Content = e.item.Raw
+		}
 	}
 	if err := tx.PutRejected(row); err != nil || !row.Verified {
 		return err

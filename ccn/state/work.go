@@ -139,7 +139,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		return fmt.Errorf("encode message %s: %w", h, err)
 	}
 	row := &store.RejectedRow{
-		Hash: h, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime,
+		Hash: h, Sender: m.Message.Sender, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime,
 		JudgedAt: message.TimeFrom(w.state.now()), Verified: true,
 		WaitsFor: refusal.WaitsFor,
 	}

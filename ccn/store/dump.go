@@ -41,8 +41,8 @@ var derivations = []derived{
 // verdicts lists the tables that hold what was decided of messages that are not there any more, or not accepted. The
 // amounts that a message failed on are those of the last time that it was judged, which differs from node to node.
 var verdicts = []derived{
-	{"rejected", 1, `SELECT item_hash, verified, error_code, CASE WHEN error_code IN (5, 6) THEN NULL ELSE details END
-		FROM rejected_messages ORDER BY 1`},
+	{"rejected", 2, `SELECT item_hash, sender, verified, error_code, CASE WHEN error_code IN (5, 6) THEN NULL ELSE details END
+		FROM rejected_messages ORDER BY 1, 2`},
 	{"forgetting", 2, `SELECT target, item_hash, content_time, time FROM forgets ORDER BY 1, 2`},
 	{"key forgetting", 3, `SELECT owner, key, item_hash, content_time, sender, time FROM aggregate_forgets ORDER BY 1, 2, 3`},
 	{"claim", 1, `SELECT item_hash, owner, payment_type, content_time, need, must_pay, exempt, status, ended, ended_by FROM claims

@@ -12,6 +12,7 @@ import (
 // RejectedRow is a message that was refused.
 type RejectedRow struct {
 	Hash          message.Hash
+	Sender        string // who signed it; "" unless Verified
 	Envelope      json.RawMessage
 	ErrorCode     message.ErrorCode
 	Details       json.RawMessage // null or {"errors": […]}
@@ -22,18 +23,22 @@ type RejectedRow struct {
 	WaitsFor      []message.WaitKey // what would let it come back; not read back
 }
 
-const rejectedColumns = `SELECT r.item_hash, r.message, r.error_code, r.details, r.reception_time, r.judged_at, r.verified, r.content FROM rejected_messages r `
+const rejectedColumns = `SELECT r.item_hash, r.sender, r.message, r.error_code, r.details, r.reception_time, r.judged_at, r.verified, r.content FROM rejected_messages r `
 
 func scanRejected(rows *sql.Rows, row *RejectedRow) error {
 	var verified int64
-	err := rows.Scan(&row.Hash, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &row.JudgedAt, &verified, &row.Content)
+	err := rows.Scan(&row.Hash, &row.Sender, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &row.JudgedAt, &verified, &row.Content)
 	row.Verified = verified != 0
 	return err
 }
 
-// Rejected returns why a message was refused, nil when it never was. A message may have been accepted later: see Status.
+// waiting reports whether something can let a row of rejected_messages come back.
+const waiting = `(CASE WHEN EXISTS (SELECT 1 FROM rejected_waits w WHERE w.item_hash = r.item_hash AND w.sender = r.sender) THEN 1 ELSE 0 END)`
+
+// Rejected returns why a message was refused, nil when it never was. Of several copies it is one whose signature and content are
+// right, then one that something can let come back. A message may have been accepted later: see Status.
 func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
-	rows, err := r.rows(rejectedColumns+`WHERE r.item_hash = ?`, string(h))
+	rows, err := r.rows(rejectedColumns+`WHERE r.item_hash = ? ORDER BY r.verified DESC, `+waiting+` DESC, r.message LIMIT 1`, string(h))
 	list, err := collect(rows, err, scanRejected)
 	if err != nil || len(list) == 0 {
 		return nil, wrap(err, "read rejected message %s", h)
@@ -41,35 +46,43 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 	return &list[0], nil
 }
 
-// PutRejected records a refusal. Of several copies of a message those count before others whose signature and content are
-// right, then those that something can let come back, then the one whose envelope is the smaller text: the record does not
-// tell which came first, and no bad copy displaces a good one.
+// maxSenders bounds the senders of one message whose refusals are kept. Whoever signs what another has written is refused as well.
+const maxSenders = 16
+
+// PutRejected records a refusal, of each sender one: of several copies those count before others that something can let come back,
+// then the one whose envelope is the smaller text. The record does not tell which came first.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
-	const waits = `(CASE WHEN EXISTS (SELECT 1 FROM rejected_waits WHERE rejected_waits.item_hash = rejected_messages.item_hash) THEN 1 ELSE 0 END)`
+	if !tx.foreseen.free[row.Hash] {
+		var others int
+		_, err := found(tx.row(`SELECT COUNT(*) FROM rejected_messages WHERE item_hash = ? AND sender <> ?`, string(row.Hash), row.Sender), &others)
+		if err != nil || others >= maxSenders {
+			return wrap(err, "count rejected copies of message %s", row.Hash)
+		}
+	}
 	mine := integer(len(row.WaitsFor) > 0)
 	tx.foreseen.waits(row.Hash, row.WaitsFor)
-	n, err := tx.affected(`INSERT INTO rejected_messages (item_hash, message, error_code, details, reception_time, judged_at, verified, content)
-		VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (item_hash) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
+	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, content)
+		VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
 		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, content = excluded.content
-		WHERE excluded.message = rejected_messages.message OR excluded.verified > rejected_messages.verified
-		OR (excluded.verified = rejected_messages.verified AND (? > `+waits+` OR ? = `+waits+` AND excluded.message < rejected_messages.message))`,
-		string(row.Hash), string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime), int64(row.JudgedAt),
+		WHERE excluded.message = r.message OR ? > `+waiting+` OR ? = `+waiting+` AND excluded.message < r.message`,
+		string(row.Hash), row.Sender, string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime), int64(row.JudgedAt),
 		integer(row.Verified), optional(string(row.Content)), mine, mine)
 	if err != nil || n == 0 {
 		return wrap(err, "store rejected message %s", row.Hash)
 	}
-	if err := tx.exec(`DELETE FROM rejected_waits WHERE item_hash = ?`, string(row.Hash)); err != nil {
+	if err := tx.exec(`DELETE FROM rejected_waits WHERE item_hash = ? AND sender = ?`, string(row.Hash), row.Sender); err != nil {
 		return wrap(err, "clear waits of rejected message %s", row.Hash)
 	}
 	for _, key := range row.WaitsFor {
-		if err := tx.exec(`INSERT INTO rejected_waits (wait_key, item_hash) VALUES (?,?) ON CONFLICT DO NOTHING`, string(key), string(row.Hash)); err != nil {
+		err := tx.exec(`INSERT INTO rejected_waits (wait_key, item_hash, sender) VALUES (?,?,?) ON CONFLICT DO NOTHING`, string(key), string(row.Hash), row.Sender)
+		if err != nil {
 			return wrap(err, "store waits of rejected message %s", row.Hash)
 		}
 	}
 	return nil
 }
 
-// DeleteRejected forgets a refusal, because the message was accepted after all.
+// DeleteRejected forgets all refusals of a message, because it was accepted after all.
 func (tx *Tx) DeleteRejected(h message.Hash) error {
 	if tx.foreseen.free[h] {
 		return nil
@@ -148,8 +161,8 @@ func (s *Store) ReviveMore(ctx context.Context, now message.Time) (more bool, er
 
 // reviveSome lets at most so many come back, those first that were judged the longest ago.
 func (tx *Tx) reviveSome(key message.WaitKey, now message.Time, most int64) (int64, error) {
-	rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash WHERE w.wait_key = ?
-		ORDER BY r.judged_at, r.item_hash LIMIT ?`, string(key), most)
+	rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash AND w.sender = r.sender WHERE w.wait_key = ?
+		ORDER BY r.judged_at, r.item_hash, r.sender LIMIT ?`, string(key), most)
 	list, err := collect(rows, err, scanRejected)
 	if err != nil {
 		return 0, wrap(err, "list rejected messages that wait for %s", key)
@@ -167,8 +180,8 @@ func (tx *Tx) reviveSome(key message.WaitKey, now message.Time, most int64) (int
 		if err := tx.PutPending(p, nil); err != nil {
 			return 0, err
 		}
-		if err := tx.DeleteRejected(row.Hash); err != nil {
-			return 0, err
+		if err := tx.exec(`DELETE FROM rejected_messages WHERE item_hash = ? AND sender = ?`, string(row.Hash), row.Sender); err != nil {
+			return 0, wrap(err, "delete rejected message %s", row.Hash)
 		}
 	}
 	return int64(len(list)), nil

@@ -118,22 +118,26 @@ CREATE TABLE pending_waits (       -- what would let a pending message go on
 CREATE INDEX pending_waits_pending ON pending_waits (pending_id);
 
 CREATE TABLE rejected_messages (
-  item_hash TEXT PRIMARY KEY,
+  item_hash TEXT NOT NULL,
+  sender TEXT NOT NULL,            -- '' while signature or content are not seen to be right: who signs a hash after others displaces none
   message TEXT NOT NULL,           -- the envelope as received
   error_code BIGINT NOT NULL,
   details TEXT,
   reception_time BIGINT NOT NULL,
   judged_at BIGINT NOT NULL,       -- by this node's clock
   verified BIGINT NOT NULL,        -- 1: signature and content are right, only the state of the node spoke against it
-  content TEXT                     -- of a verified message that is not inline: the fetched JSON
+  content TEXT,                    -- of a verified message that is not inline: the fetched JSON
+  PRIMARY KEY (item_hash, sender)
 ){{rowless}};
 
 CREATE TABLE rejected_waits (      -- what would let a rejected message come back
   wait_key TEXT NOT NULL,
-  item_hash TEXT NOT NULL REFERENCES rejected_messages(item_hash) ON DELETE CASCADE,
-  PRIMARY KEY (wait_key, item_hash)
+  item_hash TEXT NOT NULL,
+  sender TEXT NOT NULL,
+  PRIMARY KEY (wait_key, item_hash, sender),
+  FOREIGN KEY (item_hash, sender) REFERENCES rejected_messages(item_hash, sender) ON DELETE CASCADE
 ){{rowless}};
-CREATE INDEX rejected_waits_message ON rejected_waits (item_hash);
+CREATE INDEX rejected_waits_message ON rejected_waits (item_hash, sender);
 
 CREATE TABLE revivals (            -- keys for which more rejected messages come back than one commit takes
   wait_key TEXT PRIMARY KEY,

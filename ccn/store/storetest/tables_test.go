@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
@@ -211,3 +213,56 @@ func TestLongestTextsFitIntoIndexes(t *testing.T) {
 		})
 	})
 }
+
+func TestRefusalsOfOneMessageAreKeptForEachSender(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		key := message.WaitGrant("0xOwner")
+		refused := func(sender string) *store.RejectedRow {
+			return &store.RejectedRow{
+				Hash: "h", Sender: sender, Verified: true, ErrorCode: message.ErrPermissionDenied, JudgedAt: 1, WaitsFor: []message.WaitKey{key},
+				Envelope: fmt.Appendf(nil, `{"sender":%q,"chain":"ETH","type":"POST","item_type":"inline","item_hash":%q,"item_content":%q,"signature":"x","time":1}`,
+					sender, message.HashBytes([]byte(postText)), postText),
+			}
+		}
+		bob, mallory := refused("0xBob"), refused("0xMallory")
+		mallory.Envelope = append([]byte("{ "), mallory.Envelope[1:]...) // the smaller text
+		write(t, s, func(tx *store.Tx) error { return tx.PutRejected(bob) })
+		write(t, s, func(tx *store.Tx) error { return tx.PutRejected(mallory) })
+		for i := range 40 {
+			write(t, s, func(tx *store.Tx) error { return tx.PutRejected(refused(fmt.Sprintf("0x%02d", i))) })
+		}
+		var back int64
+		write(t, s, func(tx *store.Tx) (err error) {
+			back, err = tx.WakePending([]message.WaitKey{key}, 2)
+			return err
+		})
+		if back < 10 || back > 20 {
+			t.Errorf("%d copies came back", back)
+		}
+		read(t, s, func(r *store.Reader) error {
+			list, err := r.Pending("h")
+			for _, sender := range []string{"0xBob", "0xMallory"} {
+				if !slices.ContainsFunc(list, func(p store.PendingRow) bool { return p.Sender == sender }) {
+					t.Errorf("the copy of %s did not come back", sender)
+				}
+			}
+			return err
+		})
+		write(t, s, func(tx *store.Tx) error {
+			if err := tx.PutRejected(mallory); err != nil {
+				return err
+			}
+			return tx.DeleteRejected("h")
+		})
+		read(t, s, func(r *store.Reader) error {
+			row, err := r.Rejected("h")
+			if row != nil {
+				t.Errorf("after it was accepted: %+v", row)
+			}
+			return err
+		})
+	})
+}
+
+const postText = `{"address":"0xOwner","time":1,"type":"note","content":{}}`
