@@ -170,7 +170,7 @@ func (d *deployed) call(ctx context.Context) (took float64, header http.Header, 
 	return total.Seconds() * 1000, resp.Header, nil
 }
 
-// programTime reads the milliseconds that the guest measured between handing the request to the program and its answer.
+// programTime reads the milliseconds that the node takes for the program's own.
 func programTime(header string) (float64, error) {
 	for entry := range strings.SplitSeq(header, ",") {
 		name, duration, found := strings.Cut(strings.TrimSpace(entry), ";dur=")
