@@ -333,20 +333,26 @@ func (p *Pipeline) retry(row *store.PendingRow, e *entry, refusal *message.Error
 	return false
 }
 
-// reject records a refusal, unless another copy of the message is valid or may still be.
+// reject records a refusal, unless another copy of the message is valid, or may still be while this one is not even verified.
 func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error, now message.Time) error {
 	if e.pending != nil {
 		if err := tx.DeletePending(e.pending.Hash, e.pending.Sender, e.pending.Signature); err != nil {
 			return err
 		}
 	}
+	verified := e.refused == nil && e.missing == ""
 	status, _, err := tx.Status(hashOf(e))
-	if err != nil || status != "" && status != message.StatusRejected {
+	switch {
+	case err != nil:
 		return err
+	case status == "", status == message.StatusRejected:
+	case status == message.StatusPending && verified: // another sender's copy waits, which may be refused as well
+	default:
+		return nil
 	}
 	row := &store.RejectedRow{
 		Hash: hashOf(e), Envelope: e.envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: e.item.ReceptionTime,
-		JudgedAt: now, Verified: e.refused == nil && e.missing == "", WaitsFor: refusal.WaitsFor,
+		JudgedAt: now, Verified: verified, WaitsFor: refusal.WaitsFor,
 	}
 	if m := e.item.Message; row.Verified {
 		row.Sender = m.Sender

@@ -121,9 +121,11 @@ func (p *Pipeline) takeDue(ctx context.Context, fetches *transfers) (pause time.
 		}
 	}
 	now := message.TimeFrom(p.cfg.Now())
-	more, err := p.cfg.Store.ReviveMore(ctx, now)
-	if err != nil {
-		return failurePause, err
+	more, failed := p.cfg.Store.ReviveMore(ctx, now)
+	if failed != nil {
+		more = false // the others must not wait for it
+		p.stats.failures.Add(1)
+		p.cfg.Logger.Error("refused messages did not come back, tried again later", "error", failed)
 	}
 	p.mu.Lock()
 	limit := len(p.due) + maxGroup // those already taken up may be due as well

@@ -46,19 +46,9 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 	return &list[0], nil
 }
 
-// maxSenders bounds the senders of one message whose refusals are kept. Whoever signs what another has written is refused as well.
-const maxSenders = 16
-
 // PutRejected records a refusal, of each sender one: of several copies those count before others that something can let come back,
 // then the one whose envelope is the smaller text. The record does not tell which came first.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
-	if !tx.foreseen.free[row.Hash] {
-		var others int
-		_, err := found(tx.row(`SELECT COUNT(*) FROM rejected_messages WHERE item_hash = ? AND sender <> ?`, string(row.Hash), row.Sender), &others)
-		if err != nil || others >= maxSenders {
-			return wrap(err, "count rejected copies of message %s", row.Hash)
-		}
-	}
 	mine := integer(len(row.WaitsFor) > 0)
 	tx.foreseen.waits(row.Hash, row.WaitsFor)
 	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, content)
@@ -136,7 +126,7 @@ func (s *Store) ReviveMore(ctx context.Context, now message.Time) (more bool, er
 			key       message.WaitKey
 			remaining int64
 		}
-		rows, err := tx.rows(`SELECT wait_key, remaining FROM revivals`)
+		rows, err := tx.rows(`SELECT wait_key, remaining FROM revivals ORDER BY wait_key LIMIT 1`)
 		list, err := collect(rows, err, func(rows *sql.Rows, v *revival) error { return rows.Scan(&v.key, &v.remaining) })
 		if err != nil {
 			return wrap(err, "list what lets rejected messages come back")

@@ -97,7 +97,7 @@ func (n *node) reject(it *state.Item, refusal *message.Error, verified bool) {
 	m := it.Message
 	status, _, err := n.tx.Status(m.ItemHash)
 	n.must(err)
-	if status != "" && status != message.StatusRejected {
+	if status != "" && status != message.StatusRejected && !(status == message.StatusPending && verified) {
 		return
 	}
 	envelope, err := m.MarshalJSON()
@@ -106,8 +106,11 @@ func (n *node) reject(it *state.Item, refusal *message.Error, verified bool) {
 		Hash: m.ItemHash, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: it.ReceptionTime,
 		JudgedAt: n.now, Verified: verified, WaitsFor: refusal.WaitsFor,
 	}
-	if verified && m.ItemType != message.ItemInline {
-		row.Content = it.Raw
+	if verified {
+		row.Sender = m.Sender
+		if m.ItemType != message.ItemInline {
+			row.Content = it.Raw
+		}
 	}
 	n.must(n.tx.PutRejected(row))
 	if verified {
