@@ -46,9 +46,24 @@ func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
 	return &list[0], nil
 }
 
-// PutRejected records a refusal, of each sender one: of several copies those count before others that something can let come back,
-// then the one whose envelope is the smaller text. The record does not tell which came first.
+// PutRejected records a refusal. Copies whose signature and content are right count before others, of each sender one: that which
+// something can let come back, then the one whose envelope is the smaller text. The record does not tell which came first, and nobody
+// displaces what another has signed.
 func (tx *Tx) PutRejected(row *RejectedRow) error {
+	if !tx.foreseen.free[row.Hash] {
+		var one int
+		better, err := found(tx.row(`SELECT 1 FROM rejected_messages WHERE item_hash = ? AND sender <> '' LIMIT 1`, string(row.Hash)), &one)
+		switch {
+		case err != nil:
+			return wrap(err, "look for rejected copies of message %s", row.Hash)
+		case better && row.Sender == "":
+			return nil
+		case row.Sender != "":
+			if err := tx.exec(`DELETE FROM rejected_messages WHERE item_hash = ? AND sender = ''`, string(row.Hash)); err != nil {
+				return wrap(err, "delete rejected copy of message %s", row.Hash)
+			}
+		}
+	}
 	mine := integer(len(row.WaitsFor) > 0)
 	tx.foreseen.waits(row.Hash, row.WaitsFor)
 	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, content)
