@@ -141,11 +141,11 @@ type "aleph file download {post}"
 session 7-files
 say "A website, and a large file whose upload is interrupted with Ctrl-C and goes on."
 mkdir site && echo '<h1>Hello</h1>' >site/index.html
-head -c 1073741824 /dev/urandom >film.mp4
+head -c 100000000 /dev/urandom >film.mp4
 type "aleph website deploy site"
 keep site url
 type "curl -s {site}"
-type "timeout --signal INT 2 aleph file upload film.mp4"
+type "timeout --signal INT 0.3 aleph file upload film.mp4"
 type "aleph file upload film.mp4"
 keep film hash
 type "aleph file download {film} --to film.copy && cmp film.mp4 film.copy && echo the same"
