@@ -57,7 +57,15 @@ type Execution struct {
 		IPv6        string                `json:"ipv6_ip"`
 		MappedPorts map[string]MappedPort `json:"mapped_ports"` // by port of the machine
 	} `json:"networking"`
-	Status map[string]*string `json:"status"` // when it was defined_at, started_at and so on
+	Status  map[string]*string `json:"status"`  // when it was defined_at, started_at and so on
+	Replica *Replica           `json:"replica"` // nil when it has none, or the node is of the reference
+	Error   string             `json:"error"`   // why it does not run although it should; nodes of the reference do not say
+}
+
+// Replica is how a compute node keeps the volumes of an instance a second time.
+type Replica struct {
+	Holder       string  `json:"holder"`        // base URL of the node that keeps it
+	ReplicatedAt *string `json:"replicated_at"` // as of when it is; nil before the node has made the first, also after its start
 }
 
 // MappedPort is a port of the compute node that leads to one of a machine.

@@ -87,6 +87,9 @@ func (s *Server) instanceV2(i instance.Info) any {
 		},
 		"running": i.Running, "awaiting_confidential_init": i.Awaiting, "vm_type": kindInstance,
 	}
+	if i.Holder != "" { // ours: who keeps a replica, and as of when that is
+		entry["replica"] = map[string]any{"holder": i.Holder, "replicated_at": stamp(i.Replicated)}
+	}
 	if i.Failure != nil {
 		entry["error"] = i.Failure.Error() // ours: why it does not run
 	}

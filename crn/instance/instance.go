@@ -45,6 +45,7 @@ type instance struct {
 	lease       time.Time          // until when it may run here, if it has a replica
 	replicaEnd  context.CancelFunc // ends what is done for its replica, until there are news
 	replicaNews chan struct{}      // its replica is another one
+	replicated  time.Time          // as of when the replica is
 
 	fetched atomic.Int64 // bytes of its disks, while it arrives
 }
@@ -87,6 +88,9 @@ func (x *instance) info() Info {
 	i := Info{
 		Hash: x.rec.Hash, Owner: x.rec.Owner, Payment: x.rec.Payment, Chain: x.rec.Chain, Stopped: x.rec.Wanted == wantedStopped, Addresses: x.addresses(),
 		MemoryMiB: x.memory(), Times: x.times, Awaiting: x.awaits(), Confidential: x.rec.confidential(),
+	}
+	if x.rec.Replica != nil {
+		i.Holder, i.Replicated = x.rec.Replica.Holder, x.replicated
 	}
 	if x.rec.Internet {
 		i.Ports = append(i.Ports, x.rec.Ports...)

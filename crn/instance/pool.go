@@ -336,6 +336,8 @@ type Info struct {
 	MemoryMiB    int
 	Times        Times
 	Machine      vm.Status
+	Holder       string    // base URL of the node that keeps a replica of it; "" for none
+	Replicated   time.Time // as of when the replica is; zero when none was made since this node, or the holder, was told of it
 }
 
 // List returns the instances of this node, ordered by hash. What was sent elsewhere is not among them.

@@ -68,6 +68,9 @@ func (p *Pool) Replicate(hash message.Hash, r Replication, said time.Time) error
 func (x *instance) setRecord(r record) {
 	news := x.rec.Replica != r.Replica
 	x.rec = r
+	if news {
+		x.replicated = time.Time{}
+	}
 	if news && x.replicaEnd != nil {
 		x.replicaEnd()
 		signal(x.replicaNews)
@@ -178,6 +181,11 @@ func (x *instance) copyAll(ctx context.Context, remote *replica.Remote, r *Repli
 			next, pause = nil, min(pause, time.Minute)
 			log.Warn("replica not brought up to date, tried again", "error", err)
 		case next != last:
+			x.pool.mu.Lock()
+			if x.rec.Replica == r { // it may have been told of another one meanwhile
+				x.replicated = next.taken
+			}
+			x.pool.mu.Unlock()
 			log.Info("replica is up to date", "sent", next.sent, "took", time.Since(begin).Round(time.Millisecond))
 		}
 		last = next
@@ -198,6 +206,7 @@ type copied struct {
 	preparing time.Time
 	disks     []replica.Disk
 	paths     []string
+	taken     time.Time
 	sent      int64 // bytes
 }
 
@@ -222,7 +231,8 @@ func (x *instance) copy(ctx context.Context, remote *replica.Remote, key *replic
 	} else if now.sender, err = replica.NewSender(ctx, key, remote, x.hash, line); err != nil {
 		return nil, err
 	}
-	draft := now.sender.Draft(time.Now(), now.disks, all)
+	now.taken = time.Now()
+	draft := now.sender.Draft(now.taken, now.disks, all)
 	draft.Stopped = stopped
 	if now.machine != nil {
 		err = p.copyRunning(ctx, x.hash, now, all, draft)

@@ -136,9 +136,16 @@ func TestAnInstanceComesBackFromItsReplica(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			home, holder, l, hash := newReplica(t)
 			first := l.sent
+			begun := time.Now()
 			home.write(hash, "new word")
+			if i := home.info(hash); i.Holder != replication.Holder || !i.Replicated.Equal(begun) {
+				t.Errorf("its node says that %q has it as of %s", i.Holder, i.Replicated)
+			}
 			time.Sleep(replication.Every)
 			synctest.Wait()
+			if i := home.info(hash); !i.Replicated.Equal(begun.Add(replication.Every)) {
+				t.Errorf("after the next generation it is as of %s", i.Replicated)
+			}
 			if first < 2 || l.sent != first+1 {
 				t.Errorf("%d chunks were sent first, and %d for a change of one", first, l.sent-first)
 			}
