@@ -50,8 +50,19 @@ func (a *app) programCall() *cobra.Command {
 	return c
 }
 
+// callPatience is the time after which people want to know why nothing comes.
+const callPatience = 3 * time.Second
+
 func (a *app) call(ctx context.Context, hash message.Hash, r client.ProgramRequest) error {
+	told := make(chan struct{})
+	slow := time.AfterFunc(callPatience, func() {
+		a.say("No answer yet: its machine may have to start first")
+		close(told)
+	})
 	resp, err := callUntilThere(ctx, a.client(), hash, r)
+	if !slow.Stop() {
+		<-told
+	}
 	if err != nil {
 		return err
 	}
@@ -96,7 +107,9 @@ func callUntilThere(ctx context.Context, api *client.Client, hash message.Hash, 
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		if pause(ctx) != nil {
+		if ended := pause(ctx); errors.Is(ended, context.Canceled) {
+			return nil, ended
+		} else if ended != nil {
 			return nil, fmt.Errorf("program %s did not answer in time: %w", hash, errors.Join(context.Cause(ctx), last))
 		}
 	}
@@ -130,9 +143,9 @@ func pauseFor(ctx context.Context, length time.Duration) error {
 }
 
 // whereRuns asks until the workload has a place.
-func whereRuns(ctx context.Context, api *client.Client, hash message.Hash) (*client.Allocation, error) {
+func (a *app) whereRuns(ctx context.Context, api *client.Client, hash message.Hash) (*client.Allocation, error) {
 	for {
-		place, err := api.Allocation(ctx, hash)
+		place, err := a.placeOf(ctx, api, hash)
 		if !errors.Is(err, client.ErrNotFound) {
 			return place, err
 		}

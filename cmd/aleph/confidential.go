@@ -45,8 +45,8 @@ func (f *createFlags) trustedExecution() (*message.TrustedExecution, error) {
 }
 
 // namedNode finds the compute node that the user names.
-func (a *app) namedNode(ctx context.Context, api *client.Client, wanted string) (*client.ComputeNode, error) {
-	nodes, err := api.Nodes(ctx, a.params.Corechannel.Addresses[0])
+func (a *app) namedNode(ctx context.Context, wanted string) (*client.ComputeNode, error) {
+	nodes, err := a.nodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for compute nodes: %w", err)
 	}
@@ -73,27 +73,14 @@ type keptSession struct {
 }
 
 func (a *app) confidentialMachine(ctx context.Context, argument string) (*confidentialMachine, error) {
-	hash, err := a.hash(ctx, argument)
+	api, account, hash, place, err := a.placed(ctx, argument)
 	if err != nil {
 		return nil, err
 	}
-	account, err := a.signer()
+	instance, err := instanceOf(ctx, api, hash)
 	if err != nil {
 		return nil, err
 	}
-	api := a.client()
-	info, err := api.GetMessage(ctx, hash)
-	if err != nil {
-		return nil, err
-	}
-	if info.Message == nil || info.Message.Type != message.TypeInstance {
-		return nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
-	}
-	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
-	if err != nil {
-		return nil, fmt.Errorf("content of instance %s: %w", hash, err)
-	}
-	instance := content.(*message.Instance)
 	wanted := instance.Environment.TrustedExecution
 	switch {
 	case wanted == nil:
@@ -103,32 +90,13 @@ func (a *app) confidentialMachine(ctx context.Context, argument string) (*confid
 	case wanted.Policy>>32 != 0:
 		return nil, usageError{fmt.Errorf("instance %s has the policy %#x, which is none of SEV", hash, wanted.Policy)}
 	}
-	m := &confidentialMachine{computeNode: computeNode{api: api, account: account, hash: hash}, policy: sev.Policy(wanted.Policy), firmware: usualFirmware}
+	m := &confidentialMachine{computeNode: computeNode{api, account, place.Node.URL, hash}, policy: sev.Policy(wanted.Policy), firmware: usualFirmware}
 	if wanted.Firmware != nil {
 		m.firmware = *wanted.Firmware
-	}
-	if m.url, err = a.confidentialPlace(ctx, api, hash, instance); err != nil {
-		return nil, err
 	}
 	folder, err := a.walletFolder()
 	m.kept = filepath.Join(folder, "confidential", string(hash)+".json")
 	return m, err
-}
-
-// confidentialPlace is the address of the node that the owner chose, or else of the one that the network did.
-func (a *app) confidentialPlace(ctx context.Context, api *client.Client, hash message.Hash, instance *message.Instance) (string, error) {
-	if r := instance.Requirements; r != nil && r.Node != nil && r.Node.NodeHash != nil {
-		n, err := a.namedNode(ctx, api, string(*r.Node.NodeHash))
-		if err != nil {
-			return "", err
-		}
-		return n.Address, nil
-	}
-	place, err := api.Allocation(ctx, hash)
-	if err != nil {
-		return "", fmt.Errorf("where instance %s is: %w", hash, err)
-	}
-	return place.Node.URL, nil
 }
 
 // initialize has a machine loaded with a new session, and keeps that. It returns the name of the authority that vouches for the

@@ -179,7 +179,7 @@ func (a *app) runtime(ctx context.Context, api *client.Client, wanted string) (m
 	}
 	owner := a.params.Pricing.Addresses[0]
 	if err := api.Aggregate(ctx, owner, runtimesKey, &known); err != nil {
-		return "", fmt.Errorf("look for the network's runtimes (name one by its hash with --runtime): %w", err)
+		return "", fmt.Errorf("look for the network's runtimes (name one by its hash with --runtime): %w", a.ofNetwork("runtimes", err))
 	}
 	hash := known.Default
 	if wanted != "" {
@@ -213,7 +213,7 @@ func (a *app) publish(ctx context.Context, api *client.Client, account client.Ac
 		return nil, fmt.Errorf("publish the program: %w", err)
 	}
 	a.say("Looking where %s runs", hash)
-	place, err := whereRuns(ctx, api, hash)
+	place, err := a.whereRuns(ctx, api, hash)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ type fakeNode struct {
 	backup    []byte // that there is
 	secure    *securePlatform
 	node      string // hash of the compute node that runs everything
+	unplanned bool   // the scheduler knows nothing of it
+	replica   string // how each instance is kept a second time, in JSON; "" for not at all
 
 	mu       sync.Mutex
 	messages map[message.Hash]*message.Message
@@ -71,6 +74,10 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("GET /api/v0/allocation/{hash}", func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if n.unplanned {
+			http.NotFound(w, r)
+			return
+		}
 		n.machines[message.Hash(r.PathValue("hash"))] = true
 		fmt.Fprintf(w, `{"vm_hash":%q,"vm_type":"micro_vm","vm_ipv6":null,"period":{"start_timestamp":"2023-11-14T22:13:20Z","duration_seconds":60},"node":{"node_id":%q,"url":%q,"name":"crn-1","ipv6":null,"supports_ipv6":false},"ccn":{"node_id":"c1","name":"core-1"}}`, r.PathValue("hash"), n.node, n.URL)
 	})
@@ -124,7 +131,7 @@ func (n *fakeNode) executions(w http.ResponseWriter, _ *http.Request) {
 	}
 	for hash, here := range n.machines {
 		if here {
-			list[hash] = json.RawMessage(fmt.Sprintf(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":%t,"awaiting_confidential_init":%t,"vm_type":"instance"}`, n.secure == nil, n.secure != nil))
+			list[hash] = json.RawMessage(fmt.Sprintf(`{"networking":{"ipv4_network":"172.24.0.0/24","host_ipv4":"198.51.100.7","ipv6_network":"fc00::/124","ipv6_ip":"fc00::1","ipv4_ip":"172.24.0.2","mapped_ports":{"22":{"host":24007,"tcp":true,"udp":false}}},"status":{"defined_at":null},"running":%t,"awaiting_confidential_init":%t,"vm_type":"instance","replica":%s}`, n.secure == nil, n.secure != nil, cmp.Or(n.replica, "null")))
 		}
 	}
 	_ = json.NewEncoder(w).Encode(list)

@@ -148,7 +148,7 @@ func (a *app) createInstance(ctx context.Context, f createFlags) (*machineView, 
 		}
 	}
 	if f.confidential && streamed == nil {
-		n, err := a.namedNode(ctx, api, f.node)
+		n, err := a.namedNode(ctx, f.node)
 		if err != nil {
 			return nil, err
 		}

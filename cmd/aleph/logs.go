@@ -43,6 +43,9 @@ func (a *app) printLogs(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
+	if len(lines) == 0 {
+		a.say("It has printed nothing yet. To wait for its lines: -f")
+	}
 	return print(a, lines, func(w io.Writer, lines []client.LogLine) {
 		for _, l := range lines {
 			fmt.Fprintf(w, "%s %s\n", l.Time, a.clean(strings.TrimRight(l.Message, "\n")))
@@ -130,9 +133,27 @@ func (a *app) placed(ctx context.Context, text string) (*client.Client, client.A
 		return nil, nil, "", nil, err
 	}
 	api := a.client()
-	place, err := api.Allocation(ctx, hash)
+	place, err := a.placeOf(ctx, api, hash)
 	if errors.Is(err, client.ErrNotFound) {
 		err = fmt.Errorf("%s runs nowhere: %w", hash, err)
 	}
 	return api, account, hash, place, err
+}
+
+// placeOf asks where a workload runs. Schedulers leave alone what its owner put on a node, as on mainnet what is paid by streams: then it
+// is the node that its message names.
+func (a *app) placeOf(ctx context.Context, api *client.Client, hash message.Hash) (*client.Allocation, error) {
+	place, err := api.Allocation(ctx, hash)
+	if !errors.Is(err, client.ErrNotFound) {
+		return place, err
+	}
+	instance, unread := instanceOf(ctx, api, hash)
+	if unread != nil || instance.Requirements == nil || instance.Requirements.Node == nil || instance.Requirements.Node.NodeHash == nil {
+		return nil, err
+	}
+	n, unread := a.namedNode(ctx, string(*instance.Requirements.Node.NodeHash))
+	if unread != nil {
+		return nil, errors.Join(err, unread)
+	}
+	return &client.Allocation{Hash: hash, Node: client.AllocatedNode{ID: string(n.Hash), Name: n.Name, URL: n.Address}}, nil
 }

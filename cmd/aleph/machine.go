@@ -32,9 +32,12 @@ type machineView struct {
 
 func writeMachine(w io.Writer, v *machineView) {
 	fmt.Fprintf(w, "instance\t%s\n", v.ItemHash)
-	if v.CRN == "" {
-		return // it was not waited for
+	if v.CRN != "" { // it was waited for
+		writePlace(w, v)
 	}
+}
+
+func writePlace(w io.Writer, v *machineView) {
 	fmt.Fprintf(w, "ccn\t%s\ncrn\t%s\nrunning\t%s\nipv6\t%s\n", v.CCN, v.CRN, yesNo(v.Running), v.IPv6)
 	if p, ok := v.Ports["22"]; ok {
 		fmt.Fprintf(w, "ssh\tssh -p %d root@%s\n", p.Host, v.Host)
@@ -48,7 +51,7 @@ func writeMachine(w io.Writer, v *machineView) {
 
 // machine looks an instance up until it is as it should be.
 func (a *app) machine(ctx context.Context, api *client.Client, hash message.Hash, enough func(client.Execution) bool) (*machineView, error) {
-	place, err := whereRuns(ctx, api, hash)
+	place, err := a.whereRuns(ctx, api, hash)
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +79,24 @@ func machineAt(hash message.Hash, place *client.Allocation, x client.Execution) 
 
 // instanceOf reads what the owner of an instance wants of it.
 func instanceOf(ctx context.Context, api *client.Client, hash message.Hash) (*message.Instance, error) {
+	_, instance, err := instanceMessage(ctx, api, hash)
+	return instance, err
+}
+
+// instanceMessage reads the message of an instance.
+func instanceMessage(ctx context.Context, api *client.Client, hash message.Hash) (*client.StoredMessage, *message.Instance, error) {
 	info, err := api.GetMessage(ctx, hash)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if info.Message == nil || info.Message.Type != message.TypeInstance {
-		return nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
+		return nil, nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
 	}
 	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
 	if err != nil {
-		return nil, fmt.Errorf("content of instance %s: %w", hash, err)
+		return nil, nil, fmt.Errorf("content of instance %s: %w", hash, err)
 	}
-	return content.(*message.Instance), nil
+	return info.Message, content.(*message.Instance), nil
 }
 
 // asOwner is for what is published about an instance: it is its owner's word that counts.
@@ -116,17 +125,6 @@ func (a *app) onInstance(use, short string, args cobra.PositionalArgs, do func(c
 			return do(ctx, a.client(), hash, args[1:])
 		}),
 	}
-}
-
-func (a *app) instanceShow() *cobra.Command {
-	return a.onInstance("show HASH", "Say where an instance runs and how it is reached", cobra.ExactArgs(1),
-		func(ctx context.Context, api *client.Client, hash message.Hash, _ []string) error {
-			v, err := a.machine(ctx, api, hash, func(client.Execution) bool { return true })
-			if err != nil {
-				return err
-			}
-			return print(a, v, writeMachine)
-		})
 }
 
 func (a *app) instanceSSH() *cobra.Command {
@@ -223,7 +221,7 @@ func (a *app) instanceDelete() *cobra.Command {
 			}
 			v := deletion{ItemHash: hash}
 			// Erased first: of what is forgotten nobody knows any more where it runs. A node that is away erases it later.
-			place, err := api.Allocation(ctx, hash)
+			place, err := a.placeOf(ctx, api, hash)
 			if err == nil {
 				_, err = api.OperateMachine(ctx, account, place.Node.URL, hash, client.MachineErase, nil)
 			}
@@ -260,7 +258,7 @@ func (a *app) operate(ctx context.Context, api *client.Client, hash message.Hash
 	if err != nil {
 		return err
 	}
-	place, err := api.Allocation(ctx, hash)
+	place, err := a.placeOf(ctx, api, hash)
 	if err != nil {
 		return err
 	}

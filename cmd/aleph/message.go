@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,11 @@ func (f *filterFlags) filter() (client.Filter, error) {
 		OldestFirst: f.oldest,
 	}
 	for _, t := range f.types {
-		filter.Types = append(filter.Types, message.Type(strings.ToUpper(t)))
+		kind := message.Type(strings.ToUpper(t))
+		if !slices.Contains(message.Types(), kind) {
+			return filter, usageError{fmt.Errorf("--type %s: want one of %v", t, message.Types())}
+		}
+		filter.Types = append(filter.Types, kind)
 	}
 	for _, s := range f.statuses {
 		filter.Statuses = append(filter.Statuses, message.Status(strings.ToLower(s)))
@@ -218,6 +223,11 @@ func timeText(seconds float64) string {
 	return message.TimeFromSeconds(seconds).Std().Format(time.DateTime)
 }
 
+// momentText writes a time of a machine's format, to the second, for people.
+func momentText(moment string) string {
+	return strings.ReplaceAll(moment[:min(19, len(moment))], "T", " ")
+}
+
 func (a *app) messageWatch() *cobra.Command {
 	var flags filterFlags
 	var history int
@@ -265,7 +275,7 @@ func (a *app) untilTold(cmd *cobra.Command) (context.Context, context.CancelFunc
 func (a *app) messageForget() *cobra.Command {
 	var reason string
 	c := &cobra.Command{
-		Use: "forget HASH...", Short: "Have messages forgotten for ever", Args: cobra.MinimumNArgs(1),
+		Use: "forget HASH...", Aliases: []string{"delete", "remove"}, Short: "Have messages forgotten for ever", Args: cobra.MinimumNArgs(1),
 		Long:    "Have messages forgotten: their content, and what hangs on it, goes from every node. This cannot be taken back.",
 		Example: "  aleph message forget " + examplePost + " --reason 'published by mistake' --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {

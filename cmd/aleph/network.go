@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -126,6 +127,19 @@ func (a *app) chooseNetwork() error {
 		return fmt.Errorf("--api %s: want the URL of a core node, such as http://127.0.0.1:4024", a.endpoint.api)
 	}
 	return nil
+}
+
+// ofNetwork explains that a node has nothing of what every node of a network has: it is a node of another one.
+func (a *app) ofNetwork(what string, err error) error {
+	if !errors.Is(err, client.ErrNotFound) {
+		return err
+	}
+	other := "devnet"
+	if a.network == other {
+		other = "mainnet"
+	}
+	return fmt.Errorf("%s has not heard of %s of the network %s: if it is a node of another one, say so with --network or ALEPH_NETWORK, such as --network %s: %w",
+		a.endpoint.api, what, a.network, other, client.ErrNotFound)
 }
 
 func (a *app) networkCommand() *cobra.Command {
@@ -259,7 +273,7 @@ func (a *app) networkUse() *cobra.Command {
 
 func (a *app) networkRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Forget a network that was added", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Aliases: []string{"delete"}, Short: "Forget a network that was added", Args: cobra.ExactArgs(1),
 		Example: "  aleph network remove home",
 		RunE: a.within(func(_ context.Context, args []string) error {
 			c, err := a.readConfig()

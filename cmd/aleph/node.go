@@ -25,7 +25,8 @@ func (a *app) nodeCommand() *cobra.Command {
 }
 
 func (a *app) nodes(ctx context.Context) (*client.Nodes, error) {
-	return a.client().Nodes(ctx, a.params.Corechannel.Addresses[0])
+	nodes, err := a.client().Nodes(ctx, a.params.Corechannel.Addresses[0])
+	return nodes, a.ofNetwork("the list of nodes", err)
 }
 
 // nodeRow is a node of either kind.

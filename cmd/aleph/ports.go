@@ -50,7 +50,7 @@ func (a *app) printPorts(ctx context.Context, api *client.Client, hash message.H
 		return err
 	}
 	var mapped client.Execution
-	place, err := api.Allocation(ctx, hash)
+	place, err := a.placeOf(ctx, api, hash)
 	if err == nil {
 		var running map[message.Hash]client.Execution
 		if running, err = api.Executions(ctx, place.Node.URL); err == nil {
@@ -130,7 +130,7 @@ func (a *app) changePorts(ctx context.Context, text string, change func(*client.
 }
 
 func (a *app) refreshPorts(ctx context.Context, api *client.Client, hash message.Hash) error {
-	place, err := api.Allocation(ctx, hash)
+	place, err := a.placeOf(ctx, api, hash)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +65,7 @@ func (a *app) listOf(group, short string, kind message.Type) *cobra.Command {
 			return printEach(a, views,
 				column[view]{"HASH", 13, func(v view) string { return string(v.ItemHash) }},
 				column[view]{"NAME", 28, func(v view) string { return v.Name }},
-				column[view]{"CREATED", 19, func(v view) string { return strings.ReplaceAll(v.Time[:min(19, len(v.Time))], "T", " ") }})
+				column[view]{"CREATED", 19, func(v view) string { return momentText(v.Time) }})
 		}),
 	}
 	c.Flags().StringVar(&owner, "owner", "", "`address` of the owner; default the account in use")
@@ -76,7 +75,7 @@ func (a *app) listOf(group, short string, kind message.Type) *cobra.Command {
 func (a *app) programDelete() *cobra.Command {
 	var keepCode bool
 	c := &cobra.Command{
-		Use: "delete HASH", Short: "Stop a program and forget it", Args: cobra.ExactArgs(1),
+		Use: "delete HASH", Aliases: []string{"remove"}, Short: "Stop a program and forget it", Args: cobra.ExactArgs(1),
 		Long:    "Forget a program and then its code. The code stays with --keep-code, or when another program uses it.",
 		Example: "  aleph program delete " + exampleProgram + " --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -192,7 +191,7 @@ func (a *app) programShow() *cobra.Command {
 				return err
 			}
 			return print(a, v, func(w io.Writer, v *programView) {
-				fmt.Fprintf(w, "program\t%s\nname\t%s\nowner\t%s\ncreated\t%s\n", v.ItemHash, a.clean(v.Name), v.Owner, v.Time)
+				fmt.Fprintf(w, "program\t%s\nname\t%s\nowner\t%s\ncreated\t%s\n", v.ItemHash, a.clean(v.Name), v.Owner, momentText(v.Time))
 				fmt.Fprintf(w, "code\t%s\nruntime\t%s\nentrypoint\t%s\n", v.Code, v.Runtime, a.clean(v.Entrypoint))
 				fmt.Fprintf(w, "shape\t%d vCPU, %d MiB\npersistent\t%s\npayment\t%s\n", v.VCPUs, v.Memory, yesNo(v.Persistent), v.Payment)
 				if v.URL == "" {

@@ -179,7 +179,7 @@ type streamedNode struct {
 
 // node finds the compute node that the user names by hash, name or address, or else the best of those that take streams.
 func (s *streaming) node(ctx context.Context, wanted string) (*streamedNode, error) {
-	nodes, err := s.api.Nodes(ctx, s.a.params.Corechannel.Addresses[0])
+	nodes, err := s.a.nodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for compute nodes: %w", err)
 	}
