@@ -34,8 +34,10 @@ func (c *Client) DownloadFile(ctx context.Context, hash message.Hash, w io.Write
 		if !errors.As(err, &wrong) {
 			c.note(ctx, base, began, a, err, false)
 		}
-		if d.failed != nil || err != nil && !d.open() {
-			d.failed = errors.Join(d.failed, err)
+		if d.failed == nil && err != nil && !d.open() {
+			d.failed = err
+		}
+		if d.failed != nil {
 			return a, nil // no further attempt helps
 		}
 		return a, err

@@ -72,7 +72,9 @@ func (a *app) onWallet(do func(ctx context.Context, w *wallet.Wallet, args []str
 		case errors.As(err, &bad):
 			return usageError{err}
 		case errors.Is(err, wallet.ErrExists):
-			return keyError{fmt.Errorf("%w; choose another name", err)}
+			return keyError{fmt.Errorf("%w; choose another name, such as: aleph account create work", err)}
+		case errors.Is(err, wallet.ErrNotFound) && len(w.List()) == 0:
+			return keyError{errors.New("there is no account yet: make one with: aleph account create, or bring one with: aleph account import")}
 		case errors.Is(err, wallet.ErrNotFound):
 			return keyError{fmt.Errorf("%w; see aleph account list, or make one with: aleph account create", err)}
 		}
@@ -166,7 +168,7 @@ func (a *app) nameOf(args []string) string {
 
 func (a *app) accountRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Forget an account and destroy its key", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Aliases: []string{"delete"}, Short: "Forget an account and destroy its key", Args: cobra.ExactArgs(1),
 		Long:    "Forget an account and destroy its key, unless a Ledger or a program has it. A key that is nowhere else is lost.",
 		Example: "  aleph account remove work --yes",
 		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
@@ -246,6 +248,9 @@ func (a *app) accountList() *cobra.Command {
 					accounts = append(accounts, viewOf(w, e))
 				}
 			}
+			if len(accounts) == 0 {
+				a.say("None. Make one with: aleph account create")
+			}
 			return print(a, accounts, func(w io.Writer, accounts []accountView) {
 				for _, v := range accounts {
 					mark := " "
@@ -316,7 +321,7 @@ func (a *app) accountSign() *cobra.Command {
 					return usageError{errors.New("standard input cannot be both the key and the text")}
 				}
 				var err error
-				if text, err = io.ReadAll(io.LimitReader(a.in, 1<<20)); err != nil {
+				if text, err = io.ReadAll(io.LimitReader(a.stdin(), 1<<20)); err != nil {
 					return fmt.Errorf("read the text: %w", err)
 				}
 			}

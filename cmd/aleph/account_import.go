@@ -81,7 +81,7 @@ func (a *app) keyToImport(chain message.Chain) (wallet.Key, error) {
 	case a.keyFile == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
 		return wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
 	}
-	return wallet.ReadKey(a.in, chain)
+	return wallet.ReadKey(a.stdin(), chain)
 }
 
 func (a *app) accountExport() *cobra.Command {

@@ -253,7 +253,7 @@ const maxForget = 1000
 func (a *app) aggregateForget() *cobra.Command {
 	var reason string
 	c := &cobra.Command{
-		Use: "forget KEY", Short: "Have a key forgotten with all its history", Args: cobra.ExactArgs(1),
+		Use: "forget KEY", Aliases: []string{"delete", "remove"}, Short: "Have a key forgotten with all its history", Args: cobra.ExactArgs(1),
 		Example: "  aleph aggregate forget profile --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			address, err := a.address("")

@@ -140,7 +140,7 @@ func (a *app) authorizationReceived() *cobra.Command {
 func (a *app) authorizationRevoke() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
-		Use: "revoke [ADDRESS]", Short: "Let an address write no more", Args: cobra.MaximumNArgs(1),
+		Use: "revoke [ADDRESS]", Aliases: []string{"remove", "delete"}, Short: "Let an address write no more", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph authorization revoke " + exampleDelegate + "\n  aleph authorization revoke --all --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			if all == (len(args) == 1) {

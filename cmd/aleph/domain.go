@@ -151,7 +151,7 @@ func (a *app) domainAttach() *cobra.Command {
 
 func (a *app) domainDetach() *cobra.Command {
 	return &cobra.Command{
-		Use: "detach DOMAIN", Short: "Make a domain lead nowhere", Args: cobra.ExactArgs(1),
+		Use: "detach DOMAIN", Aliases: []string{"remove", "delete"}, Short: "Make a domain lead nowhere", Args: cobra.ExactArgs(1),
 		Example: "  aleph domain detach www.example.org --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			domain, _, err := a.domainOf(ctx, args[0], "")
@@ -226,7 +226,7 @@ func (a *app) domainList() *cobra.Command {
 func (a *app) domainInfo() *cobra.Command {
 	var owner string
 	c := &cobra.Command{
-		Use: "info DOMAIN", Short: "Show what a domain leads to", Args: cobra.ExactArgs(1),
+		Use: "info DOMAIN", Aliases: []string{"show", "get"}, Short: "Show what a domain leads to", Args: cobra.ExactArgs(1),
 		Example: "  aleph domain info www.example.org",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			domain, entry, err := a.domainOf(ctx, args[0], owner)

@@ -56,7 +56,7 @@ wrong.`,
 func (a *app) download(ctx context.Context, api *client.Client, hash message.Hash, total int64, to string) (size int64, err error) {
 	file, err := os.CreateTemp(filepath.Dir(to), ".aleph-*")
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("write %s: %w", to, err)
 	}
 	p := a.progressOf(filepath.Base(to))
 	size, err = api.DownloadFile(ctx, hash, &counted{w: file, moved: func(n int64) { p.moved(n, total) }})

@@ -252,7 +252,7 @@ func (a *app) openForUpload(path string) (file *os.File, done func() error, err 
 		return file, file.Close, nil
 	}
 	return temporary(func(w io.Writer) error {
-		_, err := io.Copy(w, a.in)
+		_, err := io.Copy(w, a.stdin())
 		return err
 	})
 }
@@ -318,7 +318,7 @@ func (a *app) fileList() *cobra.Command {
 func (a *app) fileForget() *cobra.Command {
 	var reason string
 	c := &cobra.Command{
-		Use: "forget HASH...", Short: "Keep files no more", Args: cobra.MinimumNArgs(1),
+		Use: "forget HASH...", Aliases: []string{"delete", "remove"}, Short: "Keep files no more", Args: cobra.MinimumNArgs(1),
 		Long:    "Keep files no more, named by their own hash or by that of their STORE message. Every STORE message of the account for a file is forgotten.",
 		Example: "  aleph file forget " + exampleFile + " --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -375,7 +375,7 @@ func storesOf(ctx context.Context, api *client.Client, owner string, hash messag
 func (a *app) fileInfo() *cobra.Command {
 	var owner string
 	c := &cobra.Command{
-		Use: "info HASH|REF", Short: "Tell what is known of a file", Args: cobra.ExactArgs(1),
+		Use: "info HASH|REF", Aliases: []string{"show", "get"}, Short: "Tell what is known of a file", Args: cobra.ExactArgs(1),
 		Long:    "Tell what is known of a file, by its own hash, by that of its STORE message, or by the name it was given with --ref.",
 		Example: "  aleph file info " + exampleFile + "\n  aleph file info notes",
 		RunE: a.within(func(ctx context.Context, args []string) error {

@@ -166,7 +166,7 @@ func (a *app) passphrase(file string) (secret []byte, err error) {
 		}
 		secret = []byte(text)
 	case "-":
-		secret, err = io.ReadAll(io.LimitReader(a.in, sev.MaxPassphrase+3))
+		secret, err = io.ReadAll(io.LimitReader(a.stdin(), sev.MaxPassphrase+3))
 	default:
 		secret, err = os.ReadFile(file)
 	}

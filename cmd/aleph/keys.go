@@ -82,7 +82,7 @@ func (a *app) givenKey() (key wallet.Key, given bool, err error) {
 	chain := message.Chain(strings.ToUpper(a.getenv("ALEPH_CHAIN")))
 	switch {
 	case a.keyFile == "-":
-		key, err = wallet.ReadKey(a.in, chain)
+		key, err = wallet.ReadKey(a.stdin(), chain)
 		if err != nil {
 			err = fmt.Errorf("private key on standard input: %w", err)
 		}
@@ -135,9 +135,20 @@ func (a *app) hidden(question string) (string, error) {
 	if a.noInput || !ok || !term.IsTerminal(int(in.Fd())) {
 		return "", errNoTerminal
 	}
+	shown, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("ask on the terminal: %w", err)
+	}
 	fmt.Fprint(a.err, question)
-	p, err := term.ReadPassword(int(in.Fd()))
+	var p []byte
+	err = a.unlessInterrupted(func() (err error) {
+		p, err = term.ReadPassword(int(in.Fd()))
+		return err
+	})
 	fmt.Fprintln(a.err)
+	if errors.Is(err, errInterrupted) {
+		return "", errors.Join(err, term.Restore(int(in.Fd()), shown))
+	}
 	if err != nil {
 		return "", fmt.Errorf("read the answer: %w", err)
 	}

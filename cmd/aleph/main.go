@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -24,6 +25,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not heed the first
 	t := terminal{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv,
 		outIsTerminal: term.IsTerminal(int(os.Stdout.Fd())), errIsTerminal: term.IsTerminal(int(os.Stderr.Fd())),
@@ -68,7 +70,7 @@ func run(ctx context.Context, args []string, t terminal) int {
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.err)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -76,9 +78,18 @@ func run(ctx context.Context, args []string, t terminal) int {
 		err = usageError{err}
 	}
 	if ctx.Err() != nil {
-		err = errors.Join(errInterrupted, err)
+		err = interruption(err)
 	}
-	return a.fail(err)
+	return a.fail(command, err)
+}
+
+// interruption is what a run says that the user ended: that it was, and what broke off where that tells more.
+func interruption(err error) error {
+	_, link := err.(*url.Error)
+	if link || errors.Is(err, errInterrupted) || err.Error() == context.Canceled.Error() {
+		return errInterrupted
+	}
+	return fmt.Errorf("%w: %w", errInterrupted, err)
 }
 
 func (a *app) command() *cobra.Command {
@@ -96,7 +107,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.start() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
+				return err
+			}
+			return a.start()
+		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.api, "api", a.getenv("ALEPH_API_HOST"), "core node to talk to, a `URL` (env ALEPH_API_HOST)")
@@ -115,6 +131,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 		a.messageCommand(), a.postCommand(), a.aggregateCommand(), a.authorizationCommand(), a.nodeCommand(), a.priceCommand(),
 		a.creditCommand(), a.networkCommand(), a.configCommand(), a.completionCommand(), a.docsCommand(), a.versionCommand())
 	a.completeArguments(root)
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.writeHelp(c.OutOrStdout(), c) })
 	return root
 }
 

@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
@@ -60,6 +63,7 @@ func exitCode(err error) (int, string) {
 		status   *client.HTTPError
 		network  net.Error
 		link     *url.Error
+		file     *fs.PathError
 	)
 	switch {
 	case errors.Is(err, errInterrupted):
@@ -78,6 +82,8 @@ func exitCode(err error) (int, string) {
 		return exitNotFound, "not_found"
 	case errors.As(err, &status) && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden):
 		return exitKey, "not_allowed"
+	case errors.As(err, &file): // its number looks like a failure of a network
+		return exitFailed, "failed"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network), errors.As(err, &link),
 		errors.As(err, &status) && status.Status >= 500:
 		return exitNetwork, "network"
@@ -99,8 +105,8 @@ type report struct {
 	Unit      string          `json:"unit,omitempty"`
 }
 
-// fail tells the error in the form that was asked for and returns the exit code.
-func (a *app) fail(err error) int {
+// fail tells the error of a command in the form that was asked for and returns the exit code.
+func (a *app) fail(command *cobra.Command, err error) int {
 	code, kind := exitCode(err)
 	r := report{Kind: kind, ExitCode: code, Message: err.Error()}
 	var rejected *client.RejectedError
@@ -118,8 +124,12 @@ func (a *app) fail(err error) int {
 		r.Advice = fundsAdvice(funds)
 	}
 	switch {
+	case code == exitUsage && !a.started && command.HasParent():
+		r.Advice = fmt.Sprintf("Usage: %s; more: %s --help", usageLine(command), command.CommandPath())
 	case code == exitUsage:
-		r.Advice = "Run the command with --help to see how it is used."
+		r.Advice = fmt.Sprintf("How it is used: %s --help", command.CommandPath())
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		r.Advice = "There is no room left there: make some, and run the command again. Temporary files go where TMPDIR says."
 	case code == exitNotFound && r.Advice == "":
 		r.Advice = "The node that was asked does not know it: check the hash or name, and which network is in use with: aleph network show"
 	case code == exitNetwork && r.Advice == "":
@@ -200,26 +210,14 @@ func (a *app) confirm(question string) error {
 		return usageError{fmt.Errorf("%s Nothing is asked with --output %s; say --yes to go on", question, a.output)}
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", a.clean(question))
-	type answer struct {
-		line string
-		err  error
-	}
-	read := make(chan answer, 1)
-	// A read of a terminal cannot be broken off; after Ctrl-C it ends with the process.
-	go func() {
-		line, err := bufio.NewReader(a.in).ReadString('\n')
-		read <- answer{line, err}
-	}()
-	var given answer
-	select {
-	case <-a.interrupted:
-		return errInterrupted
-	case given = <-read:
-	}
-	if given.err != nil && given.line == "" {
+	line, err := bufio.NewReader(a.stdin()).ReadString('\n')
+	switch {
+	case errors.Is(err, errInterrupted):
+		return err
+	case err != nil && line == "":
 		return usageError{fmt.Errorf("no answer; say --yes to go on without a question")}
 	}
-	switch strings.ToLower(strings.TrimSpace(given.line)) {
+	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":
 		return nil
 	}

@@ -100,6 +100,9 @@ func (c *code) detect(path string) error {
 		c.entrypoint = binaries[0]
 		return nil
 	}
+	if len(binaries) == 0 && slices.Contains(c.files, "index.html") {
+		return usageError{fmt.Errorf("%s is a website, which needs no program: aleph website deploy %[1]s", path)}
+	}
 	return usageError{fmt.Errorf("%s: how it starts is not clear: there is no main.py with a variable app, no package.json or server.js, and %d binaries of Linux or WebAssembly; say it with --entrypoint", path, len(binaries))}
 }
 

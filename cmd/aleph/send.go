@@ -148,7 +148,7 @@ func (a *app) input(text string) ([]byte, error) {
 	var from io.Reader
 	switch name, isFile := strings.CutPrefix(text, "@"); {
 	case text == "-":
-		from = a.in
+		from = a.stdin()
 	case isFile:
 		file, err := os.Open(name)
 		if err != nil {

@@ -175,7 +175,7 @@ func (a *app) websiteList() *cobra.Command {
 func (a *app) websiteDelete() *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
-		Use: "delete NAME", Short: "Take a website off the web", Args: cobra.ExactArgs(1),
+		Use: "delete NAME", Aliases: []string{"remove"}, Short: "Take a website off the web", Args: cobra.ExactArgs(1),
 		Long:    "Take the name of a website away and forget the folders of all its versions.",
 		Example: "  aleph website delete site --yes",
 		RunE: a.within(func(ctx context.Context, args []string) error {

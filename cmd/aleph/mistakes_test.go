@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/aleph-im/aleph-go/message"
+)
+
+func TestWrongUsageSaysHowItIsRight(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"account", "sign"}, "Usage: aleph account sign TEXT"},
+		{[]string{"domain", "add", "www.example.org"}, "Usage: aleph domain add DOMAIN"},                 // a flag lacks
+		{[]string{"instance", "create"}, "Usage: aleph instance create"},                                 // one of two flags lacks
+		{[]string{"instance", "create", "--image", "a", "--resume", "b"}, "Usage: aleph instance creat"}, // one is too much
+		{[]string{"message", "get", "x"}, "aleph message get --help"},
+		{[]string{"message", "list", "--type", "letter"}, "AGGREGATE"},
+		{[]string{"program", "deploy", filepath.Join(siteFolder(t), ".")}, "aleph website deploy"},
+		{[]string{"programm"}, "aleph --help"},
+	} {
+		if code, out, errOut := u.run(test.args...); code != exitUsage || !strings.Contains(errOut, test.says) || out != "" {
+			t.Errorf("%v: exit code %d: %s%s", test.args, code, out, errOut)
+		}
+	}
+}
+
+// siteFolder is a folder with a page.
+func siteFolder(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "index.html"), []byte("<h1>Hello</h1>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func TestFailuresOfTheDiskAreNotOfTheNetwork(t *testing.T) {
+	_, u, _ := funded(t)
+	note := filepath.Join(t.TempDir(), "note")
+	if err := os.WriteFile(note, []byte("a note"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var files []struct {
+		FileHash message.Hash `json:"file_hash"`
+	}
+	u.result(&files, "file", "upload", note)
+	to := filepath.Join(t.TempDir(), "none", "copy")
+	if code, _, errOut := u.run("file", "download", string(files[0].FileHash), "--to", to); code != exitFailed || !strings.Contains(errOut, "write "+to) {
+		t.Errorf("no such folder: exit code %d: %s", code, errOut)
+	}
+	for _, format := range []string{"text", "json"} {
+		var errOut bytes.Buffer
+		full := writerFunc(func([]byte) (int, error) { return 0, &fs.PathError{Op: "write", Path: "copy", Err: syscall.ENOSPC} })
+		term := terminal{in: strings.NewReader(""), out: full, err: &errOut, getenv: func(name string) string { return u.env[name] }}
+		code := run(t.Context(), []string{"--network", u.network, "--api", u.api, "-o", format, "file", "list"}, term)
+		if code != exitFailed || !strings.Contains(errOut.String(), "There is no room left") || strings.Contains(errOut.String(), "Is the node up") {
+			t.Errorf("%s: exit code %d: %s", format, code, errOut.String())
+		}
+		if format == "json" && !json.Valid(errOut.Bytes()) {
+			t.Errorf("no JSON: %s", errOut.String())
+		}
+	}
+}
+
+func TestANodeOfAnotherNetworkIsNamed(t *testing.T) {
+	node, u, _ := funded(t)
+	u.network = "mainnet"
+	for name, args := range map[string][]string{
+		"runtimes": {"program", "deploy", fastAPI(t)}, "nodes": {"node", "list"}, "a node": {"node", "drain", "crn-1"},
+	} {
+		if code, _, errOut := u.run(args...); code != exitNotFound || !strings.Contains(errOut, node.URL+" has not heard of") || !strings.Contains(errOut, "--network devnet") {
+			t.Errorf("%s: exit code %d: %s", name, code, errOut)
+		}
+	}
+}
+
+func TestWhoHasNoAccountIsToldHowToMakeOne(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	delete(u.env, "ALEPH_PRIVATE_KEY")
+	for _, args := range [][]string{{"account", "balance"}, {"account", "show"}, {"post", "create", "note", "1"}} {
+		if code, _, errOut := u.run(args...); code != exitKey || !strings.Contains(errOut, "aleph account create") || strings.Contains(errOut, `""`) {
+			t.Errorf("%v: exit code %d: %s", args, code, errOut)
+		}
+	}
+	if code, out, errOut := u.run("account", "list"); code != 0 || out != "" || !strings.Contains(errOut, "aleph account create") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+}
+
+// starts tells when somebody begins to wait for input that does not come.
+type starts struct {
+	never
+	begun func()
+}
+
+func (s starts) Read(p []byte) (int, error) {
+	s.begun()
+	return s.never.Read(p)
+}
+
+func TestInterruptEndsAReadOfStandardInput(t *testing.T) {
+	end := make(chan struct{})
+	defer close(end)
+	u := newUser(t, "http://127.0.0.1:1")
+	for _, args := range [][]string{
+		{"account", "sign", "-"}, {"post", "create", "note", "1", "--key-file", "-"}, {"message", "verify", "-"}, {"file", "upload", "-"},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		var errOut bytes.Buffer
+		term := terminal{in: starts{never{end}, interrupt}, out: &errOut, err: &errOut, getenv: func(name string) string { return u.env[name] }}
+		if code := run(ctx, append([]string{"--network", u.network, "--api", u.api}, args...), term); code != exitInterrupted || errOut.String() != "aleph: interrupted\n" {
+			t.Errorf("%v: exit code %d: %s", args, code, errOut.String())
+		}
+		interrupt()
+	}
+}
