@@ -469,6 +469,32 @@ func TestMissingFilesAreFetched(t *testing.T) {
 	})
 }
 
+// A node that would not fetch what another took would never have the message.
+func TestFilesAreFetchedThatAnotherNodeTook(t *testing.T) {
+	asked := make(chan int64, 10)
+	r := start(t, onSQLite(t.TempDir()), func(c *Config) {
+		c.Fetch = func(_ context.Context, _ message.Hash, limit int64) (int64, error) {
+			asked <- limit
+			return 0, files.ErrNotFound
+		}
+	})
+	for kind, of := range map[message.ItemType]struct {
+		file message.Hash
+		want int64
+	}{
+		message.ItemStorage: {message.HashBytes([]byte("a file")), r.cfg.Params.MaxFile},
+		message.ItemIPFS:    {"QmYULJoNGPDmoRq4WNWTDTUvJGJv1hosox8H6vVd1kCsY8", max(r.cfg.Params.MaxIPFSFile, r.cfg.Params.MaxCAR)},
+	} {
+		_, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": kind, "item_hash": of.file}, "good")
+		if out := r.submit(raw); out.Status != message.StatusPending {
+			t.Fatalf("%s: got %+v", kind, out)
+		}
+		if got := <-asked; got != of.want {
+			t.Errorf("%s: fetched up to %d bytes, want %d", kind, got, of.want)
+		}
+	}
+}
+
 func TestFileThatArrivesWakesItsMessage(t *testing.T) {
 	each(t, func(t *testing.T, at place) {
 		r := start(t, at)

@@ -221,6 +221,9 @@ func (p *Pipeline) wanted(e *entry) (message.Hash, int64) {
 			return "", 0
 		}
 	}
+	if s.FileHash.Kind() == message.ItemIPFS { // what one node took, every other is to have
+		return s.FileHash, max(p.cfg.Params.MaxIPFSFile, p.cfg.Params.MaxCAR)
+	}
 	return s.FileHash, p.cfg.Params.MaxFile
 }
 
