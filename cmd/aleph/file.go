@@ -184,8 +184,8 @@ func (a *app) upload(ctx context.Context, api *client.Client, account client.Acc
 	if err != nil {
 		return nil, err
 	}
-	if limit := a.params.MaxFile; info.Size() > limit {
-		return nil, fmt.Errorf("the file has %d MiB; a node takes at most %d MiB", info.Size()>>20, limit>>20)
+	if err := a.fits(info.Size(), o.Engine); err != nil {
+		return nil, err
 	}
 	if err := a.canStore(ctx, api, account, info.Size(), o); err != nil {
 		return nil, err
@@ -193,6 +193,17 @@ func (a *app) upload(ctx context.Context, api *client.Client, account client.Acc
 	return a.uploading(ctx, api, name, o, func(o client.UploadOptions) (*client.Uploaded, error) {
 		return api.UploadFile(ctx, account, file, o)
 	})
+}
+
+// fits checks that nodes take a file of this size.
+func (a *app) fits(size int64, engine message.ItemType) error {
+	switch limit := a.params.MaxIPFSFile; {
+	case size > limit:
+		return fmt.Errorf("the file has %d MiB; a node takes at most %d MiB", size>>20, limit>>20)
+	case engine != message.ItemIPFS && size > a.params.MaxFile:
+		return fmt.Errorf("the file has %d MiB; a node takes at most %d MiB by its sha256, and %d MiB by its CID: add --ipfs", size>>20, a.params.MaxFile>>20, limit>>20)
+	}
+	return nil
 }
 
 // canStore checks that the account can pay for a file before a byte of it is sent.

@@ -285,8 +285,12 @@ func (a *app) image(ctx context.Context, api *client.Client, account client.Acco
 		return "", usageError{fmt.Errorf("--image: %w", err)}
 	}
 	defer file.Close()
+	o := client.UploadOptions{Payment: paid}
+	if info, err := file.Stat(); err == nil && info.Size() > a.params.MaxFile { // nodes take more by its CID
+		o.Engine = message.ItemIPFS
+	}
 	a.say("Storing the image")
-	up, err := a.upload(ctx, api, account, file, filepath.Base(wanted), client.UploadOptions{Payment: paid})
+	up, err := a.upload(ctx, api, account, file, filepath.Base(wanted), o)
 	if err == nil && up.Status == message.StatusPending { // also with --wait=false: the instance refers to it
 		err = waitFor(ctx, api, up.MessageHash)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
@@ -75,5 +77,48 @@ func TestUploadSaysThatItCannotGoOn(t *testing.T) {
 	code, _, errOut := u.run("file", "upload", file)
 	if code != 0 || !strings.Contains(errOut, "in one piece only") {
 		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestWhatIsTooLargeForItsNameIsTakenByItsCID(t *testing.T) {
+	node, u, _ := funded(t)
+	raw, err := os.ReadFile(node.network)
+	var parameters map[string]any
+	if err == nil {
+		err = json.Unmarshal(raw, &parameters)
+	}
+	parameters["max_file"], parameters["max_ipfs_file"] = 5, 12
+	if raw, err2 := json.Marshal(parameters); err == nil && err2 == nil {
+		err = os.WriteFile(node.network, raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for name, content := range map[string]string{"note": "six by", "disk.img": "six by", "large": "thirteen byte", "key.pub": "ssh-ed25519 AAAA me\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name, says string
+		flags      []string
+	}{
+		{"note", "add --ipfs", nil}, {"large", "at most 0 MiB", nil}, {"large", "at most 0 MiB", []string{"--ipfs"}},
+	} {
+		if code, _, errOut := u.run(append([]string{"file", "upload", filepath.Join(folder, test.name)}, test.flags...)...); code != exitFailed || !strings.Contains(errOut, test.says) {
+			t.Errorf("%s %v: exit code %d: %s", test.name, test.flags, code, errOut)
+		}
+	}
+	var files []fileView
+	u.result(&files, "file", "upload", filepath.Join(folder, "note"), "--ipfs")
+	var v machineView
+	u.result(&v, "instance", "create", "--image", filepath.Join(folder, "disk.img"), "--ssh-key", filepath.Join(folder, "key.pub"), "--wait=false")
+	var shown instanceView
+	u.result(&shown, "instance", "show", string(v.ItemHash))
+	var image fileView
+	u.result(&image, "file", "info", string(shown.Image))
+	if image.FileHash != files[0].FileHash || image.FileHash.Kind() != message.ItemIPFS {
+		t.Errorf("the image is stored as %s", image.FileHash)
 	}
 }
