@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/aleph-im/aleph-go/client/sev"
+	"github.com/aleph-im/aleph-go/client/sev/sevtest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -26,13 +28,31 @@ func TestMain(m *testing.M) {
 
 // notRun are the examples that need what a test cannot have.
 var notRun = map[string]string{
-	" --ledger":                   "a device; the tests of wallet emulate one",
-	" --payment stream":           "a chain and a compute node that reads it; TestInstanceIsPaidByStreams has both",
-	"aleph instance backup":       "a machine that runs; the tests of compute nodes back one up",
-	"aleph instance confidential": "a secure processor; TestAConfidentialInstanceIsLoadedCheckedAndGivenItsPassphrase has one in software",
-	"aleph instance ssh":          "a machine that takes logins; the tests of machines do",
-	"aleph domain check":          "public DNS; TestDomainCheckTellsWhatIsMissing asks a server of its own",
+	" --ledger":         "a device; the tests of wallet emulate one",
+	" --payment stream": "a chain and a compute node that reads it; TestInstanceIsPaidByStreams has both",
 }
+
+// standIns are what examples are given beside what they say, in the place of what a test cannot have: public DNS, a secure processor of
+// AMD with the usual firmware, a terminal that is asked for a passphrase.
+func standIns(t *testing.T, owner string, processor *sevtest.Platform) map[string]string {
+	t.Helper()
+	records := map[string]string{}
+	for _, r := range recordsOf("www.example.org", "program", owner) {
+		records["Type"+r.Type+" "+r.Name] = r.Value
+	}
+	roots := filepath.Join(t.TempDir(), "roots.cert")
+	if err := os.WriteFile(roots, processor.Authority(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"aleph domain check":                " --resolver " + dnsServer(t, records),
+		"aleph instance confidential init":  " --amd-roots " + roots,
+		"aleph instance confidential start": " --amd-roots " + roots + " --firmware OVMF.fd --secret-file passphrase.txt",
+	}
+}
+
+// sshOfTests is a program that stands in the place of ssh, for a machine that takes logins.
+const sshOfTests = "#!/bin/sh\n[ \"$*\" = '-p 24007 root@198.51.100.7' ]\n"
 
 // endless are the examples that go on until the user ends them: they are given a time.
 var endless = regexp.MustCompile(`message watch|logs .* -f|list .*--follow`)
@@ -62,12 +82,15 @@ func TestEveryExampleRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := t.TempDir()
-	if err := os.Symlink(self, filepath.Join(bin, "aleph")); err != nil {
+	if err := errors.Join(os.Symlink(self, filepath.Join(bin, "aleph")), os.WriteFile(filepath.Join(bin, "ssh"), []byte(sshOfTests), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	u := newUser(t, "")
 	node := newRealNode(t, u.address())
 	u.api, u.network = node.URL, node.network
+	node.compute.disks = archiveOf(t, "rootfs.qcow2", "QFI\xfbdisk")
+	processor := sevtest.New(t)
+	given := standIns(t, u.address(), processor)
 	delegate := newUser(t, node.URL)
 	delegate.env["ALEPH_PRIVATE_KEY"] = strings.Repeat("6b", 32)
 	for _, line := range examplesOf(t) {
@@ -78,7 +101,16 @@ func TestEveryExampleRuns(t *testing.T) {
 		t.Run(line, func(t *testing.T) {
 			u.t = t
 			folder := exampleFolder(t, u)
+			if strings.HasPrefix(line, "aleph instance confidential") {
+				node.compute.secure = &securePlatform{Platform: processor, firmware: "OVMF", policy: uint32(sev.NoDebug)}
+				defer func() { node.compute.secure = nil }()
+			}
 			line := u.prepare(node, line, delegate.address())
+			for start, more := range given {
+				if strings.Contains(line, start) {
+					line += more
+				}
+			}
 			if endless.MatchString(line) {
 				line += " --timeout 2s"
 			} else if strings.Contains(line, "--watch") { // a deployment comes first
@@ -129,7 +161,7 @@ func exampleFolder(t *testing.T, u *user) string {
 	for name, content := range map[string]string{
 		"notes.txt": "notes of " + t.Name(), "photo.jpg": "a photo", "photos/a.jpg": "a", "photos/b.jpg": "b", "comment.json": `{"text":"nice"}`,
 		"unsigned.json": unsigned, "signed.json": signed, "debian-12.qcow2": "QFI\xfb and so on", "id_ed25519.pub": "ssh-ed25519 AAAA me@here\n",
-		"server": "\x7fELF...", "wallet.key": strings.Repeat("1c", 32), "phrase.txt": strings.Repeat("test ", 11) + "junk", "site/index.html": "<h1>Hello</h1>",
+		"server": "\x7fELF...", "OVMF.fd": "OVMF", "passphrase.txt": "correct horse\n", "wallet.key": strings.Repeat("1c", 32), "phrase.txt": strings.Repeat("test ", 11) + "junk", "site/index.html": "<h1>Hello</h1>",
 	} {
 		path := filepath.Join(folder, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -224,7 +256,17 @@ func (u *user) prepare(node *realNode, line, delegate string) string {
 		return string(item.ItemHash)
 	})
 	replace(exampleInstance, func() string {
-		u.result(&item, "instance", "create", "--image", file("image", line), "--ssh-key", file("key.pub", "ssh-ed25519 AAAA"))
+		args := []string{"instance", "create", "--image", file("image", line), "--ssh-key", file("key.pub", "ssh-ed25519 AAAA")}
+		if strings.Contains(line, "instance confidential") {
+			args = append(args, "--confidential", "--node", "crn-1")
+		}
+		u.result(&item, args...)
+		if strings.Contains(line, "instance backup") && !strings.Contains(line, "backup create") {
+			u.result(nil, "instance", "backup", "create", string(item.ItemHash))
+		}
+		if strings.Contains(line, "backup restore") {
+			line = "aleph instance backup download " + exampleInstance + " --to backup.tar > before; " + line
+		}
 		if strings.Contains(line, "port-forward delete") {
 			u.result(nil, "instance", "port-forward", "add", string(item.ItemHash), "80")
 		}
@@ -242,6 +284,9 @@ func (u *user) prepare(node *realNode, line, delegate string) string {
 			u.t.Fatal(err)
 		}
 		u.result(nil, "website", "deploy", site)
+	}
+	if strings.HasPrefix(line, "aleph domain check") {
+		u.domain(false) // it may lead to a website, which other records say
 	}
 	if strings.HasPrefix(line, "aleph domain") {
 		u.domain(!strings.Contains(line, "domain add"))
