@@ -85,11 +85,16 @@ func run(ctx context.Context, args []string, t terminal) int {
 
 // interruption is what a run says that the user ended: that it was, and what broke off where that tells more.
 func interruption(err error) error {
-	_, link := err.(*url.Error)
-	if link || errors.Is(err, errInterrupted) || err.Error() == context.Canceled.Error() {
+	var link *url.Error
+	errors.As(err, &link)
+	if errors.Is(err, errInterrupted) || err == context.Canceled || err == error(link) {
 		return errInterrupted
 	}
-	return fmt.Errorf("%w: %w", errInterrupted, err)
+	text := err.Error()
+	if link != nil { // which call it was tells nobody anything
+		text = strings.Replace(text, ": "+link.Error(), "", 1)
+	}
+	return fmt.Errorf("%w: %s", errInterrupted, text)
 }
 
 func (a *app) command() *cobra.Command {

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,5 +126,19 @@ func TestInterruptEndsAReadOfStandardInput(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s", args, code, errOut.String())
 		}
 		interrupt()
+	}
+}
+
+func TestAnInterruptionSaysWhatIsLeft(t *testing.T) {
+	call := &url.Error{Op: "Patch", URL: "http://127.0.0.1:1/api", Err: context.Canceled}
+	for err, want := range map[error]string{
+		call:                       "interrupted",
+		context.Canceled:           "interrupted",
+		usageError{errInterrupted}: "interrupted",
+		fmt.Errorf("upload film: %w; the same upload goes on", call): "interrupted: upload film; the same upload goes on",
+	} {
+		if got := interruption(err); got.Error() != want || !errors.Is(got, errInterrupted) {
+			t.Errorf("%v: %v", err, got)
+		}
 	}
 }
