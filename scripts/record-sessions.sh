@@ -103,7 +103,7 @@ type "aleph message watch --history 2 --timeout 1s -o jsonl | cut -c 1-78"
 
 if [ -f debian.img ] && [ "$(id -u)" = 0 ]; then
   session 4-instance
-  say "A machine of one's own: its price, its birth, a login, its end."
+  say "A machine of one's own: its price, its birth, a port that leads to it, its end."
   type "aleph price instance --vcpus 1 --memory 1024 --disk 2048"
   type "aleph instance create --image debian.img --name web --memory 1024 --disk 2048 --ssh-key id_ed25519.pub --yes"
   keep instance instance
@@ -111,7 +111,7 @@ if [ -f debian.img ] && [ "$(id -u)" = 0 ]; then
   type "aleph instance show {instance}"
   type "aleph instance port-forward add {instance} 80"
   for _ in $(seq 120); do # until it has booted
-    aleph instance logs "${kept[instance]}" 2>&1 | grep -q . && break
+    aleph instance logs "${kept[instance]}" 2>/dev/null | grep -q . && break
     sleep 1
   done
   type "aleph instance logs {instance} -f --timeout 5s | tail -n 3"

@@ -38,7 +38,10 @@ func writeMachine(w io.Writer, v *machineView) {
 }
 
 func writePlace(w io.Writer, v *machineView) {
-	fmt.Fprintf(w, "ccn\t%s\ncrn\t%s\nrunning\t%s\nipv6\t%s\n", v.CCN, v.CRN, yesNo(v.Running), v.IPv6)
+	fmt.Fprintf(w, "ccn\t%s\ncrn\t%s\nrunning\t%s\n", v.CCN, v.CRN, yesNo(v.Running))
+	if v.IPv6 != "" {
+		fmt.Fprintf(w, "ipv6\t%s\n", v.IPv6)
+	}
 	if p, ok := v.Ports["22"]; ok {
 		fmt.Fprintf(w, "ssh\tssh -p %d root@%s\n", p.Host, v.Host)
 	}
