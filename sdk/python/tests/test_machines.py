@@ -152,10 +152,11 @@ def test_resources_are_reserved_or_not(connect: Any, status: int, body: Any, err
 
 
 def test_a_real_compute_node_takes_orders_of_the_accounts_that_it_knows(node: Node, tmp_path: Path) -> None:
+    small = InstanceSettings(image="b" * 64, memory=64, disk=64)  # it fits into what any machine has left
     with running_compute_node(tmp_path, node.url) as url:
         for chain in ("ETH", "BASE", "SOL", "ES"):
             with Client(node.url, account=from_key(b"\x05" * 32, chain)) as client:
-                until = client.machines.reserve(InstanceSettings(image="b" * 64), node=url)
+                until = client.machines.reserve(small, node=url)
                 assert timedelta() < until - datetime.now(timezone.utc) <= timedelta(minutes=1)
                 for unknown in (
                     lambda to=client: to.machines.operate(VM, "reboot", node=url),
