@@ -23,7 +23,9 @@ func (n *Node) openFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.ipfs, err = ipfs.New(ipfs.Config{Dir: filepath.Join(n.filesDir(), "ipfs"), Blocks: blocks})
+	n.ipfs, err = ipfs.New(ipfs.Config{
+		Dir: filepath.Join(n.filesDir(), "ipfs"), Blocks: blocks, Exchange: ipfs.NewPeers(func() []string { return n.cfg.HTTPPeers }),
+	})
 	if err != nil {
 		return err
 	}

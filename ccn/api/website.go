@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,6 +47,9 @@ func (a *API) serveWebsite(w http.ResponseWriter, r *http.Request) error {
 	if a.cfg.IPFS == nil {
 		return missing
 	}
+	if p.path == "" && r.URL.Query().Get("format") == "raw" {
+		return a.serveBlock(w, r, p.root)
+	}
 	hash, err := a.cfg.IPFS.Lookup(r.Context(), p.root, p.path)
 	if errors.Is(err, files.ErrNotFound) {
 		return missing
@@ -87,5 +91,24 @@ func (a *API) serveWebsite(w http.ResponseWriter, r *http.Request) error {
 		h.Set("Content-Security-Policy", sandbox)
 	}
 	http.ServeContent(w, r, name, time.Time{}, f)
+	return nil
+}
+
+// serveBlock answers with one block, as trustless gateways do: other core nodes put folders together of them, whose parts have no other
+// name.
+func (a *API) serveBlock(w http.ResponseWriter, r *http.Request, root message.Hash) error {
+	raw, err := a.cfg.IPFS.Block(r.Context(), root)
+	if errors.Is(err, files.ErrNotFound) {
+		return refuse(http.StatusNotFound, "404: this node has no block %s", root)
+	} else if err != nil {
+		return fmt.Errorf("read block %s: %w", root, err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", ipfs.BlockType)
+	h.Set("Content-Disposition", `attachment; filename="`+string(root)+`.bin"`)
+	h.Set("Etag", `"`+string(root)+`.raw"`)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(raw))
 	return nil
 }

@@ -41,6 +41,10 @@ func TestFoldersAreServedAsWebsites(t *testing.T) {
 		t.Fatal(err)
 	}
 	own, shared := string(root)+".ipfs.localhost:4024", "node.example"
+	page, err := r.ipfs.Lookup(t.Context(), root, "index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
 	absent := strings.Replace(string(root), "bafy", "bafk", 1)
 	for _, c := range []struct {
 		name, method, host, path string
@@ -60,6 +64,8 @@ func TestFoldersAreServedAsWebsites(t *testing.T) {
 		{"by path", "GET", shared, "/ipfs/" + string(root) + "/", 200, "<h1>home</h1>", "text/html; charset=utf-8"},
 		{"file by path", "GET", shared, "/ipfs/" + string(root) + "/css/very/deep.txt", 200, "deep", "text/plain; charset=utf-8"},
 		{"by path without a slash", "GET", shared, "/ipfs/" + string(root), 301, "", ""},
+		{"a block", "GET", shared, "/ipfs/" + string(page) + "?format=raw", 200, "<h1>home</h1>", "application/vnd.ipld.raw"},
+		{"a block that is not there", "GET", shared, "/ipfs/" + absent + "?format=raw", 404, "404: this node has no block " + absent, "text/plain; charset=utf-8"},
 		{"unknown folder", "GET", shared, "/ipfs/" + absent + "/", 404, "404: this node has no / in " + absent, "text/plain; charset=utf-8"},
 		{"no CID", "GET", shared, "/ipfs/../etc/passwd", 404, "404: this node has no /etc/passwd in ..", "text/plain; charset=utf-8"},
 		{"a host that only looks like one", "GET", "api.ipfs.example", "/api/v0/info/public.json", 200, "", "application/json; charset=utf-8"},

@@ -22,12 +22,11 @@ type FetcherConfig struct {
 	Store Store
 	// Peers lists the base URLs of the nodes to ask, such as http://127.0.0.1:4024. It is called for each file.
 	Peers func() []string
-	// IPFS gets what no peer has and is named by a CID, within the deadline of its context. Nil: nobody does.
+	// IPFS gets what no peer has as a file and is named by a CID, such as a folder, until its context ends. Nil: nobody does.
 	IPFS func(ctx context.Context, h message.Hash, limit int64) (Info, error)
 	// Hedge is how long one peer may be silent before the next is asked as well. 500 ms if zero.
 	Hedge time.Duration
-	// Timeout bounds each request (spec/ccn-core.md §7.6): how long a peer may be silent. 15 s if zero. IPFS has as long in
-	// all.
+	// Timeout bounds each request (spec/ccn-core.md §7.6): how long a peer may be silent. 15 s if zero.
 	Timeout time.Duration
 	Client  *http.Client // nil: one that does not decompress and stays on the host it was sent to
 }
@@ -141,8 +140,6 @@ func (f *Fetcher) bring(ctx context.Context, h message.Hash, limit int64) (int64
 	if err == nil || ctx.Err() != nil || h.Kind() != message.ItemIPFS || f.cfg.IPFS == nil {
 		return size, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
-	defer cancel()
 	began = time.Now()
 	info, err2 := f.cfg.IPFS(ctx, h, limit)
 	f.ipfs.add(began, err2)

@@ -3,7 +3,6 @@ package ipfs
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -231,21 +230,6 @@ func TestSmallArchivesThatSpellOutHugeFilesAreRefused(t *testing.T) {
 	}
 }
 
-// lender gives the blocks of another node.
-type lender struct{ n *Node }
-
-func (l lender) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	raw, err := l.n.read(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return blocks.NewBlockWithCid(raw, c)
-}
-
-func (l lender) GetBlocks(context.Context, []cid.Cid) (<-chan blocks.Block, error) {
-	return nil, errors.New("not asked for here")
-}
-
 func TestFetchBringsADAGFromOthers(t *testing.T) {
 	from, to := open(t), open(t)
 	text := strings.Repeat("0123456789", 60_000)
@@ -258,7 +242,7 @@ func TestFetchBringsADAGFromOthers(t *testing.T) {
 		if _, err := to.Fetch(t.Context(), h, 0); !errors.Is(err, files.ErrNotFound) {
 			t.Fatalf("without others: %v", err)
 		}
-		to.exchange = lender{from}
+		to.exchange = from
 		if _, err := to.Fetch(t.Context(), h, 500_000); !errors.Is(err, files.ErrTooLarge) {
 			t.Fatalf("more than wanted: %v", err)
 		}

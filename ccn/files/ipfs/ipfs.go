@@ -6,15 +6,14 @@
 package ipfs
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
-	"github.com/ipfs/boxo/exchange"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -36,15 +35,24 @@ type Config struct {
 	Dir    string      // of the pins
 	Blocks files.Store // of files named by sha256, used for nothing else
 
-	// Exchange gets blocks from other nodes, within the deadline of the call. Nil: what is not here is missing.
-	Exchange exchange.Fetcher
+	// Exchange gets blocks from other nodes, each in a time that it bounds. Nil: what is not here is missing.
+	Exchange Exchange
 }
+
+// Exchange gets blocks of others, of at most 2 MiB; what it gives is checked by who asks. A [Node] is one for its own blocks.
+type Exchange interface {
+	// Block is files.ErrNotFound for what nobody has.
+	Block(ctx context.Context, h message.Hash) ([]byte, error)
+}
+
+// BlockType is what HTTP calls one block of a DAG.
+const BlockType = "application/vnd.ipld.raw"
 
 // Node is the IPFS of one core node.
 type Node struct {
 	blocks   files.Store
 	pins     *pins
-	exchange exchange.Fetcher
+	exchange Exchange
 }
 
 // New opens the pins.
@@ -92,6 +100,15 @@ func clip(s string) string {
 func blockName(c cid.Cid) message.Hash {
 	h := c.Hash()
 	return message.Hash(hex.EncodeToString(h[len(h)-32:]))
+}
+
+// Block returns a block that this node has.
+func (n *Node) Block(ctx context.Context, h message.Hash) ([]byte, error) {
+	c, err := parseCID(h)
+	if err != nil {
+		return nil, err
+	}
+	return n.read(ctx, c)
 }
 
 // read returns a block that this node has, checked.
@@ -226,14 +243,13 @@ func (n *Node) Fetch(ctx context.Context, h message.Hash, limit int64) (files.In
 		if !errors.Is(err, files.ErrNotFound) {
 			return raw, err
 		}
-		b, err := n.exchange.GetBlock(ctx, c)
-		if err != nil {
+		if raw, err = n.exchange.Block(ctx, message.Hash(c.String())); err != nil {
 			return nil, fmt.Errorf("get block %s: %w: %w", c, err, files.ErrNotFound)
 		}
-		if _, err := n.blocks.PutExpecting(ctx, blockName(c), strings.NewReader(string(b.RawData())), maxBlock); err != nil {
+		if _, err := n.blocks.PutExpecting(ctx, blockName(c), bytes.NewReader(raw), maxBlock); err != nil {
 			return nil, fmt.Errorf("store block %s: %w", c, err)
 		}
-		return b.RawData(), nil
+		return raw, nil
 	}
 	if _, err := n.pin(ctx, c, surveying{block: block, limit: limit, all: true}); err != nil {
 		return files.Info{}, err
