@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -31,7 +31,7 @@ func TestCodeComesInEveryForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hash := n.core.Publish(message.TypeProgram, networktest.Program(n.core.Store(binary), n.runtime, message.EncodingPlain, "hello"))
+		hash := n.core.Publish(message.TypeProgram, corenodetest.Program(n.core.Store(binary), n.runtime, message.EncodingPlain, "hello"))
 		if r := n.get(t, hash, "/"); r.status != 200 || r.body != "hello in C" {
 			t.Errorf("got %+v", r)
 		}

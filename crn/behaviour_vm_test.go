@@ -19,12 +19,12 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
-// ownerKey is the key of networktest.Owner: the number one.
+// ownerKey is the key of corenodetest.Owner: the number one.
 var ownerKey = append(make([]byte, 31), 1)
 
 // eventually polls until the condition holds.
@@ -301,7 +301,7 @@ func TestProgramsThatDoNotStart(t *testing.T) {
 		return n.probe(t, func(content map[string]any) { content["variables"] = map[string]string{"MODE": mode} })
 	}
 	program := func(code []byte, encoding message.Encoding, entrypoint string) message.Hash {
-		return n.core.Publish(message.TypeProgram, networktest.Program(n.core.Store(code), n.runtime, encoding, entrypoint))
+		return n.core.Publish(message.TypeProgram, corenodetest.Program(n.core.Store(code), n.runtime, encoding, entrypoint))
 	}
 	changed := func(change func(map[string]any)) message.Hash { return n.probe(t, change) }
 	absent := message.HashBytes([]byte("absent"))

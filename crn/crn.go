@@ -11,7 +11,7 @@
 //	front      TLS, where no proxy in front does it
 //	gpu        graphics cards: which there are, and how machines get them
 //	guestapi   what programs are offered: a cache, a signing key, the core node's API
-//	network    messages, files and accounts, fetched from a core node, and which registered node this one is
+//	corenode   messages, files and accounts, asked of the core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
 //	tap        the network of guests
@@ -35,12 +35,12 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/crn/backup"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/front"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm"
 )
@@ -58,7 +58,7 @@ type CRN struct {
 	backups   *backup.Store  // nil with them
 	triggers  *trigger.Trigger
 	guestAPI  *guestapi.API
-	identity  *network.Identity
+	identity  *corenode.Identity
 	meter     *meter.Meter
 	print     vm.Fingerprint
 	secure    []byte // certificates of the processor that confidential instances run on; nil without one

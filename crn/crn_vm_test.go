@@ -14,15 +14,15 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // node is a compute node with a core node, on real machines.
 type node struct {
 	*crn.CRN
-	core    *networktest.CoreNode
+	core    *corenodetest.Node
 	runtime message.Hash
 	url     string
 	dir     string
@@ -32,7 +32,7 @@ type node struct {
 func start(t *testing.T, change func(*crn.Config)) *node {
 	t.Helper()
 	images := imagetest.Get(t)
-	n := &node{core: networktest.New(t), dir: t.TempDir()}
+	n := &node{core: corenodetest.New(t), dir: t.TempDir()}
 	image, err := os.ReadFile(images.Runtime)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ type ownersDNS struct{ *net.Resolver }
 
 func (ownersDNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 	if strings.HasPrefix(name, "_control.") && strings.HasSuffix(name, ".example.test") {
-		return []string{networktest.Owner}, nil
+		return []string{corenodetest.Owner}, nil
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
@@ -86,7 +86,7 @@ func (ownersDNS) LookupTXT(_ context.Context, name string) ([]string, error) {
 // fastAPI publishes a Python program with the given source.
 func (n *node) fastAPI(t *testing.T, source string) message.Hash {
 	code := n.core.Store(imagetest.Zip(t, map[string]string{"main.py": source}))
-	return n.core.Publish(message.TypeProgram, networktest.Program(code, n.runtime, message.EncodingZip, "main:app"))
+	return n.core.Publish(message.TypeProgram, corenodetest.Program(code, n.runtime, message.EncodingZip, "main:app"))
 }
 
 // probe publishes the test program; change may adapt its message.
@@ -100,7 +100,7 @@ func (n *node) probe(t *testing.T, change func(map[string]any)) message.Hash {
 		t.Fatal(err)
 	}
 	code := n.core.Store(imagetest.Zip(t, map[string]string{"bin/probe": string(raw)}))
-	content := networktest.Program(code, n.runtime, message.EncodingZip, "bin/probe")
+	content := corenodetest.Program(code, n.runtime, message.EncodingZip, "bin/probe")
 	if change != nil {
 		change(content)
 	}

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -270,7 +270,7 @@ func hashes(t *testing.T, dir string) string {
 func TestHostileArchives(t *testing.T) {
 	n := start(t, nil)
 	program := func(code []byte, encoding message.Encoding, entrypoint string) message.Hash {
-		return n.core.Publish(message.TypeProgram, networktest.Program(n.core.Store(code), n.runtime, encoding, entrypoint))
+		return n.core.Publish(message.TypeProgram, corenodetest.Program(n.core.Store(code), n.runtime, encoding, entrypoint))
 	}
 	zipped := func(write func(w *zip.Writer) error) []byte {
 		var b bytes.Buffer
@@ -358,7 +358,7 @@ func TestHostileArchives(t *testing.T) {
 	})
 	t.Run("a file that the network lost", func(t *testing.T) {
 		lost := n.core.Publish(message.TypeStore, map[string]any{"item_type": "storage", "item_hash": message.HashBytes([]byte("lost"))})
-		hash := n.core.Publish(message.TypeProgram, networktest.Program(lost, n.runtime, message.EncodingZip, "main:app"))
+		hash := n.core.Publish(message.TypeProgram, corenodetest.Program(lost, n.runtime, message.EncodingZip, "main:app"))
 		if r := n.get(t, hash, "/"); r.status != 400 || !strings.Contains(r.body, "Code, runtime or data not available") {
 			t.Errorf("got %+v", r)
 		}
@@ -401,7 +401,7 @@ func TestAFullHostDiskIsSaidAndSurvived(t *testing.T) {
 	if r := n.get(t, runs, "/count"); r.status != 200 {
 		t.Errorf("and after that: %+v", r)
 	}
-	other := n.core.Publish(message.TypeProgram, networktest.Program(n.core.Store(imagetest.Zip(t, map[string]string{"main.py": "pass"})), n.runtime, message.EncodingZip, "main:app"))
+	other := n.core.Publish(message.TypeProgram, corenodetest.Program(n.core.Store(imagetest.Zip(t, map[string]string{"main.py": "pass"})), n.runtime, message.EncodingZip, "main:app"))
 	if r := n.get(t, other, "/"); r.status < 500 || !strings.Contains(r.body, "disk of this node is full") {
 		t.Errorf("code that cannot be stored: %+v", r)
 	}

@@ -22,9 +22,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
@@ -56,7 +56,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{node: &node{core: networktest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
+	h := &host{node: &node{core: corenodetest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
 	// The owner signs the node's name; here that name leads nowhere else than to the node.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
@@ -199,7 +199,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 		return
 	}
 	h := newHost(t)
-	content := networktest.Instance(h.storeImage("instance-small.img"), 512, h.publicKey())
+	content := corenodetest.Instance(h.storeImage("instance-small.img"), 512, h.publicKey())
 	content["volumes"] = []any{map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 16}}
 	hash := h.core.Publish(message.TypeInstance, content)
 	h.start()
@@ -347,7 +347,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 	})
 
 	t.Run("ports follow its owner's wish", func(t *testing.T) {
-		h.core.Aggregate(networktest.Owner, map[string]any{"port-forwarding": map[string]any{
+		h.core.Aggregate(corenodetest.Owner, map[string]any{"port-forwarding": map[string]any{
 			string(hash): map[string]any{"ports": map[string]any{"8080": map[string]bool{"tcp": true, "udp": false}}},
 		}})
 		if err := h.client.UpdateMachine(t.Context(), "http://crn.test", hash); err != nil {
@@ -369,7 +369,7 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 	})
 
 	t.Run("a name of its owner leads to its port 80", func(t *testing.T) {
-		h.core.Aggregate(networktest.Owner, map[string]any{"domains": map[string]any{
+		h.core.Aggregate(corenodetest.Owner, map[string]any{"domains": map[string]any{
 			"www.example.test": map[string]any{"message_id": hash, "type": "instance"},
 		}})
 		h.ssh(hash, answering(80))
@@ -445,7 +445,7 @@ func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 	}
 	h := newHost(t)
 	h.patience = 7 * time.Minute
-	content := networktest.Instance(h.storeImage("instance-debian.qcow2"), 2048, h.publicKey())
+	content := corenodetest.Instance(h.storeImage("instance-debian.qcow2"), 2048, h.publicKey())
 	content["resources"] = map[string]any{"vcpus": 2, "memory": 768, "seconds": 30}
 	hash := h.core.Publish(message.TypeInstance, content)
 	h.start()

@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 )
 
 // childOf makes this test binary a compute node on the folder and the core node that it names, to be killed.
@@ -50,7 +50,7 @@ func startChild(t *testing.T) (*node, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{core: networktest.New(t), dir: t.TempDir()}
+	n := &node{core: corenodetest.New(t), dir: t.TempDir()}
 	n.runtime = n.core.Store(image)
 	// The node needs no root, so it gets none.
 	self := filepath.Join(n.dir, "self")

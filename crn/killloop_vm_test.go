@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 )
 
 // killRounds is how often something is killed. ALEPH_KILLS names another number.
@@ -39,7 +39,7 @@ func TestANodeRecoversFromKillsAtAnyMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{core: networktest.New(t), dir: t.TempDir()}
+	n := &node{core: corenodetest.New(t), dir: t.TempDir()}
 	n.runtime = n.core.Store(image)
 	hash := n.probe(t, func(content map[string]any) {
 		content["volumes"] = []any{map[string]any{"ephemeral": true, "mount": "/scratch", "size_mib": 4}}

@@ -18,11 +18,11 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/api"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/crn/wasm"
@@ -37,7 +37,7 @@ type parts struct {
 	executions     string // folder of programs' disks and logs
 	kernel, initrd string // that programs' machines boot
 	driver         *qemu.Driver
-	source         *network.Client
+	source         *corenode.Client
 	neighbours     string // interface on which the host answers for instances' IPv6 addresses; "" for none
 }
 
@@ -79,7 +79,7 @@ func (n *CRN) openDriver(ctx context.Context, p *parts) error {
 
 // openSource prepares to ask the core node.
 func (n *CRN) openSource(_ context.Context, p *parts) (err error) {
-	p.source, err = network.New(network.Config{
+	p.source, err = corenode.New(corenode.Config{
 		API: n.cfg.CoreNode, Dir: filepath.Join(n.cfg.DataDir, "cache"), CacheLimit: n.cfg.CacheLimit, AnswerAge: n.cfg.AnswerAge,
 	})
 	return err
@@ -118,7 +118,7 @@ func (n *CRN) openPrograms(_ context.Context, p *parts) error {
 
 // openPayments prepares to watch what workloads pay, and to find out which registered node this one is.
 func (n *CRN) openPayments(_ context.Context, p *parts) (err error) {
-	if n.identity, err = network.NewIdentity(p.source, network.IdentityConfig{
+	if n.identity, err = corenode.NewIdentity(p.source, corenode.IdentityConfig{
 		Explicit: message.Hash(n.cfg.NodeHash), File: filepath.Join(n.cfg.DataDir, "node-hash"), Registry: publisher(n.cfg.Network.Corechannel),
 		Owner: n.cfg.Owner, Address: strings.TrimRight(n.cfg.PublicURL, "/"), Interval: discoveryInterval, Log: n.cfg.Log,
 	}); err != nil {

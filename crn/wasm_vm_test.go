@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/crn/wasm/wasmtest"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -27,7 +27,7 @@ import (
 // wasm publishes a WebAssembly program; change may adapt its message.
 func (n *node) wasm(module []byte, change func(map[string]any)) message.Hash {
 	code := n.core.Store(module)
-	content := networktest.Program(code, code, message.EncodingPlain, "probe.wasm")
+	content := corenodetest.Program(code, code, message.EncodingPlain, "probe.wasm")
 	content["code"].(map[string]any)["interface"] = message.InterfaceWasm
 	content["resources"].(map[string]any)["seconds"] = 2
 	if change != nil {

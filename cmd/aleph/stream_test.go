@@ -19,8 +19,8 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/client/payg"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/devnet/chain"
 	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/message"
@@ -113,7 +113,7 @@ func (r *streamRig) chain(endpoint string) http.HandlerFunc {
 
 // computeNode is a compute node that starts nothing, but checks what is streamed as a node does.
 func (r *streamRig) computeNode(node *realNode, of params.StreamChain) http.Handler {
-	source, err := network.New(network.Config{API: node.core.URL, Dir: r.TempDir(), AnswerAge: time.Nanosecond})
+	source, err := corenode.New(corenode.Config{API: node.core.URL, Dir: r.TempDir(), AnswerAge: time.Nanosecond})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (r *streamRig) computeNode(node *realNode, of params.StreamChain) http.Hand
 	mux.HandleFunc("POST /control/allocation/notify", func(w http.ResponseWriter, request *http.Request) {
 		var body struct{ Instance message.Hash }
 		err := json.NewDecoder(request.Body).Decode(&body)
-		var workload *network.Workload
+		var workload *corenode.Workload
 		if err == nil {
 			workload, err = source.Workload(request.Context(), body.Instance)
 		}

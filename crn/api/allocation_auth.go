@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
@@ -58,7 +58,7 @@ func (s *Server) signers(ctx context.Context) []string {
 		Signers []string `json:"authorized_allocation_signers"`
 	}
 	err := s.cfg.Network.Aggregate(ctx, s.cfg.Settings, "settings", settingsAge, &settings)
-	if err != nil && !errors.Is(err, network.ErrNotFound) {
+	if err != nil && !errors.Is(err, corenode.ErrNotFound) {
 		// Whom the network has dismissed must not come back because the core node is silent.
 		if known := s.lastSigners.Load(); known != nil {
 			return *known

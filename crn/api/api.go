@@ -20,10 +20,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aleph-im/aleph-go/crn/backup"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
@@ -38,8 +38,8 @@ type Config struct {
 	Pool        *execution.Pool
 	Instances   Instances     // nil on a node that runs programs alone
 	Backups     *backup.Store // of instances; nil with them
-	Network     *network.Client
-	Identity    *network.Identity
+	Network     *corenode.Client
+	Identity    *corenode.Identity
 	Meter       *meter.Meter
 	Fingerprint vm.Fingerprint
 	// DomainName is the host name that users reach the node by. Owners sign it; subdomains of it are programs.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -71,7 +71,7 @@ const (
 // TXT record _control.<host> with the address of an owner whose domains name the host (decision 0030).
 type names struct {
 	resolver Resolver
-	network  *network.Client
+	network  *corenode.Client
 	now      func() time.Time
 	room     chan struct{}
 
@@ -84,7 +84,7 @@ type knownPlace struct {
 	until time.Time
 }
 
-func newNames(resolver Resolver, network *network.Client, now func() time.Time) *names {
+func newNames(resolver Resolver, network *corenode.Client, now func() time.Time) *names {
 	return &names{resolver: resolver, network: network, now: now, room: make(chan struct{}, maxLookups), known: map[string]knownPlace{}}
 }
 
@@ -160,7 +160,7 @@ func (n *names) find(ctx context.Context, host string) (to place, err error) {
 	}
 	var raw json.RawMessage
 	if err := n.network.Aggregate(ctx, owner, "domains", 0, &raw); err != nil {
-		if errors.Is(err, network.ErrNotFound) {
+		if errors.Is(err, corenode.ErrNotFound) {
 			err = nil
 		}
 		return to, err

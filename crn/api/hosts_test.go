@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -25,8 +25,8 @@ var (
 )
 
 // named is a server whose DNS and network know some names.
-func named(t *testing.T, change func(*Config)) (*Server, *fakeDNS, *networktest.CoreNode) {
-	core := networktest.New(t)
+func named(t *testing.T, change func(*Config)) (*Server, *fakeDNS, *corenodetest.Node) {
+	core := corenodetest.New(t)
 	core.Aggregate("0xOwner", map[string]any{"domains": map[string]any{
 		"program.test": map[string]any{"message_id": namedOne, "type": "program"}, "instance.test": map[string]any{"message_id": namedTwo, "type": "instance"},
 		"folder.test": map[string]any{"message_id": namedOne, "type": "ipfs"}, "gone.test": nil, "broken.test": 7, "detached.test": map[string]any{"message_id": ""},

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -266,7 +266,7 @@ func (s *Server) arriving(w http.ResponseWriter, r *http.Request, body []byte) (
 		return "", a, false
 	}
 	source, err := s.cfg.Identity.Registered(r.Context(), order.Host, strconv.Itoa(order.Port))
-	if errors.Is(err, network.ErrNotFound) {
+	if errors.Is(err, corenode.ErrNotFound) {
 		fail(w, http.StatusBadRequest, "source_host is no registered node: "+err.Error())
 		return "", a, false
 	}

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -66,7 +66,7 @@ const tokenOfTests = "test"
 // moversOn makes a server of such instances in a network with one other node.
 func moversOn(t *testing.T, m *movers) *Server {
 	t.Helper()
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	core.Aggregate("0xRegistry", map[string]any{"corechannel": map[string]any{"resource_nodes": []any{
 		map[string]any{"hash": message.HashBytes([]byte("other")), "owner": "0xOwner", "address": "https://other.test/"}, "nonsense",
 		map[string]any{"hash": message.HashBytes([]byte("plain")), "owner": "0xOwner", "address": "http://127.0.0.1:4020"},
@@ -75,7 +75,7 @@ func moversOn(t *testing.T, m *movers) *Server {
 	return serverOn(t, core, func(c *Config) {
 		c.Instances, c.AllocationTokenHash = m, hex.EncodeToString(sum[:])
 		var err error
-		c.Identity, err = network.NewIdentity(c.Network, network.IdentityConfig{File: filepath.Join(t.TempDir(), "node-hash"), Registry: "0xRegistry"})
+		c.Identity, err = corenode.NewIdentity(c.Network, corenode.IdentityConfig{File: filepath.Join(t.TempDir(), "node-hash"), Registry: "0xRegistry"})
 		if err != nil {
 			t.Fatal(err)
 		}

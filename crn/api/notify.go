@@ -8,10 +8,10 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/instance"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -90,7 +90,7 @@ func (s *Server) notify(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit decides whether a workload is an instance for this node that fits and is paid for. A status of 0 is a yes.
-func (s *Server) admit(ctx context.Context, workload *network.Workload) (status int, text string) {
+func (s *Server) admit(ctx context.Context, workload *corenode.Workload) (status int, text string) {
 	instance, ok := workload.Content.(*message.Instance)
 	if !ok {
 		return http.StatusBadRequest, "400: Message is not an instance"
@@ -145,7 +145,7 @@ func (s *Server) wanted(ctx context.Context, hash message.Hash, instance *messag
 	}
 	var words map[message.Hash]any
 	err = s.cfg.Network.Aggregate(ctx, instance.Address, wishesKey, 0, &words)
-	if err != nil && !errors.Is(err, network.ErrNotFound) {
+	if err != nil && !errors.Is(err, corenode.ErrNotFound) {
 		return "", fmt.Errorf("read where the owner of instance %s wants it: %w", hash, err)
 	}
 	if wish, said := words[hash].(string); said {

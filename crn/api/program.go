@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guest"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/crn/wasm"
 	"github.com/aleph-im/aleph-go/message"
@@ -159,13 +159,13 @@ func refusal(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, instance.ErrConfidential):
 		return http.StatusBadRequest, err.Error()
-	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, instance.ErrRefused), errors.Is(err, network.ErrNotProgram):
+	case errors.Is(err, execution.ErrUnsupported), errors.Is(err, instance.ErrRefused), errors.Is(err, corenode.ErrNotProgram):
 		return http.StatusBadRequest, err.Error()
-	case errors.Is(err, execution.ErrResource) && !errors.Is(err, network.ErrUnavailable):
+	case errors.Is(err, execution.ErrResource) && !errors.Is(err, corenode.ErrUnavailable):
 		return http.StatusBadRequest, "400: Code, runtime or data not available. " + err.Error()
-	case errors.Is(err, network.ErrNotFound):
+	case errors.Is(err, corenode.ErrNotFound):
 		return http.StatusNotFound, "Hash not found: " + err.Error()
-	case errors.Is(err, network.ErrUnavailable):
+	case errors.Is(err, corenode.ErrUnavailable):
 		return http.StatusServiceUnavailable, "Aleph Connector unavailable: " + err.Error()
 	case errors.As(err, &silent):
 		return http.StatusGatewayTimeout, err.Error()

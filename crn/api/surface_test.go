@@ -14,16 +14,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/meter"
-	"github.com/aleph-im/aleph-go/crn/network"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // serverOn makes a server without machines; change adapts it.
-func serverOn(t testing.TB, core *networktest.CoreNode, change func(*Config)) *Server {
+func serverOn(t testing.TB, core *corenodetest.Node, change func(*Config)) *Server {
 	t.Helper()
 	pool, err := execution.New(execution.Config{Dir: t.TempDir()})
 	if err != nil {
@@ -33,10 +33,10 @@ func serverOn(t testing.TB, core *networktest.CoreNode, change func(*Config)) *S
 		Pool: pool, DomainName: "crn.test", IPv6Pool: netip.MustParsePrefix("fc00::/64"), VolumeDir: t.TempDir(), Settings: "0xSettings",
 	}
 	if core != nil {
-		if cfg.Network, err = network.New(network.Config{API: core.URL, Dir: t.TempDir(), AnswerAge: time.Nanosecond}); err != nil {
+		if cfg.Network, err = corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir(), AnswerAge: time.Nanosecond}); err != nil {
 			t.Fatal(err)
 		}
-		if cfg.Identity, err = network.NewIdentity(cfg.Network, network.IdentityConfig{File: filepath.Join(t.TempDir(), "node-hash")}); err != nil {
+		if cfg.Identity, err = corenode.NewIdentity(cfg.Network, corenode.IdentityConfig{File: filepath.Join(t.TempDir(), "node-hash")}); err != nil {
 			t.Fatal(err)
 		}
 		cfg.Meter = meter.New(meter.Config{Accounts: cfg.Network, Settings: cfg.Settings})
@@ -82,7 +82,7 @@ func (f *fakeInstances) Cards() (all, free []gpu.Card)              { return nil
 func (f *fakeInstances) Update(context.Context, message.Hash) error { return f.failure }
 
 func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	hash := core.Publish(message.TypeInstance, map[string]any{
 		"allow_amend": false, "environment": map[string]any{}, "resources": map[string]any{"vcpus": 1, "memory": 128, "seconds": 30}, "volumes": []any{},
 		"payment": map[string]any{"chain": "ETH", "type": "credit"},
@@ -92,7 +92,7 @@ func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
 		core.Answer("/api/v0/price/"+string(hash), 200, map[string]any{"cost": cost, "payment_type": "credit"})
 	}
 	body := `{"instance":"` + string(hash) + `"}`
-	core.Answer("/api/v0/addresses/"+networktest.Owner+"/balance", 200, map[string]any{"balance": 0, "credit_balance": 3600})
+	core.Answer("/api/v0/addresses/"+corenodetest.Owner+"/balance", 200, map[string]any{"balance": 0, "credit_balance": 3600})
 	for name, test := range map[string]struct {
 		instances fakeInstances
 		cost      string
@@ -119,9 +119,9 @@ func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
 }
 
 func TestANoticeForAnInstanceThatWasMovedIsRefused(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	own, other := message.HashBytes([]byte("own")), message.HashBytes([]byte("other"))
-	core.Answer("/api/v0/addresses/"+networktest.Owner+"/balance", 200, map[string]any{"balance": 1000, "credit_balance": 3600})
+	core.Answer("/api/v0/addresses/"+corenodetest.Owner+"/balance", 200, map[string]any{"balance": 1000, "credit_balance": 3600})
 	for name, test := range map[string]struct {
 		payment      message.PaymentType
 		asked        message.Hash
@@ -141,7 +141,7 @@ func TestANoticeForAnInstanceThatWasMovedIsRefused(t *testing.T) {
 		s := serverOn(t, core, func(c *Config) {
 			c.Instances = &fakeInstances{}
 			var err error
-			if c.Identity, err = network.NewIdentity(c.Network, network.IdentityConfig{Explicit: own}); err != nil {
+			if c.Identity, err = corenode.NewIdentity(c.Network, corenode.IdentityConfig{Explicit: own}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -152,7 +152,7 @@ func TestANoticeForAnInstanceThatWasMovedIsRefused(t *testing.T) {
 		if !test.nobodysWords {
 			core.Aggregate(m.Address, map[string]any{wishesKey: map[string]any{string(hash): test.words}})
 		}
-		_, text := s.admit(t.Context(), &network.Workload{Hash: hash, Content: m})
+		_, text := s.admit(t.Context(), &corenode.Workload{Hash: hash, Content: m})
 		if here := text != "400: Instance is allocated to a different node"; here != test.here {
 			t.Errorf("%s: %s", name, text)
 		}

@@ -4,16 +4,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aleph-im/aleph-go/crn/network"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
+	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 )
 
 func TestTrustIsHeardSoonAndRemembered(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	s := serverOn(t, core, func(c *Config) {
 		var err error
-		if c.Network, err = network.New(network.Config{API: core.URL, Dir: t.TempDir(), Now: func() time.Time { return now }}); err != nil {
+		if c.Network, err = corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir(), Now: func() time.Time { return now }}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -22,7 +22,7 @@ func TestTrustIsHeardSoonAndRemembered(t *testing.T) {
 		for _, a := range addresses {
 			list = append(list, map[string]any{"address": a})
 		}
-		core.Aggregate(networktest.Owner, map[string]any{"security": map[string]any{"authorizations": list}})
+		core.Aggregate(corenodetest.Owner, map[string]any{"security": map[string]any{"authorizations": list}})
 	}
 	for _, step := range []struct {
 		name   string
@@ -38,7 +38,7 @@ func TestTrustIsHeardSoonAndRemembered(t *testing.T) {
 	} {
 		trust(step.list...)
 		now = now.Add(step.after)
-		if got := s.trusts(t.Context(), networktest.Owner, "0xFriend"); got != step.wanted {
+		if got := s.trusts(t.Context(), corenodetest.Owner, "0xFriend"); got != step.wanted {
 			t.Errorf("%s: got %v", step.name, got)
 		}
 	}

@@ -4,15 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/image"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // archive fetches one of the user's archives and adds the drive that carries it into the guest.
-func (h codeHook) archive(ctx context.Context, x *Execution, what string, ref message.Hash, latest bool, encoding message.Encoding, dir, name string) (network.File, error) {
+func (h codeHook) archive(ctx context.Context, x *Execution, what string, ref message.Hash, latest bool, encoding message.Encoding, dir, name string) (corenode.File, error) {
 	limit := int64(maxArchive)
 	if encoding == message.EncodingSquashfs {
 		limit = maxImage

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/guest"
 	"github.com/aleph-im/aleph-go/crn/logfile"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
@@ -44,8 +44,8 @@ type Execution struct {
 
 	// Written while starting by one goroutine, read by others only after ready is closed.
 	program  *message.Program
-	code     network.File
-	runtime  network.File
+	code     corenode.File
+	runtime  corenode.File
 	drives   []vm.Drive
 	volumes  []wire.Volume
 	archives []wire.Archive
@@ -122,7 +122,7 @@ func (x *Execution) run() {
 	} else {
 		// Anyone may ask for hashes that do not exist; that is no event.
 		level := slog.LevelWarn
-		if errors.Is(err, network.ErrNotFound) {
+		if errors.Is(err, corenode.ErrNotFound) {
 			level = slog.LevelDebug
 		}
 		x.pool.cfg.Log.Log(context.Background(), level, "program did not start", "hash", x.hash, "error", err)

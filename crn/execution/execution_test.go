@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/guest"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -159,7 +159,7 @@ func TestAProgramThatDoesNotStartLeavesNothing(t *testing.T) {
 			if len(r.List()) != 0 {
 				t.Errorf("%s: list %v", name, r.List())
 			}
-			if err := r.call(t, message.HashBytes([]byte("absent"))); !errors.Is(err, network.ErrNotFound) {
+			if err := r.call(t, message.HashBytes([]byte("absent"))); !errors.Is(err, corenode.ErrNotFound) {
 				t.Errorf("%s: then an absent one: %v", name, err)
 			}
 			r.stop(t)
@@ -233,7 +233,7 @@ func TestPersistentProgramsStayAndComeBack(t *testing.T) {
 		kept, ahead, absent := r.network.program("kept", 128), r.network.program("ahead", 128), message.HashBytes([]byte("absent"))
 		plan := execution.Plan{Persistent: []message.Hash{kept, kept, absent}, OnDemand: []message.Hash{ahead}, Instances: []message.Hash{"instance"}}
 		o := r.Allocate(t.Context(), plan)
-		if len(o.Successful) != 1 || o.Successful[0] != kept || len(o.Failing) != 2 || !errors.Is(o.Errors[absent], network.ErrNotFound) || !errors.Is(o.Errors["instance"], execution.ErrUnsupported) {
+		if len(o.Successful) != 1 || o.Successful[0] != kept || len(o.Failing) != 2 || !errors.Is(o.Errors[absent], corenode.ErrNotFound) || !errors.Is(o.Errors["instance"], execution.ErrUnsupported) {
 			t.Fatalf("outcome %+v", o)
 		}
 		synctest.Wait()

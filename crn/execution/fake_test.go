@@ -15,8 +15,8 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
@@ -195,14 +195,14 @@ func (n *fakeNetwork) Program(_ context.Context, hash message.Hash) (*message.Pr
 	if p := n.programs[hash]; p != nil {
 		return p, nil
 	}
-	return nil, network.ErrNotFound
+	return nil, corenode.ErrNotFound
 }
 
-func (n *fakeNetwork) File(_ context.Context, ref message.Hash, _ bool, limit int64) (network.File, error) {
+func (n *fakeNetwork) File(_ context.Context, ref message.Hash, _ bool, limit int64) (corenode.File, error) {
 	if ref == "" {
-		return network.File{}, network.ErrNotFound
+		return corenode.File{}, corenode.ErrNotFound
 	}
-	return network.File{Ref: ref, Hash: ref, Path: n.archive, Size: 4, Owner: "0xowner"}, nil
+	return corenode.File{Ref: ref, Hash: ref, Path: n.archive, Size: 4, Owner: "0xowner"}, nil
 }
 
 // program adds a program with the given need of memory.

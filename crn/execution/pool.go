@@ -18,15 +18,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Network is where messages and files come from; [network.Client] in a node.
+// Network is where messages and files come from; [corenode.Client] in a node.
 type Network interface {
 	Program(ctx context.Context, hash message.Hash) (*message.Program, error)
-	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (network.File, error)
+	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (corenode.File, error)
 }
 
 // Config of a pool.
@@ -61,7 +61,7 @@ type Config struct {
 	Log           *slog.Logger
 }
 
-// Errors that callers tell apart. Others come from crn/network, crn/guest and crn/vm.
+// Errors that callers tell apart. Others come from crn/corenode, crn/guest and crn/vm.
 var (
 	ErrDraining = errors.New("server is draining, try another node")
 	// ErrNoRoom: the machine does not fit beside those in use.

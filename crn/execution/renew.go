@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -21,7 +21,7 @@ type Use struct {
 }
 
 // file fetches a file for an execution and notes its use. The note comes first: a version that appears meanwhile is not missed.
-func (p *Pool) file(ctx context.Context, x *Execution, ref message.Hash, latest bool, limit int64) (network.File, error) {
+func (p *Pool) file(ctx context.Context, x *Execution, ref message.Hash, latest bool, limit int64) (corenode.File, error) {
 	p.mu.Lock()
 	i := len(x.uses)
 	x.uses = append(x.uses, Use{Ref: ref, Latest: latest})

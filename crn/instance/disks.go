@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/image"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
@@ -151,7 +151,7 @@ const qcow2ExternalData = 1 << 2
 
 // keepParent holds on to a parent image for as long as a disk is based on it, whatever the cache forgets. Which it is, is
 // written down first: an image that no record names is removed.
-func (p *Pool) keepParent(x *instance, file network.File) (string, error) {
+func (p *Pool) keepParent(x *instance, file corenode.File) (string, error) {
 	p.mu.Lock()
 	changed := x.rec
 	changed.Parent = file.Hash
@@ -250,7 +250,7 @@ func (p *Pool) makeVolumes(ctx context.Context, hash message.Hash, m *message.In
 		drive := vm.Drive{ReadOnly: v.Kind == message.VolumeImmutable}
 		switch v.Kind {
 		case message.VolumeImmutable:
-			var file network.File
+			var file corenode.File
 			if file, err = p.cfg.Network.File(ctx, v.Ref, v.UseLatest, maxImage); err != nil {
 				err = fmt.Errorf("%w: %w", ErrResource, err)
 			}

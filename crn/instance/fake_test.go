@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
@@ -125,15 +125,15 @@ func (n *fakeNetwork) Instance(_ context.Context, hash message.Hash) (*message.I
 	if m := n.instances[hash]; m != nil {
 		return m, nil
 	}
-	return nil, network.ErrNotFound
+	return nil, corenode.ErrNotFound
 }
 
-func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (network.File, error) {
+func (n *fakeNetwork) File(context.Context, message.Hash, bool, int64) (corenode.File, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.files++
 	raw, err := os.ReadFile(n.image)
-	return network.File{Hash: message.HashBytes(raw), Path: n.image, Size: int64(len(raw))}, errors.Join(err, n.fileErr)
+	return corenode.File{Hash: message.HashBytes(raw), Path: n.image, Size: int64(len(raw))}, errors.Join(err, n.fileErr)
 }
 
 func (n *fakeNetwork) Aggregate(_ context.Context, _, _ string, _ time.Duration, v any) error {

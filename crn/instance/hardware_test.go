@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -130,10 +130,10 @@ func TestAConfidentialInstanceThatIsNotReadyIsTriedAgain(t *testing.T) {
 		r := newRig(t)
 		r.secure()
 		hash := r.publish("a", confidential)
-		r.net.failFiles(network.ErrUnavailable)
+		r.net.failFiles(corenode.ErrUnavailable)
 		r.begin()
 		defer func() { r.stop() }()
-		if o := r.Allocate(t.Context(), []message.Hash{hash}); !errors.Is(o.Errors[hash], network.ErrUnavailable) || r.info(hash).Awaiting {
+		if o := r.Allocate(t.Context(), []message.Hash{hash}); !errors.Is(o.Errors[hash], corenode.ErrUnavailable) || r.info(hash).Awaiting {
 			t.Errorf("got %v, %+v", o.Errors, r.info(hash))
 		}
 		r.net.failFiles(nil)

@@ -22,9 +22,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/gpu"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/replica"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/crn/vm"
@@ -32,10 +32,10 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Network is where messages and files come from; [network.Client] in a node.
+// Network is where messages and files come from; [corenode.Client] in a node.
 type Network interface {
 	Instance(ctx context.Context, hash message.Hash) (*message.Instance, error)
-	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (network.File, error)
+	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (corenode.File, error)
 	Aggregate(ctx context.Context, address, key string, age time.Duration, v any) error
 }
 
@@ -90,7 +90,7 @@ type Config struct {
 	Log          *slog.Logger
 }
 
-// Errors that callers tell apart; those that programs have as well are the same. Others come from crn/network and crn/vm/qemu.
+// Errors that callers tell apart; those that programs have as well are the same. Others come from crn/corenode and crn/vm/qemu.
 var (
 	ErrUnknown = errors.New("no such instance on this node")
 	// ErrStopped: the pool ended, or something else was asked for meanwhile.

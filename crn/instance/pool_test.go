@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -381,11 +381,11 @@ func TestAFailedStartIsSaidAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		hash := r.publish("a", nil)
-		r.net.failFiles(network.ErrUnavailable)
+		r.net.failFiles(corenode.ErrUnavailable)
 		r.begin()
 		defer func() { r.stop() }()
 		o := r.Allocate(t.Context(), []message.Hash{hash})
-		if !errors.Is(o.Errors[hash], network.ErrUnavailable) || !errors.Is(o.Errors[hash], instance.ErrResource) {
+		if !errors.Is(o.Errors[hash], corenode.ErrUnavailable) || !errors.Is(o.Errors[hash], instance.ErrResource) {
 			t.Errorf("got %v", o.Errors)
 		}
 		r.net.failFiles(nil)
@@ -493,10 +493,10 @@ func TestForwardedPortsFollowTheOwner(t *testing.T) {
 	}{
 		{"more", `{"%s":{"ports":{"80":{"tcp":true,"udp":true}}}}`, nil, "22 tcp=true udp=false;80 tcp=true udp=true;"},
 		{"another protocol", `{"%s":{"ports":{"80":{"tcp":false,"udp":true}}}}`, nil, "22 tcp=true udp=false;80 tcp=false udp=true;"},
-		{"the question fails", `{}`, network.ErrUnavailable, "22 tcp=true udp=false;80 tcp=false udp=true;"},
+		{"the question fails", `{}`, corenode.ErrUnavailable, "22 tcp=true udp=false;80 tcp=false udp=true;"},
 		{"nonsense", `{"%s":{"ports":{"99999":{"tcp":true}}}}`, nil, "22 tcp=true udp=false;80 tcp=false udp=true;"},
 		{"SSH is listed", `{"%s":{"ports":{"22":{"tcp":true,"udp":true}}}}`, nil, "22 tcp=true udp=true;"},
-		{"there is no aggregate", ``, network.ErrNotFound, "22 tcp=true udp=false;"},
+		{"there is no aggregate", ``, corenode.ErrNotFound, "22 tcp=true udp=false;"},
 	} {
 		r.net.aggregate, r.net.aggregateErr = step.aggregate, step.err
 		if step.aggregate != "" && step.aggregate != "{}" {

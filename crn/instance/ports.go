@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -41,7 +41,7 @@ func (p *Pool) wishes(ctx context.Context, owner string, hash message.Hash) (map
 	ports := map[uint16]wish{22: {TCP: true}}
 	var all map[string]json.RawMessage
 	err := p.cfg.Network.Aggregate(ctx, owner, "port-forwarding", 0, &all)
-	if errors.Is(err, network.ErrNotFound) {
+	if errors.Is(err, corenode.ErrNotFound) {
 		return ports, nil
 	}
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/instance"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -215,7 +215,7 @@ func TestOnlyWholeImagesThatFitAreRestored(t *testing.T) {
 		if err := r.RestoreFile(t.Context(), hash, broken, -1); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("an upload that breaks off: %v", err)
 		}
-		r.net.failFiles(network.ErrNotFound)
+		r.net.failFiles(corenode.ErrNotFound)
 		if err := r.RestoreVolume(t.Context(), hash, message.HashBytes([]byte("gone"))); !errors.Is(err, instance.ErrResource) {
 			t.Errorf("a file that is gone: %v", err)
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cockroachdb/apd/v3"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -28,7 +28,7 @@ var hour = apd.New(3600, 0)
 
 // Admit decides whether an instance that its owner asks this node for is paid for (spec/crn.md §5.2). The error is a *Refusal,
 // or says why that cannot be known.
-func (m *Meter) Admit(ctx context.Context, w *network.Workload) error {
+func (m *Meter) Admit(ctx context.Context, w *corenode.Workload) error {
 	instance, ok := w.Content.(*message.Instance)
 	if !ok {
 		return &Refusal{Reason: "400: Message is not an instance"}
@@ -50,8 +50,8 @@ func (m *Meter) Admit(ctx context.Context, w *network.Workload) error {
 		payer = instance.Address
 	}
 	balance, err := m.cfg.Accounts.Balance(ctx, payer)
-	if errors.Is(err, network.ErrNotFound) {
-		balance, err = network.Balance{Tokens: new(apd.Decimal), Credits: new(apd.Decimal)}, nil
+	if errors.Is(err, corenode.ErrNotFound) {
+		balance, err = corenode.Balance{Tokens: new(apd.Decimal), Credits: new(apd.Decimal)}, nil
 	}
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func ownerPlaced(i *message.Instance) bool {
 	return i.Environment.TrustedExecution != nil || i.Requirements != nil && len(i.Requirements.GPU) > 0
 }
 
-func (m *Meter) admitStream(ctx context.Context, w *network.Workload, instance *message.Instance) error {
+func (m *Meter) admitStream(ctx context.Context, w *corenode.Workload, instance *message.Instance) error {
 	// Spellings of an address differ in their case only.
 	if r := instance.Payment.Receiver; r == nil || m.cfg.Receiver == "" || !strings.EqualFold(*r, m.cfg.Receiver) {
 		return &Refusal{Reason: "400: Message is not for this instance"}
@@ -102,7 +102,7 @@ func (m *Meter) admitStream(ctx context.Context, w *network.Workload, instance *
 		return err
 	}
 	share, err := m.community(ctx)
-	if err != nil && !errors.Is(err, network.ErrNotFound) {
+	if err != nil && !errors.Is(err, corenode.ErrNotFound) {
 		return err
 	}
 	node, forCommunity, err := shares(cost, share.takes(m.cfg.Now()))

@@ -14,14 +14,14 @@ import (
 
 	"github.com/cockroachdb/apd/v3"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// Accounts is what the core node says of messages and who pays for them; [network.Client] in a node.
+// Accounts is what the core node says of messages and who pays for them; [corenode.Client] in a node.
 type Accounts interface {
-	Price(ctx context.Context, hash message.Hash) (network.Price, error)
-	Balance(ctx context.Context, address string) (network.Balance, error)
+	Price(ctx context.Context, hash message.Hash) (corenode.Price, error)
+	Balance(ctx context.Context, address string) (corenode.Balance, error)
 	Status(ctx context.Context, hash message.Hash) (string, error)
 	Aggregate(ctx context.Context, address, key string, age time.Duration, v any) error
 }
@@ -99,7 +99,7 @@ type community struct {
 // takes reports whether a stream that began at a time owes the community its share.
 func (c community) takes(at time.Time) bool { return c.wallet != "" && at.After(c.since) }
 
-// community reads the settings. The error is [network.ErrNotFound] when the network has none.
+// community reads the settings. The error is [corenode.ErrNotFound] when the network has none.
 func (m *Meter) community(ctx context.Context) (community, error) {
 	var settings struct {
 		Wallet string  `json:"community_wallet_address"`

@@ -14,14 +14,14 @@ import (
 	"github.com/cockroachdb/apd/v3"
 	"pgregory.net/rapid"
 
-	"github.com/aleph-im/aleph-go/crn/network"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // fakes are a core node, a chain and a pool, all of them what the test says.
 type fakes struct {
-	prices    map[message.Hash]network.Price
-	balances  map[string]network.Balance
+	prices    map[message.Hash]corenode.Price
+	balances  map[string]corenode.Balance
 	status    map[message.Hash]string
 	settings  any // an error, or the community's wallet with the time since when it gets a share
 	flows     map[string]string
@@ -32,20 +32,20 @@ type fakes struct {
 	forgotten []message.Hash
 }
 
-var errSilent = fmt.Errorf("test: %w", network.ErrUnavailable)
+var errSilent = fmt.Errorf("test: %w", corenode.ErrUnavailable)
 
-func (f *fakes) Price(_ context.Context, hash message.Hash) (network.Price, error) {
+func (f *fakes) Price(_ context.Context, hash message.Hash) (corenode.Price, error) {
 	if p, ok := f.prices[hash]; ok {
 		return p, nil
 	}
-	return network.Price{}, errSilent
+	return corenode.Price{}, errSilent
 }
 
-func (f *fakes) Balance(_ context.Context, address string) (network.Balance, error) {
+func (f *fakes) Balance(_ context.Context, address string) (corenode.Balance, error) {
 	if b, ok := f.balances[address]; ok {
 		return b, nil
 	}
-	return network.Balance{}, network.ErrNotFound
+	return corenode.Balance{}, corenode.ErrNotFound
 }
 
 func (f *fakes) Status(_ context.Context, hash message.Hash) (string, error) {
@@ -117,8 +117,8 @@ func stream(hash message.Hash, started time.Time) Workload {
 	return Workload{Hash: hash, Owner: owner, Payment: message.PaymentSuperfluid, Chain: "AVAX", Started: started}
 }
 
-func perSecond(cost string, payment message.PaymentType) network.Price {
-	return network.Price{Cost: dec(cost), PaymentType: payment}
+func perSecond(cost string, payment message.PaymentType) corenode.Price {
+	return corenode.Price{Cost: dec(cost), PaymentType: payment}
 }
 
 func meterOn(f *fakes) *Meter {
@@ -150,10 +150,10 @@ func TestStreamsMustCarryWhatTheirWorkloadsCost(t *testing.T) {
 		"enough for one of three":              {toNode: "0.000015", toCommunity: "0.0000039", started: epoch, workloads: 3, want: []message.Hash{"2", "1"}},
 		"the chain does not answer":            {started: epoch, workloads: 1, flowErr: errSilent},
 		"the network's settings do not answer": {started: epoch, workloads: 1, settings: errSilent},
-		"the settings are not found":           {started: epoch, workloads: 1, settings: network.ErrNotFound},
+		"the settings are not found":           {started: epoch, workloads: 1, settings: corenode.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fakes{settings: community{wallet, since}, flows: map[string]string{}, flowErr: test.flowErr, prices: map[message.Hash]network.Price{}}
+			f := &fakes{settings: community{wallet, since}, flows: map[string]string{}, flowErr: test.flowErr, prices: map[message.Hash]corenode.Price{}}
 			if test.settings != nil {
 				f.settings = test.settings
 			}
@@ -177,7 +177,7 @@ func TestStreamsMustCarryWhatTheirWorkloadsCost(t *testing.T) {
 }
 
 func TestFundsMustCoverWhatRuns(t *testing.T) {
-	type prices = map[message.Hash]network.Price
+	type prices = map[message.Hash]corenode.Price
 	credit := func(hash message.Hash) Workload {
 		return Workload{Hash: hash, Owner: owner, Payment: message.PaymentCredit, Started: epoch}
 	}
@@ -190,24 +190,24 @@ func TestFundsMustCoverWhatRuns(t *testing.T) {
 	for name, test := range map[string]struct {
 		workloads []Workload
 		prices    prices
-		balance   *network.Balance
+		balance   *corenode.Balance
 		want      []message.Hash
 	}{
-		"credits for a second more":       {[]Workload{credit("a")}, two, &network.Balance{Credits: dec("2.1")}, nil},
-		"credits for less than a second":  {[]Workload{credit("a")}, two, &network.Balance{Credits: dec("1.9")}, []message.Hash{"a"}},
-		"credits for one of two":          {[]Workload{credit("a"), credit("b")}, two, &network.Balance{Credits: dec("3")}, []message.Hash{"b"}},
-		"no credits, but not running":     {[]Workload{waiting}, prices{"w": two["a"]}, &network.Balance{Credits: dec("0")}, nil},
-		"no credits, but called":          {[]Workload{onCall}, prices{"c": two["a"]}, &network.Balance{Credits: dec("0")}, nil},
-		"no credits, but a diagnostic":    {[]Workload{diagnostic}, prices{"diagnostic": two["a"]}, &network.Balance{Credits: dec("0")}, nil},
+		"credits for a second more":       {[]Workload{credit("a")}, two, &corenode.Balance{Credits: dec("2.1")}, nil},
+		"credits for less than a second":  {[]Workload{credit("a")}, two, &corenode.Balance{Credits: dec("1.9")}, []message.Hash{"a"}},
+		"credits for one of two":          {[]Workload{credit("a"), credit("b")}, two, &corenode.Balance{Credits: dec("3")}, []message.Hash{"b"}},
+		"no credits, but not running":     {[]Workload{waiting}, prices{"w": two["a"]}, &corenode.Balance{Credits: dec("0")}, nil},
+		"no credits, but called":          {[]Workload{onCall}, prices{"c": two["a"]}, &corenode.Balance{Credits: dec("0")}, nil},
+		"no credits, but a diagnostic":    {[]Workload{diagnostic}, prices{"diagnostic": two["a"]}, &corenode.Balance{Credits: dec("0")}, nil},
 		"balance not found":               {[]Workload{credit("a")}, two, nil, nil},
-		"one price not known":             {[]Workload{credit("a"), credit("x")}, two, &network.Balance{Credits: dec("0")}, nil},
-		"a price for another way to pay":  {[]Workload{credit("a")}, prices{"a": perSecond("2", message.PaymentHold)}, &network.Balance{Credits: dec("0")}, nil},
-		"holders are the scheduler's":     {[]Workload{held("a", false)}, prices{"a": perSecond("2", message.PaymentHold)}, &network.Balance{Tokens: dec("0")}, nil},
-		"but not confidential ones":       {[]Workload{held("a", true)}, prices{"a": perSecond("2", message.PaymentHold)}, &network.Balance{Tokens: dec("1")}, []message.Hash{"a"}},
-		"confidential ones that are held": {[]Workload{held("a", true)}, prices{"a": perSecond("2", message.PaymentHold)}, &network.Balance{Tokens: dec("2.1")}, nil},
+		"one price not known":             {[]Workload{credit("a"), credit("x")}, two, &corenode.Balance{Credits: dec("0")}, nil},
+		"a price for another way to pay":  {[]Workload{credit("a")}, prices{"a": perSecond("2", message.PaymentHold)}, &corenode.Balance{Credits: dec("0")}, nil},
+		"holders are the scheduler's":     {[]Workload{held("a", false)}, prices{"a": perSecond("2", message.PaymentHold)}, &corenode.Balance{Tokens: dec("0")}, nil},
+		"but not confidential ones":       {[]Workload{held("a", true)}, prices{"a": perSecond("2", message.PaymentHold)}, &corenode.Balance{Tokens: dec("1")}, []message.Hash{"a"}},
+		"confidential ones that are held": {[]Workload{held("a", true)}, prices{"a": perSecond("2", message.PaymentHold)}, &corenode.Balance{Tokens: dec("2.1")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fakes{workloads: test.workloads, prices: test.prices, balances: map[string]network.Balance{}}
+			f := &fakes{workloads: test.workloads, prices: test.prices, balances: map[string]corenode.Balance{}}
 			if test.balance != nil {
 				f.balances[owner] = *test.balance
 			}
@@ -281,12 +281,12 @@ func TestSweepsComeAMinuteApart(t *testing.T) {
 	})
 }
 
-func instance(change func(*message.Instance)) *network.Workload {
+func instance(change func(*message.Instance)) *corenode.Workload {
 	i := &message.Instance{}
 	i.Address = owner
 	i.Payment = &message.Payment{Type: message.PaymentCredit}
 	change(i)
-	return &network.Workload{Hash: "a", Sender: "0xSender", Content: i}
+	return &corenode.Workload{Hash: "a", Sender: "0xSender", Content: i}
 }
 
 func paidBy(payment message.PaymentType, chain, to string) func(*message.Instance) {
@@ -307,30 +307,30 @@ func TestAdmissionAsksForPaymentFirst(t *testing.T) {
 	split := map[string]string{"0xSender>" + receiver: "0.000008", "0xSender>" + wallet: "0.000002"}
 	for name, test := range map[string]struct {
 		change   func(*message.Instance)
-		price    network.Price
-		balances map[string]network.Balance
+		price    corenode.Price
+		balances map[string]corenode.Balance
 		flows    map[string]string
 		settings any
 		flowErr  error
 		unpaid   bool
 		want     string // a part of the reason; empty for admission
 	}{
-		"credits for an hour":        {change: paidBy(message.PaymentCredit, "", ""), price: perSecond("2", message.PaymentCredit), balances: map[string]network.Balance{owner: {Credits: dec("7200")}}},
-		"credits for less":           {change: paidBy(message.PaymentCredit, "", ""), price: perSecond("2", message.PaymentCredit), balances: map[string]network.Balance{owner: {Credits: dec("7199")}}, unpaid: true, want: "Insufficient credits for this instance\n\nRequired: 7200 credits \nCurrent user credits: 7199"},
+		"credits for an hour":        {change: paidBy(message.PaymentCredit, "", ""), price: perSecond("2", message.PaymentCredit), balances: map[string]corenode.Balance{owner: {Credits: dec("7200")}}},
+		"credits for less":           {change: paidBy(message.PaymentCredit, "", ""), price: perSecond("2", message.PaymentCredit), balances: map[string]corenode.Balance{owner: {Credits: dec("7199")}}, unpaid: true, want: "Insufficient credits for this instance\n\nRequired: 7200 credits \nCurrent user credits: 7199"},
 		"an address without credits": {change: paidBy(message.PaymentCredit, "", ""), price: perSecond("2", message.PaymentCredit), unpaid: true, want: "Required: 7200 credits \nCurrent user credits: 0"},
 		"held, plain":                {change: paidBy(message.PaymentHold, "", ""), want: "Invalid payment method"},
-		"held, confidential":         {change: confidential, price: perSecond("100", message.PaymentHold), balances: map[string]network.Balance{"0xSender": {Tokens: dec("100")}}},
-		"held, too little":           {change: confidential, price: perSecond("100", message.PaymentHold), balances: map[string]network.Balance{"0xSender": {Tokens: dec("99.5")}}, unpaid: true, want: "Insufficient balance for this instance\n\nRequired: 100 token \nCurrent user balance: 99.5"},
+		"held, confidential":         {change: confidential, price: perSecond("100", message.PaymentHold), balances: map[string]corenode.Balance{"0xSender": {Tokens: dec("100")}}},
+		"held, too little":           {change: confidential, price: perSecond("100", message.PaymentHold), balances: map[string]corenode.Balance{"0xSender": {Tokens: dec("99.5")}}, unpaid: true, want: "Insufficient balance for this instance\n\nRequired: 100 token \nCurrent user balance: 99.5"},
 		"streams":                    {change: bystream, price: perSecond("0.00001", message.PaymentSuperfluid), flows: split},
 		"no streams":                 {change: bystream, price: perSecond("0.00001", message.PaymentSuperfluid), unpaid: true, want: "402: Empty payment stream for this instance"},
 		"a stream that is too thin":  {change: bystream, price: perSecond("0.00002", message.PaymentSuperfluid), flows: split, unpaid: true, want: "Insufficient payment stream for this instance\n\nRequired: 42.04800000000"},
 		"nothing for the community":  {change: bystream, price: perSecond("0.00001", message.PaymentSuperfluid), flows: map[string]string{"0xSender>" + receiver: "0.00001"}, unpaid: true, want: "Insufficient payment stream for community"},
-		"a network without settings": {change: bystream, price: perSecond("0.00001", message.PaymentSuperfluid), flows: map[string]string{"0xSender>" + receiver: "0.00001"}, settings: network.ErrNotFound},
+		"a network without settings": {change: bystream, price: perSecond("0.00001", message.PaymentSuperfluid), flows: map[string]string{"0xSender>" + receiver: "0.00001"}, settings: corenode.ErrNotFound},
 		"a stream to somebody else":  {change: paidBy(message.PaymentSuperfluid, "AVAX", wallet), want: "400: Message is not for this instance"},
 		"a stream on another chain":  {change: paidBy(message.PaymentSuperfluid, "ETH", receiver), want: "Invalid Chain"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fakes{settings: community{wallet, since}, balances: test.balances, flows: test.flows, prices: map[message.Hash]network.Price{"a": test.price}}
+			f := &fakes{settings: community{wallet, since}, balances: test.balances, flows: test.flows, prices: map[message.Hash]corenode.Price{"a": test.price}}
 			if test.settings != nil {
 				f.settings = test.settings
 			}
@@ -356,12 +356,12 @@ func TestASweepEndsNoMoreThanItMust(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 8).Draw(t, "workloads")
 		fund := rapid.IntRange(0, 100).Draw(t, "fund")
-		f := &fakes{prices: map[message.Hash]network.Price{}, balances: map[string]network.Balance{owner: {Credits: apd.New(int64(fund), 0)}}}
+		f := &fakes{prices: map[message.Hash]corenode.Price{}, balances: map[string]corenode.Balance{owner: {Credits: apd.New(int64(fund), 0)}}}
 		costs := make([]int, n)
 		for i := range n {
 			costs[i] = rapid.IntRange(1, 30).Draw(t, "cost")
 			hash := message.Hash(fmt.Sprint(i))
-			f.prices[hash] = network.Price{Cost: apd.New(int64(costs[i]), 0), PaymentType: message.PaymentCredit}
+			f.prices[hash] = corenode.Price{Cost: apd.New(int64(costs[i]), 0), PaymentType: message.PaymentCredit}
 			f.workloads = append(f.workloads, Workload{Hash: hash, Owner: owner, Payment: message.PaymentCredit, Started: epoch})
 		}
 		meterOn(f).Sweep(context.Background())

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -58,7 +58,7 @@ func (t *Trigger) register(ctx context.Context) {
 		added := false
 		for _, hash := range t.unknown() {
 			program, err := t.cfg.Network.Program(ctx, hash)
-			if errors.Is(err, network.ErrUnavailable) || ctx.Err() != nil {
+			if errors.Is(err, corenode.ErrUnavailable) || ctx.Err() != nil {
 				break // the next minute is as good
 			}
 			added = t.add(hash, program, err) || added
@@ -90,7 +90,7 @@ func (t *Trigger) add(hash message.Hash, program *message.Program, err error) (a
 	if err == nil {
 		r, err = newRegistration(hash, program)
 	}
-	if err != nil && !errors.Is(err, network.ErrNotFound) { // what is not found may be on its way
+	if err != nil && !errors.Is(err, corenode.ErrNotFound) { // what is not found may be on its way
 		t.cfg.Log.Warn("program gets no events", "hash", hash, "error", err)
 	}
 	t.mu.Lock()
@@ -99,7 +99,7 @@ func (t *Trigger) add(hash message.Hash, program *message.Program, err error) (a
 		return false
 	}
 	if r == nil {
-		t.allotted[hash] = !errors.Is(err, network.ErrNotFound)
+		t.allotted[hash] = !errors.Is(err, corenode.ErrNotFound)
 		return false
 	}
 	t.programs[hash] = r

@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/crn/trigger"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -124,12 +124,12 @@ func (r *rig) Program(_ context.Context, hash message.Hash) (*message.Program, e
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.offline {
-		return nil, network.ErrUnavailable
+		return nil, corenode.ErrUnavailable
 	}
 	if p := r.programs[hash]; p != nil {
 		return p, nil
 	}
-	return nil, network.ErrNotFound
+	return nil, corenode.ErrNotFound
 }
 
 func (r *rig) Renew(outdated func(message.Hash, []execution.Use) bool) (list []message.Hash) {

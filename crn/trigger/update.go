@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
-	"github.com/aleph-im/aleph-go/crn/network"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -90,7 +90,7 @@ func (t *Trigger) forget(ctx context.Context, m *client.StoredMessage) {
 // its owner be the one who forgets.
 func (t *Trigger) remove(ctx context.Context, hash message.Hash, by string) {
 	program, err := t.cfg.Network.Program(ctx, hash)
-	if !errors.Is(err, network.ErrNotFound) && (err != nil || program.Address != by) {
+	if !errors.Is(err, corenode.ErrNotFound) && (err != nil || program.Address != by) {
 		t.cfg.Log.Warn("a program is said to be forgotten and is not", "hash", hash, "by", by, "error", err)
 		return
 	}

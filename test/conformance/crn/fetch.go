@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -33,7 +33,7 @@ func (r *rig) archive(version string) []byte {
 func (r *rig) versioned() (program, code message.Hash) {
 	r.Helper()
 	code = r.core.Store(r.archive("first"))
-	content := networktest.Program(code, r.runtime, message.EncodingZip, "bin/probe")
+	content := corenodetest.Program(code, r.runtime, message.EncodingZip, "bin/probe")
 	content["code"].(map[string]any)["use_latest"] = true
 	return r.core.Publish(message.TypeProgram, content), code
 }
@@ -67,7 +67,7 @@ var fetchRows = []row{
 			r.Helper()
 			file := r.core.AddFile(r.archive(time.Now().String()))
 			code := r.core.Publish(message.TypeStore, map[string]any{"item_type": "storage", "item_hash": file})
-			program := r.core.Publish(message.TypeProgram, networktest.Program(code, r.runtime, message.EncodingZip, "bin/probe"))
+			program := r.core.Publish(message.TypeProgram, corenodetest.Program(code, r.runtime, message.EncodingZip, "bin/probe"))
 			r.core.Refuse(filesPath+string(file), refusals, 504)
 			got = r.get("/vm/" + string(program) + "/count")
 			_ = r.order(owner, program, "stop") // unless it does not run

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -68,7 +68,7 @@ func (r *rig) build() {
 		r.Fatal(err)
 	}
 	key := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))
-	h.hash = r.core.Publish(message.TypeInstance, networktest.Instance(r.core.Store(image), 512, key))
+	h.hash = r.core.Publish(message.TypeInstance, corenodetest.Instance(r.core.Store(image), 512, key))
 	here := r.in(r.T)
 	here.node = h.node
 	r.want("plan", here.allot(h.hash), 200)

@@ -24,8 +24,8 @@ import (
 
 	"github.com/aleph-im/aleph-go/contracts"
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
 	"github.com/aleph-im/aleph-go/devnet/chain"
 	"github.com/aleph-im/aleph-go/devnet/chain/chaintest"
 	"github.com/aleph-im/aleph-go/message"
@@ -45,7 +45,7 @@ const (
 type rig struct {
 	*testing.T
 	root    *testing.T // of all checks
-	core    *networktest.CoreNode
+	core    *corenodetest.Node
 	chain   *payments
 	dns     *records
 	house   *house
@@ -85,7 +85,7 @@ func (n *node) ended() bool {
 }
 
 func newRig(t *testing.T) *rig {
-	r := &rig{T: t, root: t, core: networktest.New(t), chain: newPayments(t), dns: &records{texts: map[string]string{}}, house: &house{}}
+	r := &rig{T: t, root: t, core: corenodetest.New(t), chain: newPayments(t), dns: &records{texts: map[string]string{}}, house: &house{}}
 	image, err := os.ReadFile(imagetest.Get(t).Runtime)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func (r *rig) program(name, pkg string, change func(map[string]any)) message.Has
 		r.Fatal(err)
 	}
 	code := r.core.Store(imagetest.Zip(r, map[string]string{"bin/" + name: string(raw)}))
-	content := networktest.Program(code, r.runtime, message.EncodingZip, "bin/"+name)
+	content := corenodetest.Program(code, r.runtime, message.EncodingZip, "bin/"+name)
 	if change != nil {
 		change(content)
 	}

@@ -25,7 +25,7 @@ type wallet struct{ secret []byte }
 // number is the wallet whose key is a number.
 func number(n byte) wallet { return wallet{append(make([]byte, 31), n)} }
 
-// The wallets of the rig. The first is networktest.Owner, to whom everything belongs.
+// The wallets of the rig. The first is corenodetest.Owner, to whom everything belongs.
 var (
 	owner, scheduler, stranger = number(1), number(2), number(3)
 	otherScheduler             = number(4)

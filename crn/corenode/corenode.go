@@ -1,6 +1,6 @@
-// Package network is the compute node's view of the network: messages and files, fetched over HTTP from a core node and checked
-// against their hashes, whoever served them. crn/execution calls it.
-package network
+// Package corenode is the core node that a compute node is linked to, as the compute node sees it: messages, files, accounts and
+// the registry, asked over HTTP. Messages and files are checked against their hashes, whoever served them. Most of crn calls it.
+package corenode
 
 import (
 	"context"
@@ -61,7 +61,7 @@ type Client struct {
 	answers  map[string]remembered  // by path
 }
 
-// How long the network may take. Files have no bound on the whole, only on silence: they may be large and lines slow.
+// How long the core node may take. Files have no bound on the whole, only on silence: they may be large and lines slow.
 const (
 	callTimeout  = 30 * time.Second
 	stallTimeout = 2 * time.Minute

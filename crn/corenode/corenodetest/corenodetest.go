@@ -1,6 +1,6 @@
-// Package networktest is a core node for tests of the compute node: it serves messages and files that the test put in, over
+// Package corenodetest is a core node for tests of the compute node: it serves messages and files that the test put in, over
 // HTTP, without judging them.
-package networktest
+package corenodetest
 
 import (
 	"encoding/json"
@@ -17,8 +17,8 @@ import (
 // Owner is the address that publishes everything.
 const Owner = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"
 
-// CoreNode serves what it was given.
-type CoreNode struct {
+// Node serves what it was given.
+type Node struct {
 	URL string
 
 	t        testing.TB
@@ -47,8 +47,8 @@ type set struct {
 }
 
 // New starts a core node that lives as long as the test.
-func New(t testing.TB) *CoreNode {
-	n := &CoreNode{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, answers: map[string]set{}, refusals: map[string]*refusal{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
+func New(t testing.TB) *Node {
+	n := &Node{t: t, hashes: map[message.Hash]json.RawMessage{}, files: map[message.Hash][]byte{}, requests: map[string]int{}, answers: map[string]set{}, refusals: map[string]*refusal{}, watchers: map[chan json.RawMessage]struct{}{}, ended: make(chan struct{}), now: time.Unix(1_700_000_000, 0)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v0/messages.json", n.list)
 	mux.HandleFunc("GET /api/v0/storage/raw/{hash}", n.raw)
@@ -62,13 +62,13 @@ func New(t testing.TB) *CoreNode {
 }
 
 // Publish adds a message with the given content, signed by nobody.
-func (n *CoreNode) Publish(kind message.Type, content map[string]any) message.Hash {
+func (n *Node) Publish(kind message.Type, content map[string]any) message.Hash {
 	n.t.Helper()
 	return n.PublishAs("", kind, content)
 }
 
 // PublishAs is Publish by another sender than the content's address; empty for that address.
-func (n *CoreNode) PublishAs(sender string, kind message.Type, content map[string]any) message.Hash {
+func (n *Node) PublishAs(sender string, kind message.Type, content map[string]any) message.Hash {
 	n.t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -105,13 +105,13 @@ func (n *CoreNode) PublishAs(sender string, kind message.Type, content map[strin
 }
 
 // Store adds a file and the message that names it.
-func (n *CoreNode) Store(content []byte) message.Hash {
+func (n *Node) Store(content []byte) message.Hash {
 	n.t.Helper()
 	return n.Publish(message.TypeStore, map[string]any{"item_type": "storage", "item_hash": n.AddFile(content)})
 }
 
 // AddFile adds a file alone.
-func (n *CoreNode) AddFile(content []byte) message.Hash {
+func (n *Node) AddFile(content []byte) message.Hash {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	hash := message.HashBytes(content)
@@ -120,14 +120,14 @@ func (n *CoreNode) AddFile(content []byte) message.Hash {
 }
 
 // Corrupt makes the node serve other bytes under a name.
-func (n *CoreNode) Corrupt(hash message.Hash, content []byte) {
+func (n *Node) Corrupt(hash message.Hash, content []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.files[hash] = content
 }
 
 // Forget removes a message.
-func (n *CoreNode) Forget(hash message.Hash) {
+func (n *Node) Forget(hash message.Hash) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.messages = slices.DeleteFunc(n.messages, func(m json.RawMessage) bool { return string(m) == string(n.hashes[hash]) })
@@ -136,25 +136,25 @@ func (n *CoreNode) Forget(hash message.Hash) {
 
 // Answer sets what is answered at a path, whatever the query, as JSON: an account, an aggregate, a price, the state of a message.
 // Before, it is 404.
-func (n *CoreNode) Answer(path string, status int, body any) {
+func (n *Node) Answer(path string, status int, body any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.answers[path] = set{status, body}
 }
 
 // Aggregate sets all that an address has in its aggregate.
-func (n *CoreNode) Aggregate(address string, data map[string]any) {
+func (n *Node) Aggregate(address string, data map[string]any) {
 	n.Answer("/api/v0/aggregates/"+address+".json", http.StatusOK, map[string]any{"address": address, "data": data})
 }
 
 // Refuse answers the next requests of a path with a status and headers, names and values in turn.
-func (n *CoreNode) Refuse(path string, times, status int, header ...string) {
+func (n *Node) Refuse(path string, times, status int, header ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.refusals[path] = &refusal{times, status, header}
 }
 
-func (n *CoreNode) refusing(next http.Handler) http.Handler {
+func (n *Node) refusing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		no := n.refusals[r.URL.Path]
@@ -174,13 +174,13 @@ func (n *CoreNode) refusing(next http.Handler) http.Handler {
 }
 
 // Requests returns how often a path was asked for.
-func (n *CoreNode) Requests(path string) int {
+func (n *Node) Requests(path string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.requests[path]
 }
 
-func (n *CoreNode) list(w http.ResponseWriter, r *http.Request) {
+func (n *Node) list(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.requests[r.URL.Path]++
@@ -203,7 +203,7 @@ func (n *CoreNode) list(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"messages": found, "pagination_total": len(found)})
 }
 
-func (n *CoreNode) other(w http.ResponseWriter, r *http.Request) {
+func (n *Node) other(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	n.requests[r.URL.Path]++
 	a, ok := n.answers[r.URL.Path]
@@ -216,7 +216,7 @@ func (n *CoreNode) other(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(a.body)
 }
 
-func (n *CoreNode) raw(w http.ResponseWriter, r *http.Request) {
+func (n *Node) raw(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	n.requests[r.URL.Path]++
 	content, ok := n.files[message.Hash(r.PathValue("hash"))]

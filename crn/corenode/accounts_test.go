@@ -1,4 +1,4 @@
-package network_test
+package corenode_test
 
 import (
 	"errors"
@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aleph-im/aleph-go/crn/network"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
+	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 func TestAmountsAreReadToTheLastDigit(t *testing.T) {
-	core := networktest.New(t)
-	c, err := network.New(network.Config{API: core.URL, Dir: t.TempDir()})
+	core := corenodetest.New(t)
+	c, err := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,18 +32,18 @@ func TestAmountsAreReadToTheLastDigit(t *testing.T) {
 }
 
 func TestAnswersThatSayNothingAreNoZeros(t *testing.T) {
-	core := networktest.New(t)
-	c, err := network.New(network.Config{API: core.URL, Dir: t.TempDir()})
+	core := corenodetest.New(t)
+	c, err := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Balance(t.Context(), "0xUnknown"); !errors.Is(err, network.ErrNotFound) {
+	if _, err := c.Balance(t.Context(), "0xUnknown"); !errors.Is(err, corenode.ErrNotFound) {
 		t.Errorf("unknown address: %v", err)
 	}
 	for _, body := range []any{map[string]any{}, map[string]any{"balance": nil}, map[string]any{"balance": -1}, map[string]any{"balance": "NaN"}, []int{}} {
 		core.Answer("/api/v0/addresses/0xA/balance", 200, body)
-		c, _ := network.New(network.Config{API: core.URL, Dir: t.TempDir()})
-		if b, err := c.Balance(t.Context(), "0xA"); !errors.Is(err, network.ErrUnavailable) {
+		c, _ := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir()})
+		if b, err := c.Balance(t.Context(), "0xA"); !errors.Is(err, corenode.ErrUnavailable) {
 			t.Errorf("%v: got %v, %v", body, b, err)
 		}
 	}
@@ -58,9 +58,9 @@ func TestAnswersThatSayNothingAreNoZeros(t *testing.T) {
 }
 
 func TestAnswersAreRememberedForAWhile(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	now := time.Unix(1_700_000_000, 0)
-	c, err := network.New(network.Config{API: core.URL, Dir: t.TempDir(), Now: func() time.Time { return now }})
+	c, err := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir(), Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,13 +94,13 @@ var (
 	others = message.HashBytes([]byte("others"))
 )
 
-func identity(t *testing.T, core *networktest.CoreNode, file string, explicit message.Hash) *network.Identity {
+func identity(t *testing.T, core *corenodetest.Node, file string, explicit message.Hash) *corenode.Identity {
 	t.Helper()
-	c, err := network.New(network.Config{API: core.URL, Dir: t.TempDir()})
+	c, err := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := network.NewIdentity(c, network.IdentityConfig{
+	i, err := corenode.NewIdentity(c, corenode.IdentityConfig{
 		Explicit: explicit, File: file, Registry: registry, Owner: operator, Address: address, Interval: 5 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
@@ -110,7 +110,7 @@ func identity(t *testing.T, core *networktest.CoreNode, file string, explicit me
 	return i
 }
 
-func register(core *networktest.CoreNode, nodes ...any) {
+func register(core *corenodetest.Node, nodes ...any) {
 	core.Aggregate(registry, map[string]any{"corechannel": map[string]any{"resource_nodes": nodes}})
 }
 
@@ -119,7 +119,7 @@ func node(hash message.Hash, owner, address string) map[string]any {
 }
 
 func TestANodeFindsItselfInTheRegistry(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	file := filepath.Join(t.TempDir(), "node-hash")
 	register(core, "nonsense", 7, nil, map[string]any{"hash": 1}, node(others, "0xother", address), node(others, operator, "https://other.example.org"),
 		node("short", operator, address), node(mine, operator, address+"/"))
@@ -141,7 +141,7 @@ func TestANodeFindsItselfInTheRegistry(t *testing.T) {
 }
 
 func TestANodeThatTheRegistryHasTwiceIsNotFound(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	i := identity(t, core, filepath.Join(t.TempDir(), "node-hash"), "")
 	register(core, node(mine, operator, address), node(others, operator, address))
 	done := make(chan error, 1)

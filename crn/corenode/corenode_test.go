@@ -1,4 +1,4 @@
-package network_test
+package corenode_test
 
 import (
 	"errors"
@@ -15,14 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/aleph-im/aleph-go/crn/network"
-	"github.com/aleph-im/aleph-go/crn/network/networktest"
+	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-func open(t *testing.T, api, dir string, limit int64) *network.Client {
+func open(t *testing.T, api, dir string, limit int64) *corenode.Client {
 	t.Helper()
-	c, err := network.New(network.Config{API: api, Dir: dir, CacheLimit: limit})
+	c, err := corenode.New(corenode.Config{API: api, Dir: dir, CacheLimit: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func open(t *testing.T, api, dir string, limit int64) *network.Client {
 }
 
 func TestFilesAreFetchedOnceAndChecked(t *testing.T) {
-	core, dir := networktest.New(t), t.TempDir()
+	core, dir := corenodetest.New(t), t.TempDir()
 	ref := core.Store([]byte("content"))
 	raw := "/api/v0/storage/raw/" + string(message.HashBytes([]byte("content")))
 	c := open(t, core.URL, dir, 0)
@@ -56,7 +56,7 @@ func TestFilesAreFetchedOnceAndChecked(t *testing.T) {
 		if err := os.Chtimes(f.Path, later, later); err != nil {
 			t.Fatal(err)
 		}
-		for _, client := range []*network.Client{c, open(t, core.URL, dir, 0)} {
+		for _, client := range []*corenode.Client{c, open(t, core.URL, dir, 0)} {
 			f, err := client.File(t.Context(), ref, false, 100)
 			if err != nil {
 				t.Fatal(err)
@@ -68,22 +68,22 @@ func TestFilesAreFetchedOnceAndChecked(t *testing.T) {
 	})
 
 	t.Run("a copy that is larger than allowed is refused", func(t *testing.T) {
-		if _, err := c.File(t.Context(), ref, false, 3); !errors.Is(err, network.ErrTooLarge) {
+		if _, err := c.File(t.Context(), ref, false, 3); !errors.Is(err, corenode.ErrTooLarge) {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
 func TestWrongBytesAreNeverGivenOut(t *testing.T) {
-	core, dir := networktest.New(t), t.TempDir()
+	core, dir := corenodetest.New(t), t.TempDir()
 	c := open(t, core.URL, dir, 0)
 	ref := core.Store([]byte("content"))
 	core.Corrupt(message.HashBytes([]byte("content")), []byte("c0ntent"))
-	if _, err := c.File(t.Context(), ref, false, 100); !errors.Is(err, network.ErrCorrupt) {
+	if _, err := c.File(t.Context(), ref, false, 100); !errors.Is(err, corenode.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
 	large := core.Store(make([]byte, 1000))
-	if _, err := c.File(t.Context(), large, false, 999); !errors.Is(err, network.ErrTooLarge) {
+	if _, err := c.File(t.Context(), large, false, 999); !errors.Is(err, corenode.ErrTooLarge) {
 		t.Errorf("got %v", err)
 	}
 	if left, _ := os.ReadDir(filepath.Join(dir, "files")); len(left) != 0 {
@@ -92,7 +92,7 @@ func TestWrongBytesAreNeverGivenOut(t *testing.T) {
 }
 
 func TestOnlyTheOwnerAmendsAFile(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	c := open(t, core.URL, t.TempDir(), 0)
 	ref := core.Store([]byte("one"))
 	amend := func(address, content string) message.Hash {
@@ -104,7 +104,7 @@ func TestOnlyTheOwnerAmendsAFile(t *testing.T) {
 	if f, err := c.File(t.Context(), ref, true, 100); err != nil || f.Ref != ref {
 		t.Errorf("a stranger's version: %+v, %v", f, err)
 	}
-	second := amend(networktest.Owner, "two")
+	second := amend(corenodetest.Owner, "two")
 	if f, err := c.File(t.Context(), ref, true, 100); err != nil || f.Ref != second {
 		t.Errorf("the owner's version: %+v, %v", f, err)
 	}
@@ -114,36 +114,36 @@ func TestOnlyTheOwnerAmendsAFile(t *testing.T) {
 }
 
 func TestProgramsAreAskedForAnewAndKeptForBadTimes(t *testing.T) {
-	core, dir := networktest.New(t), t.TempDir()
+	core, dir := corenodetest.New(t), t.TempDir()
 	code := core.Store([]byte("code"))
-	hash := core.Publish(message.TypeProgram, networktest.Program(code, code, message.EncodingZip, "main:app"))
+	hash := core.Publish(message.TypeProgram, corenodetest.Program(code, code, message.EncodingZip, "main:app"))
 	c := open(t, core.URL, dir, 0)
-	if p, err := c.Program(t.Context(), hash); err != nil || p.Code.Ref != code || p.Address != networktest.Owner {
+	if p, err := c.Program(t.Context(), hash); err != nil || p.Code.Ref != code || p.Address != corenodetest.Owner {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if _, err := c.Program(t.Context(), code); !errors.Is(err, network.ErrNotProgram) {
+	if _, err := c.Program(t.Context(), code); !errors.Is(err, corenode.ErrNotProgram) {
 		t.Errorf("a file: %v", err)
 	}
 	unreachable := open(t, "http://127.0.0.1:1", dir, 0)
 	if _, err := unreachable.Program(t.Context(), hash); err != nil {
 		t.Errorf("with the core node away: %v", err)
 	}
-	if _, err := unreachable.Program(t.Context(), message.HashBytes(nil)); !errors.Is(err, network.ErrUnavailable) {
+	if _, err := unreachable.Program(t.Context(), message.HashBytes(nil)); !errors.Is(err, corenode.ErrUnavailable) {
 		t.Errorf("with the core node away, one never seen: %v", err)
 	}
 	core.Forget(hash)
-	if _, err := c.Program(t.Context(), hash); !errors.Is(err, network.ErrNotFound) {
+	if _, err := c.Program(t.Context(), hash); !errors.Is(err, corenode.ErrNotFound) {
 		t.Errorf("forgotten: %v", err)
 	}
-	if _, err := unreachable.Program(t.Context(), hash); !errors.Is(err, network.ErrUnavailable) {
+	if _, err := unreachable.Program(t.Context(), hash); !errors.Is(err, corenode.ErrUnavailable) {
 		t.Errorf("forgotten, with the core node away: %v", err)
 	}
 }
 
 func TestAMessageThatIsNotTheOneAskedForIsRefused(t *testing.T) {
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	code := core.Store([]byte("code"))
-	program := core.Publish(message.TypeProgram, networktest.Program(code, code, message.EncodingZip, "main:app"))
+	program := core.Publish(message.TypeProgram, corenodetest.Program(code, code, message.EncodingZip, "main:app"))
 	// A core node that lies: it answers every question with the same message.
 	liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
@@ -160,13 +160,13 @@ func TestAMessageThatIsNotTheOneAskedForIsRefused(t *testing.T) {
 	if _, err := c.Program(t.Context(), program); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Program(t.Context(), message.HashBytes([]byte("another"))); !errors.Is(err, network.ErrCorrupt) {
+	if _, err := c.Program(t.Context(), message.HashBytes([]byte("another"))); !errors.Is(err, corenode.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestTheCacheStaysWithinItsBound(t *testing.T) {
-	core, dir := networktest.New(t), t.TempDir()
+	core, dir := corenodetest.New(t), t.TempDir()
 	c := open(t, core.URL, dir, 2500)
 	var refs []message.Hash
 	for i := range 3 {
@@ -218,7 +218,7 @@ func fullDisk(t *testing.T, dir string) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatal(err)
 	}
-	core := networktest.New(t)
+	core := corenodetest.New(t)
 	c := open(t, core.URL, dir, 0)
 	large, small := core.Store(make([]byte, 1<<20)), core.Store([]byte("small"))
 	if _, err := c.File(t.Context(), large, false, 1<<30); err == nil || !strings.Contains(err.Error(), "disk of this node is full") {

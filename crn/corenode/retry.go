@@ -1,4 +1,4 @@
-package network
+package corenode
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package networktest
+package corenodetest
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 )
 
 // watch sends what is published from now on, as a core node does (spec/ccn-api.md §14.1).
-func (n *CoreNode) watch(w http.ResponseWriter, r *http.Request) {
+func (n *Node) watch(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
@@ -39,7 +39,7 @@ func (n *CoreNode) watch(w http.ResponseWriter, r *http.Request) {
 }
 
 // Watchers returns how many connections follow live messages.
-func (n *CoreNode) Watchers() int {
+func (n *Node) Watchers() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.watchers)
