@@ -43,6 +43,9 @@ func (d declaration) adjust(members []member) []member {
 	return members
 }
 
+// networking are the members that compute nodes of others leave out of how a machine is reached.
+var networking = []string{"ipv4_network", "ipv4_ip", "host_ipv4", "ipv6_network", "ipv6_ip", "mapped_ports"}
+
 // sentence makes a description a sentence.
 func sentence(description string) string {
 	return strings.TrimSuffix(description, ".") + "."

@@ -33,6 +33,20 @@ var python = []declaration{
 	{name: "AllocatedNode", of: []string{"PlanNode"}, absent: []string{"name", "url", "ipv6", "supports_ipv6"}},
 	{name: "Period"},
 	{name: "Allocation", absent: []string{"vm_ipv6", "ccn"}},
+	{name: "CoreNode", absent: saidOfNodes},
+	{name: "ComputeNode", absent: append([]string{"type", "parent"}, saidOfNodes...)},
+	{name: "RegisteredNodes"},
+	{name: "Website", absent: []string{"metadata", "history", "ens", "created_at", "updated_at"}},
+	{name: "MappedPort"},
+	{name: "Networking", absent: networking},
+	{name: "Execution", absent: []string{"awaiting_confidential_init"}},
+	{name: "Backup", absent: []string{"volumes"}},
+}
+
+// saidOfNodes are members that not every registry has of each node.
+var saidOfNodes = []string{
+	"description", "picture", "banner", "manager", "stream_reward", "multiaddress", "address", "locked", "authorized", "registration_url",
+	"terms_and_conditions", "score_updated", "inactive_since",
 }
 
 // Python returns the records of the Python SDK as a module.
@@ -100,6 +114,8 @@ func (w *pythonWriter) member(d declaration, m member) {
 		w.line("    %s: %s", m.name, typ)
 	case strings.HasPrefix(typ, "list[") && !w.all.nullable(m.shape):
 		w.line("    %s: %s = field(default_factory=list)", m.name, typ)
+	case absent && strings.HasPrefix(typ, "dict[") && !w.all.nullable(m.shape):
+		w.line("    %s: %s = field(default_factory=dict)", m.name, typ)
 	case absent && typ == "str":
 		w.line(`    %s: str = ""`, m.name)
 	case absent && typ == "bool":

@@ -64,6 +64,26 @@ var typescript = []declaration{
 	{name: "Allocation", absent: []string{"ccn"}},
 	{name: "PlacedNode", of: []string{"PlanNode"}},
 	{name: "Period"},
+
+	{name: "NodeDetails"},
+	{name: "CoreNodeDetails"},
+	{name: "ComputeNodeDetails"},
+	{name: "RegisteredNode"},
+	{name: "CoreNode"},
+	{name: "ComputeNodeEntry", of: []string{"ComputeNode"}},
+	{name: "RegisteredNodes"},
+	{name: "Authorization"},
+	{name: "DomainTarget"},
+	{name: "PortUse"},
+	{name: "ForwardedPorts"},
+	{name: "Website"},
+
+	{name: "MappedPort"},
+	{name: "Networking", absent: networking},
+	{name: "Execution", absent: []string{"awaiting_confidential_init"}},
+	{name: "LogLine", absent: []string{"SYSLOG_IDENTIFIER"}},
+	{name: "LiveLine"},
+	{name: "Backup"},
 }
 
 // TypeScript returns the types of the TypeScript SDK as a module.

@@ -105,9 +105,9 @@ func describe(list routes, version string) (schema, error) {
 	}, nil
 }
 
-// components returns all schemas, which refer to each other at their place in an OpenAPI description.
+// components returns all schemas of a core node, which refer to each other at their place in an OpenAPI description.
 func components() (map[string]json.RawMessage, error) {
-	all, err := schemas.Definitions()
+	all, err := schemas.CoreNode()
 	if err != nil {
 		return nil, err
 	}

@@ -48,10 +48,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "[")
 	separator := ""
 	for line := range lines {
-		raw, err := json.Marshal(map[string]string{
-			"SYSLOG_IDENTIFIER": "vm-" + string(hash) + "-" + line.Stream, "MESSAGE": line.Text, "file": line.Stream,
-			"__REALTIME_TIMESTAMP": line.Time.UTC().Format("2006-01-02 15:04:05.000000"),
-		})
+		raw, err := json.Marshal(pastLine(hash, line))
 		if err != nil {
 			break
 		}
@@ -61,6 +58,14 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		separator = ",\n"
 	}
 	_, _ = io.WriteString(w, "]")
+}
+
+// pastLine is a line as journals of systemd have it.
+func pastLine(hash message.Hash, line wire.LogLine) map[string]string {
+	return map[string]string{
+		"SYSLOG_IDENTIFIER": "vm-" + string(hash) + "-" + line.Stream, "MESSAGE": line.Text, "file": line.Stream,
+		"__REALTIME_TIMESTAMP": line.Time.UTC().Format("2006-01-02 15:04:05.000000"),
+	}
 }
 
 // logsOf returns who has what a workload printed.

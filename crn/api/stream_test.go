@@ -66,10 +66,18 @@ func TestTheConsoleOfAnInstanceIsFollowed(t *testing.T) {
 		}
 		return conn
 	}
+	fits := fitting(t)
 	read := func(conn *websocket.Conn) string {
 		var frame map[string]string
 		if err := wsjson.Read(t.Context(), conn, &frame); err != nil {
 			return "closed"
+		}
+		if frame["status"] == "" {
+			line, err := json.Marshal(frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fits("LiveLine", line)
 		}
 		return frame["status"] + frame["type"] + ": " + frame["message"]
 	}
