@@ -37,7 +37,7 @@ var python = []declaration{
 	{name: "ComputeNode", absent: append([]string{"type", "parent"}, saidOfNodes...)},
 	{name: "RegisteredNodes"},
 	{name: "Website", absent: []string{"metadata", "history", "ens", "created_at", "updated_at"}},
-	{name: "MappedPort"},
+	{name: "MappedPort", absent: []string{"tcp", "udp"}},
 	{name: "Networking", absent: networking},
 	{name: "Execution", absent: []string{"awaiting_confidential_init"}},
 	{name: "Backup", absent: []string{"volumes"}},

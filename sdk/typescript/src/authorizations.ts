@@ -1,18 +1,7 @@
 import type { Aggregates } from "./aggregates.ts";
 import type { CallOptions, Nodes } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
-import type { MessageType } from "./wire.ts";
-
-/** What somebody may do in an owner's name. An absent list allows everything. */
-export interface Authorization {
-  /** Who may. */
-  address: string;
-  chain?: string;
-  channels?: string[];
-  types?: MessageType[];
-  post_types?: string[];
-  aggregate_keys?: string[];
-}
+import type { Authorization } from "./wire.ts";
 
 /** Lets others write in the signer's name, and takes that back (the aggregate `security`). */
 export class Authorizations {

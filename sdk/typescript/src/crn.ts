@@ -9,55 +9,12 @@ import { newSha256 } from "./sha256.ts";
 import type { Signer } from "./signer.ts";
 import type { Progress } from "./source.ts";
 import { Connection, socketOf } from "./socket.ts";
-import type { Hash } from "./wire.ts";
+import type { Backup, Execution, Hash, LiveLine, LogLine } from "./wire.ts";
+
+export type { Backup, Execution, LiveLine, LogLine, MappedPort, Networking } from "./wire.ts";
 
 /** What an owner may ask of a workload (crn §2.7.4). */
 export type Operation = "start" | "stop" | "reboot" | "erase" | "reinstall";
-
-/** A workload of a compute node. */
-export interface Execution {
-  vm_type: "instance" | "persistent_program" | "microvm";
-  running: boolean;
-  networking: {
-    ipv4_network?: string;
-    /** The node's own. */
-    host_ipv4?: string;
-    ipv6_network?: string;
-    ipv6_ip?: string | null;
-    ipv4_ip?: string;
-    /** By port of the machine. */
-    mapped_ports?: Record<string, { host: number; tcp: boolean; udp: boolean }>;
-  };
-  /** When it was `defined_at`, `started_at` and so on. */
-  status: Record<string, string | null>;
-}
-
-/** One line that a workload printed in the past. */
-export interface LogLine {
-  __REALTIME_TIMESTAMP: string;
-  file: "stdout" | "stderr";
-  MESSAGE: string;
-}
-
-/** One line as it comes; `system` is the node's own word. */
-export interface LiveLine {
-  type: "stdout" | "stderr" | "system";
-  message: string;
-}
-
-/** A copy of the disks of an instance, which its node keeps for a day (crn §2.8). */
-export interface Backup {
-  backup_id: string;
-  /** Bytes of the archive. */
-  size: number;
-  /** `sha256:` and hex. */
-  checksum: string;
-  /** Disks in the archive. */
-  volumes: string[];
-  expires_at: string;
-  /** Works for everybody who has it. */
-  download_url: string;
-}
 
 interface Header {
   payload: string;
@@ -184,6 +141,7 @@ export class ComputeNode {
 
   /** Reads the archive of a backup as it comes. The stream fails at its end when the bytes are not those that were copied. */
   async downloadBackup(backup: Backup, o: { signal?: AbortSignal; progress?: Progress } = {}): Promise<Download> {
+    if (!backup.checksum) throw new VerificationError(`backup ${backup.backup_id}: the node tells no checksum that it could be held to`);
     // The link is the node's word on itself; the node was reached under another name perhaps.
     const { pathname, search } = new URL(backup.download_url, this.url);
     const response = await this.#nodes.open(pathname + search, { ...(o.signal && { signal: o.signal }) });

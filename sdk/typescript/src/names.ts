@@ -2,18 +2,7 @@ import type { Aggregates } from "./aggregates.ts";
 import type { Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
 import type { CallOptions } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
-import type { Hash, Payment } from "./wire.ts";
-
-/** What a domain leads to. */
-export interface DomainTarget {
-  /** STORE message of a site, or the message of a workload. */
-  message_id: Hash;
-  type: "ipfs" | "program" | "instance";
-  programType?: string;
-  /** Unix seconds. */
-  updated_at?: number;
-  options?: { catch_all_path?: string } | null;
-}
+import type { DomainTarget, ForwardedPorts, Hash, Payment, PortUse, Website } from "./wire.ts";
 
 /** Leads domains to sites and workloads (the aggregate `domains`). Their DNS records are the owner's to make. */
 export class Domains {
@@ -55,12 +44,6 @@ export class Domains {
   }
 }
 
-/** How a port of a machine is reached from outside. */
-export interface PortUse {
-  tcp: boolean;
-  udp: boolean;
-}
-
 /** Says which ports of machines are forwarded (the aggregate `port-forwarding`). */
 export class Ports {
   readonly #aggregates: Aggregates;
@@ -73,7 +56,7 @@ export class Ports {
 
   /** Ports of a machine, by number. */
   async list(owner: string, machine: Hash, o: CallOptions = {}): Promise<Record<string, PortUse>> {
-    const all = await this.#aggregates.find<Record<string, { ports: Record<string, PortUse> } | null>>(owner, "port-forwarding", o);
+    const all = await this.#aggregates.find<Record<string, ForwardedPorts | null>>(owner, "port-forwarding", o);
     return all?.[machine]?.ports ?? {};
   }
 
@@ -96,21 +79,6 @@ export class Ports {
   #write(machine: Hash, ports: Record<string, PortUse>, o: SendOptions): Promise<Submission> {
     return this.#aggregates.merge("port-forwarding", { [machine]: { ports } }, o);
   }
-}
-
-/** A folder that is served under a name of its owner's choice (sdk-cli §4.15). Times are Unix seconds. */
-export interface Website {
-  metadata: { name: string; tags: string[]; framework: string };
-  payment?: Payment;
-  /** Counts up from 1. */
-  version: number;
-  /** STORE message of the folder. */
-  volume_id: Hash;
-  /** Volumes by earlier versions. */
-  history: Record<string, Hash>;
-  ens: string[];
-  created_at: number;
-  updated_at: number;
 }
 
 /** Gives stored folders names (the aggregate `websites`). */

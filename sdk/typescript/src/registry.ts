@@ -3,81 +3,9 @@ import type { Client } from "./client.ts";
 import { AlephError, TimeoutError } from "./errors.ts";
 import { sleep } from "./nodes.ts";
 import type { SendOptions, Submission } from "./publish.ts";
-import type { Hash } from "./wire.ts";
+import type { ComputeNodeDetails, CoreNodeDetails, Hash, RegisteredNode, RegisteredNodes } from "./wire.ts";
 
-/** What an owner says of any node. Members that are absent stay as they are. */
-export interface NodeDetails {
-  name?: string;
-  /** Hashes of stored pictures. */
-  picture?: string;
-  banner?: string;
-  description?: string;
-  /** Address that is rewarded. */
-  reward?: string;
-  /** Address that may change the node as well. */
-  manager?: string;
-  /** Takes no compute nodes, or no stakers, but those that are authorized. */
-  locked?: boolean;
-  authorized?: string[];
-  registration_url?: string;
-  /** STORE message of what users must accept. */
-  terms_and_conditions?: Hash;
-}
-
-export interface CoreNodeDetails extends NodeDetails {
-  /** Where other core nodes reach it. */
-  multiaddress?: string;
-}
-
-export interface ComputeNodeDetails extends NodeDetails {
-  /** Base URL of its API. */
-  address?: string;
-  /** Address that streams pay. */
-  stream_reward?: string;
-}
-
-/** What the registry says of any node. */
-interface RegisteredNode {
-  /** Of the message that registered it. */
-  hash: Hash;
-  name: string;
-  owner: string;
-  /** Unix seconds. */
-  time: number;
-  description: string;
-  manager: string;
-  /** 0 … 1, as the next two. */
-  score: number;
-  performance: number;
-  decentralization: number;
-  reward: string;
-  locked: boolean;
-  authorized: string[];
-}
-
-export interface CoreNode extends RegisteredNode {
-  status: "waiting" | "active";
-  multiaddress: string;
-  /** ALEPH. */
-  total_staked: number;
-  /** ALEPH by address. */
-  stakers: Record<string, number>;
-  /** Its compute nodes. */
-  resource_nodes: Hash[];
-}
-
-export interface ComputeNodeEntry extends RegisteredNode {
-  status: "waiting" | "linked";
-  address: string;
-  stream_reward: string;
-  /** The core node that it is linked to. */
-  parent: Hash | null;
-}
-
-export interface RegisteredNodes {
-  nodes: CoreNode[];
-  resource_nodes: ComputeNodeEntry[];
-}
+export type { ComputeNodeDetails, ComputeNodeEntry, CoreNode, CoreNodeDetails, NodeDetails, RegisteredNode, RegisteredNodes } from "./wire.ts";
 
 export interface RegistryConfig {
   /** Whose aggregate is the registry; the public network's by default. */
@@ -104,7 +32,7 @@ export class Registry {
   /** Core nodes and compute nodes, with their links, stakes and scores. */
   async list(o: { signal?: AbortSignal } = {}): Promise<RegisteredNodes> {
     const { nodes = [], resource_nodes = [] } = (await this.#client.aggregates.find<Partial<RegisteredNodes>>(this.#owner, "corechannel", o)) ?? {};
-    return { nodes, resource_nodes };
+    return { nodes: nodes.map(orderly), resource_nodes: resource_nodes.map(orderly) };
   }
 
   /** Reads the registry until it is as it should be, for a minute by default. */
@@ -171,4 +99,10 @@ export class Registry {
       ...o,
     });
   }
+}
+
+/** Older registries say nothing of locks, and of who is authorized, with an empty text. */
+function orderly<N extends RegisteredNode>(node: N): N {
+  const { locked, authorized } = node as { locked: unknown; authorized: unknown };
+  return { ...node, locked: Boolean(locked), authorized: typeof authorized === "string" ? authorized.split(/[ ,]+/).filter(Boolean) : (authorized ?? []) };
 }
