@@ -1,6 +1,6 @@
 """What nodes say, as records. Names are those of the API (ccn-api); amounts are Decimals, times are aware datetimes.
 
-What the schemas of the network describe is in wire, which is made from them; here is what this SDK adds, and compute nodes.
+What the schemas of the network describe is in wire, which is made from them; here is what this SDK adds, or calls otherwise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from .record import Record
 from .wire import Aggregate as Aggregate
 from .wire import AllocatedNode as AllocatedNode
 from .wire import Allocation as Allocation
+from .wire import Backup as Backup
+from .wire import ComputeNode as ComputeNode
 from .wire import Confirmation as Confirmation
+from .wire import CoreNode as CoreNode
 from .wire import CreditEntry as CreditEntry
 from .wire import CreditLot as CreditLot
 from .wire import CreditSummary as CreditSummary
+from .wire import Execution as Execution
 from .wire import FileVersion as FileVersion
 from .wire import ItemType as ItemType
+from .wire import MappedPort as MappedPort
 from .wire import MessageStatus as MessageStatus
 from .wire import MessageType as MessageType
+from .wire import Networking as Networking
 from .wire import OwnedFile as OwnedFile
 from .wire import PaymentType as PaymentType
 from .wire import Period as Period
@@ -32,7 +38,9 @@ from .wire import Post as Post
 from .wire import PostV0 as PostV0
 from .wire import Price as Price
 from .wire import PriceLine as PriceLine
+from .wire import RegisteredNodes as RegisteredNodes
 from .wire import Status as Status
+from .wire import Website as Website
 
 T = TypeVar("T")
 
@@ -93,39 +101,6 @@ class Balance(wire.Balance):
     def free(self) -> Decimal:
         """Tokens that no resource needs."""
         return self.balance - self.locked_amount
-
-
-@dataclass(frozen=True, kw_only=True)
-class MappedPort(Record):
-    """A port of a compute node that leads to one of a machine."""
-
-    host: int
-    tcp: bool = False
-    udp: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Networking(Record):
-    """How a machine is reached."""
-
-    host_ipv4: str | None = None
-    """The compute node's own."""
-    ipv4_ip: str | None = None
-    """Behind the compute node."""
-    ipv6_ip: str | None = None
-    mapped_ports: dict[str, MappedPort] = field(default_factory=dict)
-    """By port of the machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution(Record):
-    """A workload of a compute node (crn §2.4.2)."""
-
-    vm_type: str = ""
-    running: bool = False
-    networking: Networking = field(default_factory=Networking)
-    status: dict[str, Any] = field(default_factory=dict)
-    """When it was defined_at, started_at and so on; text of the compute node."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,35 +6,17 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+from .answers import Backup as Backup
 from .core import Core, decoded, segment
 from .download import place, transfer
 from .errors import AnswerError, DeadlineError, VerificationError
 from .machines import accepted, node_of, once, signed_headers
 from .operation import Call, Invoke, M, Pause, Response, Service, operation
-from .record import Record
 from .source import Content, Progress, Source, content_of
 from .upload import form_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backup(Record):
-    """A copy of the disks of an instance."""
-
-    backup_id: str
-    size: int
-    """Bytes of the archive."""
-    checksum: str = ""
-    """sha256: and hexadecimal. Without it a backup cannot be checked, and is not downloaded."""
-    volumes: list[str] = field(default_factory=list)
-    """Names of the disks in it."""
-    expires_at: datetime
-    download_url: str
-    """Works for a day, for everybody who has it."""
 
 
 class Backups(Service[M]):

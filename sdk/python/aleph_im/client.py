@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic
 
 from .core import Core, Options
+from .endpoints import MAINNET as MAINNET
 from .operation import Async, Driver, M, Sync
 
 if TYPE_CHECKING:
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from .posts import Posts
     from .prices import Prices
     from .programs import Programs
+    from .registry import Registry
     from .signer import Signer
     from .websites import Websites
-
-MAINNET = ("https://api2.aleph.im", "https://api3.aleph.im", "https://api.aleph.im")
-"""Core nodes that are asked when none are named."""
 
 
 class _Services(Generic[M]):
@@ -128,6 +127,12 @@ class _Services(Generic[M]):
         from .websites import Websites
 
         return Websites(self._core, self._driver)
+
+    @cached_property
+    def registry(self) -> Registry[M]:
+        from .registry import Registry
+
+        return Registry(self._core, self._driver)
 
     @property
     def account(self) -> Signer:

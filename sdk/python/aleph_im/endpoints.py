@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+MAINNET = ("https://api2.aleph.im", "https://api3.aleph.im", "https://api.aleph.im")
+"""Core nodes of the public network, which are asked when none are named."""
+
 COOL_DOWN = 30.0
 """Seconds for which a node that failed comes after the others."""
 

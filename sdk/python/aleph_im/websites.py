@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .aggregates import aggregate_of, merge
+from .answers import Website as Website
 from .core import Core, given
+from .endpoints import MAINNET
 from .errors import NotFoundError
 from .files import upload_folder
 from .operation import Call, Invoke, M, Service, operation
 from .publish import Submission, send
-from .record import Record
 from .source import Progress
 
 _KEY = "websites"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Website(Record):
-    """A website."""
-
-    metadata: dict[str, Any] = field(default_factory=dict)
-    payment: dict[str, Any] | None = None
-    version: int = 0
-    """Counts up from 1."""
-    volume_id: str
-    """The STORE message of the folder."""
-    history: dict[str, str] = field(default_factory=dict)
-    """Volumes of earlier versions, by version."""
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -47,15 +33,26 @@ class DeployedSite:
     volume: str
     """The STORE message of the folder."""
     cid: str
-
-    @property
-    def url(self) -> str:
-        """Where the gateway of the public network serves it."""
-        return f"https://{self.cid}.ipfs.aleph.sh/"
+    url: str
+    """Where it is served."""
 
 
 class Websites(Service[M]):
     """Websites of the client's account. Domains, which are in domains, do not follow to a new version by themselves."""
+
+    def url(self, cid: str) -> str:
+        """Return where a folder is served: by the gateway of the public network, elsewhere by the core node that is asked.
+
+        On this machine a site has a host, and so an origin, of its own.
+        """
+        node = self._core.endpoints.order()[0]
+        if node in MAINNET:
+            return f"https://{cid}.ipfs.aleph.sh/"
+        where = urlsplit(node)
+        if _is_here(where.hostname or ""):
+            port = f":{where.port}" if where.port else ""
+            return f"{where.scheme}://{cid}.ipfs.localhost{port}/"
+        return f"{node}/ipfs/{cid}/"
 
     @operation
     def list(self, address: str | None = None) -> Call[dict[str, Website]]:
@@ -83,7 +80,7 @@ class Websites(Service[M]):
             self._core, root, payment=payment, address=address, channel=channel, sync=sync, progress=progress
         )
         _, version = yield from _publish(self._core, name, stored.item_hash, payment, address, channel, sync)
-        return DeployedSite(name, version, stored.item_hash, stored.file_hash)
+        return DeployedSite(name, version, stored.item_hash, stored.file_hash, self.url(stored.file_hash))
 
     @operation
     def publish(
@@ -122,6 +119,13 @@ class Websites(Service[M]):
         return submission
 
 
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _sites_of(core: Core, owner: str) -> Call[dict[str, Website]]:
     try:
         content = yield from aggregate_of(core, owner, _KEY)
@@ -152,7 +156,7 @@ def _publish(
         "version": 1,
         "volume_id": volume,
         "history": {},
-        "ens": [],
+        "ens": site.ens if site else [],
         "created_at": now,
         "updated_at": now,
         **given(payment=payment and dict(payment)),

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from aleph_im import AlephError, Client, NotFoundError, VerificationError
@@ -15,6 +16,7 @@ from aleph_im.cid import RAW, V1, CIDHasher, Layout, Node, node, usual_layouts
 from aleph_im.errors import AnswerError, ForgottenError, TransportError
 from aleph_im.unixfs import folder
 
+from .node import Node as CoreNode
 from .test_drivers import answer, connect, serving
 from .vectors import load
 
@@ -221,12 +223,14 @@ def test_a_node_that_keeps_another_folder_is_caught(connect: Any, tmp_path: Path
         connect(url).files.upload_folder(written(tmp_path, FILES))
 
 
-def test_websites_are_put_on_the_web_changed_and_taken_off(either: Any, tmp_path: Path) -> None:
+def test_websites_are_put_on_the_web_changed_and_taken_off(either: Any, node: CoreNode, tmp_path: Path) -> None:
     site = written(tmp_path / "blog", {"index.html": b"one", "css/style.css": b""})
     assert either.websites.list() == {}
     first = either.websites.deploy(site)
     assert (first.name, first.version) == ("blog", 1)
-    assert first.url == f"https://{first.cid}.ipfs.aleph.sh/"
+    host = f"{first.cid}.ipfs.localhost:{node.port}"
+    assert first.url == f"http://{host}/"
+    assert httpx.get(node.url, headers={"Host": host}).text == "one"  # not every resolver leads names of localhost home
     written(site, {"index.html": b"two"})
     second = either.websites.deploy(site, "blog")
     assert second.cid == pack_folder(site).cid != first.cid
@@ -237,7 +241,7 @@ def test_websites_are_put_on_the_web_changed_and_taken_off(either: Any, tmp_path
     either.websites.publish("blog", first.volume, payment={"chain": "ETH", "type": "hold"})
     shown = either.websites.list()["blog"]
     assert (shown.version, shown.payment) == (3, {"chain": "ETH", "type": "hold"})
-    assert shown.extra["ens"] == []
+    assert shown.ens == []
     either.websites.delete("blog")
     assert either.websites.list() == {}
     for volume in (first.volume, second.volume):
@@ -258,3 +262,19 @@ def test_a_folder_in_shards_is_the_same_for_the_node(client: Client, tmp_path: P
     stored = client.files.upload_folder(source)
     assert client.files.download_folder(stored.file_hash, tmp_path / "target") == 950
     assert read(tmp_path / "target") == read(source)
+
+
+@pytest.mark.parametrize(
+    ("node", "url"),
+    [
+        (None, "https://bafy.ipfs.aleph.sh/"),
+        ("https://api3.aleph.im/", "https://bafy.ipfs.aleph.sh/"),
+        ("https://node.example/", "https://node.example/ipfs/bafy/"),
+        ("http://192.0.2.1:4024", "http://192.0.2.1:4024/ipfs/bafy/"),
+        ("http://127.0.0.1:4024", "http://bafy.ipfs.localhost:4024/"),
+        ("http://[::1]:4024", "http://bafy.ipfs.localhost:4024/"),
+        ("http://localhost", "http://bafy.ipfs.localhost/"),
+    ],
+)
+def test_websites_are_where_their_network_serves_them(node: str | None, url: str) -> None:
+    assert Client(node).websites.url("bafy") == url

@@ -201,7 +201,7 @@ def test_a_backup_is_made_fetched_and_removed(connect: Any, tmp_path: Path) -> N
         backups = connect(url).backups
         assert backups.start(VM, volumes=True, node=url) is None
         backup = backups.wait(VM, node=url)
-        assert (backup.size, backup.volumes, backup.extra) == (len(ARCHIVE), ["rootfs.qcow2"], {"source_sizes": {}})
+        assert (backup.size, backup.volumes, backup.source_sizes) == (len(ARCHIVE), ["rootfs.qcow2"], {})
         moved: list[tuple[int, int]] = []
         target = tmp_path / "backup.tar"
         assert backups.download(VM, backup, target, node=url, progress=lambda *at: moved.append(at)) == len(ARCHIVE)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aleph_im import Client, Filter, InsufficientFundsError, NotFoundError, from_key, generate
-from aleph_im.errors import ForgottenError, PermissionDeniedError, RejectedError
+from aleph_im.errors import DeadlineError, ForgottenError, PermissionDeniedError, RejectedError
 from aleph_im.instances import InstanceSettings
 from aleph_im.programs import ProgramSettings
 
@@ -265,3 +265,58 @@ def test_accounts_of_other_chains(node: Node, chain: str) -> None:
     assert message is not None
     assert message.signature_verified
     assert message.chain == chain
+
+
+def test_operations_on_nodes_are_posted_as_the_registry_reads_them(either: Any) -> None:
+    registry = either.registry
+    core = registry.create_core(name="core", multiaddress="/ip4/127.0.0.1/tcp/4025/p2p/Qm").item_hash
+    compute = registry.create_compute(name="compute", address="https://crn.example").item_hash
+    registry.amend_compute(compute, description="in a cellar", locked=True)
+    registry.amend_core(core, name="other", tag="mine")
+    registry.link(compute)
+    registry.unlink(compute)
+    registry.stake(core)
+    registry.unstake(core)
+    registry.drop(compute)
+    with pytest.raises(ValueError, match="what is to be changed"):
+        registry.amend_core(core)
+
+    posted = Filter(addresses=either.account.address, channels="FOUNDATION", oldest_first=True)
+    contents = [message.content for message in either.messages.list(posted)]
+    assert [(c["type"], c.get("ref"), c["content"]["tags"], c["content"].get("details")) for c in contents] == [
+        (
+            "corechan-operation", None, ["create-node", "mainnet"],
+            {"name": "core", "multiaddress": "/ip4/127.0.0.1/tcp/4025/p2p/Qm"},
+        ),
+        (
+            "corechan-operation", None, ["create-resource-node", "mainnet"],
+            {"name": "compute", "address": "https://crn.example", "type": "compute"},
+        ),
+        ("amend", compute, ["create-resource-node", "mainnet"], {"description": "in a cellar", "locked": True}),
+        ("amend", core, ["create-node", "mine"], {"name": "other"}),
+        ("corechan-operation", compute, ["link", "mainnet"], None),
+        ("corechan-operation", compute, ["unlink", "mainnet"], None),
+        ("corechan-operation", core, ["stake-split", "mainnet"], None),
+        ("corechan-operation", core, ["unstake", "mainnet"], None),
+        ("corechan-operation", compute, ["drop-node", "mainnet"], None),
+    ]  # fmt: skip
+    assert all(c["content"]["action"] == c["content"]["tags"][0] for c in contents)
+
+
+def test_the_registry_is_read_and_waited_for(either: Any) -> None:
+    owner = either.account.address
+    empty = either.registry.list(owner)
+    assert (empty.nodes, empty.resource_nodes) == ([], [])
+    with pytest.raises(DeadlineError):
+        either.registry.until(lambda all: all.nodes, owner=owner, timeout=0.1)
+    said = {"hash": "ab" * 32, "name": "one", "owner": owner, "reward": owner, "time": 1608307687.846}
+    scores = {"score": 0.5, "performance": 0, "decentralization": 1}
+    core = {"status": "active", "has_bonus": True, "stakers": {owner: 5}, "total_staked": 5, "resource_nodes": ["cd" * 32]}
+    old = {"status": "linked", "parent": "ab" * 32, "locked": "", "authorized": ""}  # as older registries have it
+    published = {"nodes": [said | scores | core | {"authorized": [owner]}], "resource_nodes": [said | scores | old]}
+    either.aggregates.merge("corechannel", published)
+    nodes = either.registry.until(lambda all: all.nodes, owner=owner)
+    (first,), (second,) = nodes.nodes, nodes.resource_nodes
+    assert (first.status, first.stakers, first.authorized, first.score) == ("active", {owner: 5.0}, [owner], 0.5)
+    assert (second.parent, second.locked, second.authorized, second.address) == (first.hash, False, [], "")
+    assert first.time.year == 2020
