@@ -6,8 +6,10 @@
 package payg
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -141,9 +143,36 @@ type Plan struct {
 
 // Step takes one stream from one rate to another, in wei a second.
 type Step struct {
-	Receiver string   `json:"receiver"`
-	From     *big.Int `json:"from"`
-	To       *big.Int `json:"to"`
+	Receiver string
+	From, To *big.Int
+}
+
+// keptStep is a step as JSON, in every SDK.
+type keptStep struct {
+	Receiver string `json:"receiver"`
+	From     *rate  `json:"from"`
+	To       *rate  `json:"to"`
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (s Step) MarshalJSON() ([]byte, error) {
+	return json.Marshal(keptStep{s.Receiver, (*rate)(s.From), (*rate)(s.To)})
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Step) UnmarshalJSON(raw []byte) error {
+	var kept keptStep
+	err := json.Unmarshal(raw, &kept)
+	*s = Step{kept.Receiver, (*big.Int)(kept.From), (*big.Int)(kept.To)}
+	return err
+}
+
+// rate is a text in JSON, as JavaScript would lose digits of a number; a number is read as well.
+type rate big.Int
+
+func (r *rate) MarshalText() ([]byte, error) { return (*big.Int)(r).MarshalText() }
+func (r *rate) UnmarshalJSON(text []byte) error {
+	return (*big.Int)(r).UnmarshalText(bytes.Trim(text, `"`))
 }
 
 // Reverse is the plan that undoes p.

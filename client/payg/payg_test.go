@@ -86,6 +86,25 @@ func (r *rig) flows(t *testing.T, crn, community int64) {
 	}
 }
 
+func TestPlansAreKeptAsEverySDKReadsThem(t *testing.T) {
+	plan := Plan{"AVAX", "0x1", []Step{{"0x2", new(big.Int), new(big.Int).Lsh(big.NewInt(1), 90)}}}
+	const kept = `{"chain":"AVAX","sender":"0x1","steps":[{"receiver":"0x2","from":"0","to":"1237940039285380274899124224"}]}`
+	if raw, err := json.Marshal(plan); err != nil || string(raw) != kept {
+		t.Errorf("kept as %s, %v", raw, err)
+	}
+	for _, text := range []string{kept, `{"chain":"AVAX","sender":"0x1","steps":[{"receiver":"0x2","from":0,"to":1237940039285380274899124224}]}`} {
+		var read Plan
+		if err := json.Unmarshal([]byte(text), &read); err != nil || read.Steps[0].From.Sign() != 0 || read.Steps[0].To.Cmp(plan.Steps[0].To) != 0 {
+			t.Errorf("%s is read as %v, %v", text, read, err)
+		}
+	}
+	for _, text := range []string{`{"steps":[{"from":"x"}]}`, `{"steps":[{"from":1.5}]}`, `{"steps":[{"from":{}}]}`} {
+		if err := json.Unmarshal([]byte(text), new(Plan)); err == nil {
+			t.Errorf("%s is read", text)
+		}
+	}
+}
+
 func TestStreamsAreOpenedResumedAndEnded(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)

@@ -89,8 +89,8 @@ class Plan:
         return dataclasses.replace(self, steps=tuple(back))
 
     def to_json(self) -> str:
-        """Write the plan in the form that the Go SDK keeps, too."""
-        steps = [{"receiver": step.receiver, "from": step.before, "to": step.after} for step in self.steps]
+        """Write the plan in the form that the other SDKs keep, too. Rates are texts: JavaScript loses digits of numbers."""
+        steps = [{"receiver": step.receiver, "from": str(step.before), "to": str(step.after)} for step in self.steps]
         return json.dumps({"chain": self.chain, "sender": self.sender, "steps": steps})
 
     @classmethod

@@ -13,20 +13,28 @@ import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { AlephError, TimeoutError } from "./errors.ts";
 import { sleep } from "./nodes.ts";
 import { decimal } from "./prices.ts";
-import type { Provider } from "./wallets/ethereum.ts";
+import { type Provider, WalletError, ask } from "./provider.ts";
 
-/** Where streams are: a chain, the token that flows, and the contract of Superfluid that makes it flow. */
+export { type Provider, WalletError } from "./provider.ts";
+
+/** Where streams are: a chain, the token that flows, and the contracts of Superfluid that make it flow. */
 export interface StreamChain {
+  /** As in messages. */
+  chain: string;
   chainId: number;
   token: string;
-  /** CFAv1Forwarder, at the same address on all chains of Superfluid. */
-  forwarder: string;
+  /** The contract that answers getFlow. */
+  agreement: string;
+  /** The contract that takes changes of streams. Without one the agreement takes them itself, as on devnets. */
+  forwarder?: string;
 }
 
+const token = "0xc0Fbc4967259786C743361a5885ef49380473dCF";
+/** CFAv1Forwarder, at the same address on all public chains. */
 const forwarder = "0xcfA132E353cB4E398080B9700609bb008eceB125";
 
-export const avalanche: StreamChain = { chainId: 43114, token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", forwarder };
-export const base: StreamChain = { chainId: 8453, token: "0xc0Fbc4967259786C743361a5885ef49380473dCF", forwarder };
+export const avalanche: StreamChain = { chain: "AVAX", chainId: 43114, token, agreement: "0x6946c5B38Ffea373b0a2340b4AEf0De8F6782e58", forwarder };
+export const base: StreamChain = { chain: "BASE", chainId: 8453, token, agreement: "0x19ba78B9cDB05A877718841c574325fdB53601bb", forwarder };
 
 /** A stream to a receiver, in 10⁻¹⁸ tokens a second. */
 export interface Flow {
@@ -43,27 +51,57 @@ export interface Step {
 
 /**
  * A change of streams that is to be made. It says from what to what each stream goes, so that one that broke off half way is carried
- * on by carrying out the same plan again, or undone by carrying out its reverse.
+ * on by carrying out the same plan again, or undone by carrying out its reverse. It can be kept as JSON until it is done.
  */
-export interface Plan {
-  chainId: number;
-  sender: string;
-  steps: Step[];
+export class Plan {
+  /** As in messages. */
+  readonly chain: string;
+  readonly sender: string;
+  readonly steps: readonly Step[];
+
+  constructor(chain: string, sender: string, steps: readonly Step[]) {
+    this.chain = chain;
+    this.sender = sender;
+    this.steps = steps;
+  }
+
+  /** The plan that undoes this one. */
+  reverse(): Plan {
+    return new Plan(this.chain, this.sender, this.steps.map(({ receiver, from, to }) => ({ receiver, from: to, to: from })).reverse());
+  }
+
+  /** Rates are texts: numbers of JSON lose digits in JavaScript. */
+  toJSON(): { chain: string; sender: string; steps: { receiver: string; from: string; to: string }[] } {
+    return { chain: this.chain, sender: this.sender, steps: this.steps.map(({ receiver, from, to }) => ({ receiver, from: String(from), to: String(to) })) };
+  }
+
+  /** Reads what `toJSON` wrote, in this SDK or in that of Go or Python. */
+  static fromJSON(kept: unknown): Plan {
+    const { chain, sender, steps } = (kept ?? {}) as { chain?: unknown; sender?: unknown; steps?: unknown };
+    const rate = (said: unknown) => {
+      if (typeof said === "string" && /^\d+$/.test(said)) return BigInt(said);
+      throw new AlephError("this is no plan of streams: its rates are not whole numbers, written as texts", { code: "argument", details: kept });
+    };
+    if (typeof chain !== "string" || typeof sender !== "string" || !Array.isArray(steps)) {
+      throw new AlephError("this is no plan of streams: it needs a chain, a sender and steps", { code: "argument", details: kept });
+    }
+    return new Plan(chain, sender, steps.map((step) => ({ receiver: String(step?.receiver), from: rate(step?.from), to: rate(step?.to) })));
+  }
 }
 
-/** The plan that undoes this one. */
-export function reverse(plan: Plan): Plan {
-  return { ...plan, steps: plan.steps.map(({ receiver, from, to }) => ({ receiver, from: to, to: from })).reverse() };
-}
-
-/** Nobody can say yet what became of a transaction that was sent. Before that is known, the plan must not be reversed. */
+/**
+ * A transaction was sent, or may have been, and nobody can say yet what became of it: it may still be taken. Before that is known the
+ * plan must not be reversed. Once `quiet()` returns, the same plan can be applied again.
+ */
 export class UnsettledError extends AlephError {
   override name = "UnsettledError";
-  /** Of the transaction. */
-  readonly hash: string;
+  /** Of the transaction; undefined when the wallet did not tell it. */
+  readonly hash: string | undefined;
 
-  constructor(hash: string, cause: unknown) {
-    super(`transaction ${hash} was sent, and what became of it is not known yet: ${cause instanceof Error ? cause.message : String(cause)}`, { code: "unsettled", retryable: true, cause });
+  constructor(hash: string | undefined, cause: unknown) {
+    const what = hash === undefined ? "the wallet does not say whether it has sent a transaction" : `transaction ${hash} was sent, and what became of it is not known yet`;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(`${what}; wait for quiet(), then apply the same plan again: ${why}`, { code: "unsettled", retryable: true, cause });
     this.hash = hash;
   }
 }
@@ -159,9 +197,9 @@ export class Streams {
     await this.#onChain();
     const gas = quantity(await this.#ask("eth_getBalance", plan.sender, "latest"));
     if (gas < leastGas) throw lacking(plan.sender, decimal(leastGas), decimal(gas), "of the chain's own coin for its transactions");
-    const held = await this.#read(this.#chain.token, call("balanceOf(address)", plan.sender));
+    const [held] = await this.#read(this.#chain.token, call("balanceOf(address)", plan.sender), 1);
     const more = plan.steps.reduce((sum, step) => sum + (step.to > step.from ? step.to - step.from : 0n), 0n);
-    if (held < more * leastTime) throw lacking(plan.sender, decimal(more * leastTime), decimal(held), "ALEPH on the chain of the stream");
+    if (held! < more * leastTime) throw lacking(plan.sender, decimal(more * leastTime), decimal(held!), "ALEPH on the chain of the stream");
   }
 
   /**
@@ -170,8 +208,8 @@ export class Streams {
    * then something else changes it.
    */
   async apply(plan: Plan, o: Waiting = {}): Promise<void> {
-    if (!same(plan.sender, this.#sender) || plan.chainId !== this.#chain.chainId) {
-      throw new AlephError(`the plan is of ${plan.sender} on chain ${plan.chainId}, and not of ${this.#sender} on chain ${this.#chain.chainId}`, { code: "argument" });
+    if (!same(plan.sender, this.#sender) || plan.chain !== this.#chain.chain) {
+      throw new AlephError(`the plan is of ${plan.sender} on chain ${plan.chain}, and not of ${this.#sender} on chain ${this.#chain.chain}`, { code: "argument" });
     }
     for (const step of plan.steps) await this.#apply(step, o);
   }
@@ -196,7 +234,7 @@ export class Streams {
       const now = await this.#rate(receiver);
       steps.push({ receiver, from: now, to: to(now, rate) });
     }
-    return { chainId: this.#chain.chainId, sender: this.#sender, steps };
+    return new Plan(this.#chain.chain, this.#sender, steps);
   }
 
   async #apply(step: Step, o: Waiting): Promise<void> {
@@ -206,9 +244,15 @@ export class Streams {
     const now = await this.#rate(step.receiver);
     if (now === step.to) return;
     if (now !== step.from) throw new AlephError(`${what} is at ${now}, neither at ${step.from} nor at ${step.to}: something else has changed it, plan anew`, { code: "stream" });
-    const data = call("setFlowrate(address,address,int96)", this.#chain.token, step.receiver, step.to);
-    const hash = (await this.#ask("eth_sendTransaction", { from: this.#sender, to: this.#chain.forwarder, data })) as string;
-    await this.#settle(hash, step, o);
+    const { token, agreement, forwarder } = this.#chain;
+    const data = call(forwarder ? "setFlowrate(address,address,int96)" : "setFlow(address,address,int96)", token, step.receiver, step.to);
+    const draft = { from: this.#sender, to: forwarder ?? agreement, data };
+    const gas = quantity(await this.#ask("eth_estimateGas", draft));
+    // A quarter more, as the state may change until it runs.
+    const hash = await this.#ask("eth_sendTransaction", { ...draft, gas: "0x" + (gas + gas / 4n).toString(16) }).catch((failure: WalletError) => {
+      throw failure.settled ? failure : new UnsettledError(undefined, failure);
+    });
+    await this.#settle(hash as string, step, o);
   }
 
   /** Returns when a stream is as a transaction made it. Many nodes may answer for a chain, some of them a block behind. */
@@ -236,25 +280,23 @@ export class Streams {
     }
   }
 
-  #rate(receiver: string): Promise<bigint> {
-    return this.#read(this.#chain.forwarder, call("getFlowrate(address,address,address)", this.#chain.token, this.#sender, receiver));
+  async #rate(receiver: string): Promise<bigint> {
+    const { token, agreement } = this.#chain;
+    const [, rate] = await this.#read(agreement, call("getFlow(address,address,address)", token, this.#sender, receiver), 4);
+    return rate!;
   }
 
-  /** The number that a contract answers. */
-  async #read(to: string, data: string): Promise<bigint> {
-    const answer = (await this.#ask("eth_call", { to, data }, "latest")) as string;
-    if (!/^0x[0-9a-f]{64}$/i.test(answer)) throw new AlephError(`the contract ${to} on chain ${this.#chain.chainId} does not answer as one of streams does`, { code: "wallet", details: answer });
-    return BigInt(answer);
-  }
-
-  /** Wallets fail with plain objects. */
-  async #ask(method: string, ...params: unknown[]): Promise<unknown> {
-    try {
-      return await this.#provider.request({ method, params });
-    } catch (failure) {
-      const text = (failure as { message?: unknown } | null)?.message ?? failure;
-      throw new AlephError(`the wallet refused ${method}: ${String(text)}`, { code: "wallet", cause: failure });
+  /** The numbers that a contract answers. */
+  async #read(to: string, data: string, count: number): Promise<bigint[]> {
+    const answer = await this.#ask("eth_call", { to, data }, "latest");
+    if (typeof answer !== "string" || !new RegExp(`^0x[0-9a-f]{${64 * count}}$`, "i").test(answer)) {
+      throw new AlephError(`the contract ${to} on chain ${this.#chain.chain} does not answer as one of streams does`, { code: "wallet", details: answer });
     }
+    return Array.from({ length: count }, (_, n) => BigInt("0x" + answer.slice(2 + 64 * n, 66 + 64 * n)));
+  }
+
+  #ask(method: string, ...params: unknown[]): Promise<unknown> {
+    return ask(this.#provider, method, ...params);
   }
 
   /** Streams on another chain would be lost. */

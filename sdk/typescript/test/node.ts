@@ -1,8 +1,10 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { after, before } from "node:test";
 import { openSync } from "node:fs";
@@ -75,6 +77,36 @@ export class TestNode {
     const credits = [{ address, amount: 1_000_000_000, price: "0.1", tx_hash: "0x" + "5e".repeat(32), provider: "test" }];
     await bank.posts.create({ type: "aleph_credit_distribution", channel: "ALEPH_CREDIT", content: { distribution: { token: "ALEPH", chain: "ETH", credits } } });
     await bank.posts.create({ type: "balances-update", content: { tags: ["mainnet"], chain: "ETH", height: 1, main_height: 1, balances: { [address]: 1_000_000 } } });
+  }
+}
+
+/** The chain of a devnet, alone. */
+export class DevelopmentChain {
+  readonly rpc: string;
+  readonly token: string;
+  /** The contract that keeps streams. */
+  readonly streams: string;
+  readonly #process: ChildProcess;
+
+  private constructor(process: ChildProcess, said: Map<string, string>) {
+    this.#process = process;
+    [this.rpc, this.token, this.streams] = ["chain", "token", "streams"].map((what) => said.get(what)!) as [string, string, string];
+  }
+
+  static async start(): Promise<DevelopmentChain> {
+    const process = spawn(join(repository, "build/aleph-devnet"), ["--chain-only"], { stdio: ["ignore", "pipe", "inherit"] });
+    const said = new Map<string, string>();
+    for await (const line of createInterface(process.stdout)) {
+      const [what, is] = line.trim().split(/\s+/);
+      said.set(what!, is!);
+      if (said.has("chain") && said.has("token") && said.has("streams")) return new DevelopmentChain(process, said);
+    }
+    throw new Error("the chain did not start; run `make build` first");
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill("SIGTERM");
+    if (this.#process.exitCode === null) await once(this.#process, "exit");
   }
 }
 

@@ -1,19 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Address, decodeFunctionData, encodeFunctionResult, parseAbi } from "viem";
-import { type AlephError, TimeoutError } from "@aleph-im/sdk";
-import { Streams, UnsettledError, avalanche, reverse, shares } from "@aleph-im/sdk/payg";
+import { type Address, type Hex, createPublicClient, createWalletClient, decodeFunctionData, encodeFunctionResult, http, parseAbi } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { AlephError, TimeoutError } from "@aleph-im/sdk";
+import { Plan, type Provider, type StreamChain, Streams, UnsettledError, WalletError, avalanche, shares } from "@aleph-im/sdk/payg";
+import { DevelopmentChain } from "./node.js";
 
 const abi = parseAbi([
-  "function getFlowrate(address token, address sender, address receiver) view returns (int96)",
+  "function getFlow(address token, address sender, address receiver) view returns (uint256 timestamp, int96 flowRate, uint256 deposit, uint256 owedDeposit)",
   "function setFlowrate(address token, address receiver, int96 flowrate) returns (bool)",
   "function balanceOf(address account) view returns (uint256)",
 ]);
 const [sender, receiver, other] = ["0x1a642f0E3c3aF545E7AcBD38b07251B3990914F1", "0x85E1365dE7394f86d71d9F2e707Fbce2B5383770", "0x5B38Da6a701c568545dCfcB03FcB875f56beddC4"] as const;
 
 /** A wallet whose chain keeps the rates of streams. */
-function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: bigint; pending?: number; behind?: number; fails?: string[] } = {}) {
-  const { chainId = avalanche.chainId, status = "0x1", gas = 10n ** 18n, tokens = 10n ** 18n, fails = [] } = o;
+function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: bigint; pending?: number; behind?: number; fails?: string[]; code?: number } = {}) {
+  const { chainId = avalanche.chainId, status = "0x1", gas = 10n ** 18n, tokens = 10n ** 18n, fails = [], code = -32000 } = o;
   const rates = new Map<string, bigint>();
   let mined = false;
   let pending = o.pending ?? 0; // questions until nothing is on its way
@@ -24,7 +26,7 @@ function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: b
     rates,
     sent,
     async request({ method, params = [] }: { method: string; params?: unknown[] }): Promise<unknown> {
-      if (fails[0] === method) throw { code: -32000, message: fails.shift() + " is too busy" };
+      if (fails[0] === method) throw { code, message: fails.shift() + " is too busy" };
       const tx = params[0] as { to: string; data: `0x${string}`; from?: string };
       switch (method) {
         case "eth_chainId":
@@ -36,7 +38,8 @@ function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: b
           if (functionName === "balanceOf") return encodeFunctionResult({ abi, functionName, result: tokens });
           assert.deepEqual(args.slice(0, 2), [avalanche.token, sender]);
           const late = before && before[0] === args[2] && behind-- > 0;
-          return encodeFunctionResult({ abi, functionName: "getFlowrate", result: late ? before![1] : (rates.get(args[2]!) ?? 0n) });
+          assert.equal(tx.to, avalanche.agreement);
+          return encodeFunctionResult({ abi, functionName: "getFlow", result: [0n, late ? before![1] : (rates.get(args[2]!) ?? 0n), 0n, 0n] });
         }
         case "eth_sendTransaction": {
           const { args } = decodeFunctionData({ abi, data: tx.data }) as { args: readonly [Address, Address, bigint] };
@@ -47,6 +50,8 @@ function wallet(o: { chainId?: number; status?: string; gas?: bigint; tokens?: b
           sent.push(args[1]);
           return "0xab";
         }
+        case "eth_estimateGas":
+          return "0x5208";
         case "eth_getTransactionCount":
           assert.equal(params[0], sender);
           return params[1] === "pending" && pending-- > 0 ? "0x8" : "0x7";
@@ -87,16 +92,81 @@ test("what goes to one receiver is one stream", async () => {
 });
 
 test("what broke off is carried on, or undone", async () => {
-  const chain = wallet({ fails: ["eth_sendTransaction"] });
+  const chain = wallet({ fails: ["eth_sendTransaction"], code: 4001 });
   const streams = new Streams(chain, sender, avalanche);
   const plan = await streams.increase([{ receiver, rate: 800n }, { receiver: other, rate: 200n }]);
-  await assert.rejects(streams.apply(plan), /refused eth_sendTransaction: eth_sendTransaction is too busy/);
-  await streams.apply(plan);
+  await assert.rejects(streams.apply(plan), (e: unknown) => e instanceof WalletError && e.code === "refused" && e.settled);
+  const kept = Plan.fromJSON(JSON.parse(JSON.stringify(plan)));
+  assert.deepEqual(kept, plan);
+  await streams.apply(kept);
   assert.equal(chain.rates.get(other), 200n);
-  await streams.apply(reverse(plan));
+  await streams.apply(kept.reverse());
   assert.deepEqual([...chain.rates.values()], [0n, 0n]);
-  await assert.rejects(streams.apply({ ...plan, steps: [{ receiver, from: 5n, to: 6n }] }), (e: AlephError) => e.code === "stream");
+  await assert.rejects(streams.apply(new Plan("AVAX", sender, [{ receiver, from: 5n, to: 6n }])), (e: AlephError) => e.code === "stream");
+  for (const step of [{ receiver, from: 0, to: 2 ** 60 }, { receiver, from: "-1", to: "1" }, null]) {
+    assert.throws(() => Plan.fromJSON({ chain: "AVAX", sender, steps: [step] }), /no plan of streams/);
+  }
+  for (const other of [null, "plan", { chain: "AVAX", sender }]) assert.throws(() => Plan.fromJSON(other), AlephError);
   await assert.rejects(new Streams(chain, other, avalanche).apply(plan), /the plan is of/);
+});
+
+test("only its user's refusal is told as one, and what a wallet may have sent can be carried on", async () => {
+  for (const [code, told] of [[4100, /has not allowed/], [-32601, /does not know/], [-32003, /the chain's node refused/]] as const) {
+    const streams = new Streams(wallet({ fails: ["eth_sendTransaction"], code }), sender, avalanche);
+    const plan = await streams.increase([{ receiver, rate: 1_000n }]);
+    await assert.rejects(streams.apply(plan), (e: unknown) => e instanceof WalletError && e.code === "wallet" && told.test(e.message));
+  }
+  for (const code of [-32000, -32603, 4900, undefined]) {
+    const chain = wallet({ fails: ["eth_sendTransaction"], ...(code && { code }) });
+    const streams = new Streams(chain, sender, avalanche);
+    const plan = await streams.increase([{ receiver, rate: 1_000n }]);
+    await assert.rejects(streams.apply(plan), (e: unknown) => e instanceof UnsettledError && e.hash === undefined && e.retryable);
+    await streams.quiet();
+    await streams.apply(plan);
+    assert.equal(chain.rates.get(receiver), 1_000n);
+  }
+});
+
+test("streams of a development chain are begun, added to, undone and ended", async (t) => {
+  const development = await DevelopmentChain.start();
+  t.after(() => development.stop());
+  // A key that every development chain gives tokens to.
+  const account = privateKeyToAccount("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
+  const transport = http(development.rpc);
+  const [reader, writer] = [createPublicClient({ transport }), createWalletClient({ account, transport })];
+  let broken = 0; // transactions whose hash is lost on the way back
+  const provider: Provider = {
+    async request({ method, params }) {
+      if (method !== "eth_sendTransaction") return reader.request({ method, params } as never);
+      const [{ to, data, gas }] = params as [{ to: Address; data: Hex; gas: Hex }];
+      const hash = await writer.sendTransaction({ to, data, gas: BigInt(gas), chain: null });
+      if (broken-- > 0) throw new Error("the wallet was closed");
+      return hash;
+    },
+  };
+  const where: StreamChain = { chain: "AVAX", chainId: 31337, token: development.token, agreement: development.streams };
+  const streams = new Streams(provider, account.address, where);
+  const rates = async () => [await streams.rate(receiver), await streams.rate(other)];
+
+  const plan = await streams.increase(shares("0.00001", receiver, other));
+  await streams.check(plan);
+  broken = 1;
+  await assert.rejects(streams.apply(plan), UnsettledError);
+  await streams.quiet();
+  assert.deepEqual(await rates(), [8_000_000_000_000n, 0n]);
+  const kept = Plan.fromJSON(JSON.parse(JSON.stringify(plan)));
+  assert.equal(await streams.done(kept), false);
+  await streams.apply(kept);
+  assert.ok(await streams.done(kept));
+  assert.deepEqual(await rates(), [8_000_000_000_000n, 2_000_000_000_000n]);
+  const second = await streams.increase(shares("0.00001", receiver, other));
+  await streams.apply(second);
+  await assert.rejects(streams.apply(plan), /plan anew/);
+  await streams.apply(second.reverse());
+  await streams.apply(await streams.ensure(shares("0.000005", receiver, other)));
+  assert.deepEqual(await rates(), [8_000_000_000_000n, 2_000_000_000_000n]);
+  await streams.apply(await streams.reduce(shares("0.00001", receiver, other)));
+  assert.deepEqual(await rates(), [0n, 0n]);
 });
 
 test("streams are ensured once", async () => {

@@ -2,21 +2,19 @@
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { checksum } from "../checksum.ts";
 import { AlephError } from "../errors.ts";
+import { type Provider, ask } from "../provider.ts";
 import type { Signer } from "../signer.ts";
 
-/** What every wallet in a browser offers (EIP-1193). */
-export interface Provider {
-  request(call: { method: string; params?: unknown[] }): Promise<unknown>;
-}
+export { type Provider, WalletError } from "../provider.ts";
 
 /** Asks the wallet for its accounts, once, and signs as the first, or as the one that is named. */
 export async function fromProvider(provider: Provider, named?: string): Promise<Signer> {
-  const accounts = (await provider.request({ method: "eth_requestAccounts" })) as string[];
+  const accounts = (await ask(provider, "eth_requestAccounts")) as string[];
   const address = named ?? accounts[0];
   if (!address || !accounts.some((a) => a.toLowerCase() === address.toLowerCase())) {
     throw new AlephError(named ? `the wallet does not share the account ${named}` : "the wallet shares no account", { code: "wallet" });
   }
-  return signer(address, async (payload) => (await provider.request({ method: "personal_sign", params: ["0x" + bytesToHex(payload), address] })) as string);
+  return signer(address, async (payload) => (await ask(provider, "personal_sign", "0x" + bytesToHex(payload), address)) as string);
 }
 
 /** A `WalletClient` of viem. */
