@@ -5,16 +5,13 @@ import type { Signed, Unsigned } from "./envelope.ts";
 import { Files } from "./files.ts";
 import { Messages } from "./messages.ts";
 import { Domains, Ports, Websites } from "./names.ts";
-import { type CallOptions, Nodes, type NodesConfig } from "./nodes.ts";
+import { type CallOptions, Nodes, type NodesConfig, mainnet } from "./nodes.ts";
 import { Posts } from "./posts.ts";
 import { Prices } from "./prices.ts";
 import { Publisher, type SendOptions, type Submission } from "./publish.ts";
 import type { Signer, Verifier } from "./signer.ts";
 import { Workloads } from "./workloads.ts";
 import type { Hash, MessageType } from "./wire.ts";
-
-/** Nodes of the public network. */
-export const mainnet: readonly string[] = ["https://api2.aleph.im", "https://api3.aleph.im"];
 
 /** Says which nodes to talk to, and how. */
 export interface ClientConfig {
@@ -88,7 +85,7 @@ export class Client {
     this.workloads = new Workloads(this.nodes, this.#publisher, this.prices, config.scheduler ?? "");
     this.domains = new Domains(this.aggregates);
     this.ports = new Ports(this.aggregates, this.#publisher);
-    this.websites = new Websites(this.aggregates, this.files, this.#publisher);
+    this.websites = new Websites(this.nodes, this.aggregates, this.files, this.#publisher);
   }
 
   /** Builds a message of the signer without signing it: for another machine to sign, or to look at. */

@@ -15,7 +15,7 @@ export * from "./hash.ts";
 export type { Page } from "./lists.ts";
 export * from "./messages.ts";
 export * from "./names.ts";
-export { type CallOptions, Nodes, type NodesConfig } from "./nodes.ts";
+export { type CallOptions, Nodes, type NodesConfig, mainnet } from "./nodes.ts";
 export * from "./posts.ts";
 export * from "./prices.ts";
 export * from "./publish.ts";

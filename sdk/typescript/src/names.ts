@@ -1,6 +1,6 @@
 import type { Aggregates } from "./aggregates.ts";
 import type { Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
-import type { CallOptions } from "./nodes.ts";
+import { type CallOptions, type Nodes, mainnet } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
 import type { DomainTarget, ForwardedPorts, Hash, Payment, PortUse, Website } from "./wire.ts";
 
@@ -83,11 +83,13 @@ export class Ports {
 
 /** Gives stored folders names (the aggregate `websites`). */
 export class Websites {
+  readonly #nodes: Nodes;
   readonly #aggregates: Aggregates;
   readonly #files: Files;
   readonly #publisher: Publisher;
 
-  constructor(aggregates: Aggregates, files: Files, publisher: Publisher) {
+  constructor(nodes: Nodes, aggregates: Aggregates, files: Files, publisher: Publisher) {
+    this.#nodes = nodes;
     this.#aggregates = aggregates;
     this.#files = files;
     this.#publisher = publisher;
@@ -97,12 +99,24 @@ export class Websites {
     return members(await this.#aggregates.find<Record<string, Website | null>>(owner, "websites", o));
   }
 
+  /**
+   * Where a folder is served: by the gateway of the public network, elsewhere by the core node that is asked. On this machine a site
+   * has a host, and so an origin, of its own.
+   */
+  url(cid: Hash): string {
+    const node = this.#nodes.current;
+    if (mainnet.includes(node)) return `https://${cid}.ipfs.aleph.sh/`;
+    const { protocol, hostname, port } = new URL(node);
+    if (!/^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)) return `${node}/ipfs/${cid}/`;
+    return `${protocol}//${cid}.ipfs.localhost${port && ":" + port}/`;
+  }
+
   /** Stores a folder and gives it a name. A name that exists gets a new version. */
-  async deploy(name: string, folder: PackedFolder, o: Omit<UploadOptions, "engine" | "ref" | "metadata"> = {}): Promise<Uploaded> {
+  async deploy(name: string, folder: PackedFolder, o: Omit<UploadOptions, "engine" | "ref" | "metadata"> = {}): Promise<Uploaded & { url: string }> {
     const stored = await this.#files.uploadFolder(folder, o);
     const { payment, progress: _, ...rest } = o;
     await this.publish(name, stored.hash, { ...rest, ...(payment && { payment }) });
-    return stored;
+    return { ...stored, url: this.url(stored.fileHash) };
   }
 
   /** Gives a name to the folder that a STORE message keeps. A name that exists gets a new version. */

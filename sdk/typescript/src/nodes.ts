@@ -1,5 +1,8 @@
 import { AlephError, NetworkError, TimeoutError, httpError, triesLater } from "./errors.ts";
 
+/** Nodes of the public network. */
+export const mainnet: readonly string[] = ["https://api2.aleph.im", "https://api3.aleph.im"];
+
 /** What every call takes. */
 export interface CallOptions {
   signal?: AbortSignal | undefined;

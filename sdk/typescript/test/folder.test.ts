@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { Client } from "@aleph-im/sdk";
 import { type FolderFile, readFolder } from "@aleph-im/sdk/folder";
 import { readFolderPath } from "@aleph-im/sdk/node";
 import { TestNode, repository } from "./node.js";
@@ -80,6 +81,7 @@ test("a website is a folder with a name, and its versions are kept", async () =>
   assert.deepEqual([second.fileHash, second.size, told.at(-1)], [folder.hash, folder.size, folder.size]);
   assert.equal((await aleph.files.of(second.hash)).file_hash, folder.hash);
 
+  assert.equal(second.url, node.url.replace("127.0.0.1", `${second.fileHash}.ipfs.localhost`) + "/");
   const site = (await aleph.websites.list(aleph.signer.address))["site"]!;
   assert.deepEqual([site.version, site.volume_id, site.history, site.payment], [2, second.hash, { 1: first.hash }, payment]);
   await aleph.websites.unpublish("site");
@@ -90,4 +92,16 @@ test("an archive that is not the folder's is refused by the node", async () => {
   const aleph = await node.client({ funded: true });
   const [one, other] = [await readFolder({ a: "x" }), await readFolder({ a: "y" })];
   await assert.rejects(aleph.files.uploadFolder({ ...one, archive: () => other.archive() }));
+});
+
+test("websites are where their network serves them", () => {
+  for (const [nodes, url] of [
+    [undefined, "https://bafy.ipfs.aleph.sh/"],
+    ["https://node.example/", "https://node.example/ipfs/bafy/"],
+    ["http://192.0.2.1:4024", "http://192.0.2.1:4024/ipfs/bafy/"],
+    ["http://[::1]:4024", "http://bafy.ipfs.localhost:4024/"],
+    ["http://localhost", "http://bafy.ipfs.localhost/"],
+  ] as const) {
+    assert.equal(new Client(nodes === undefined ? {} : { nodes }).websites.url("bafy"), url);
+  }
 });

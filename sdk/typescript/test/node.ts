@@ -8,8 +8,11 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { after, before } from "node:test";
 import { openSync } from "node:fs";
+import { type Address, type Hex, type PublicClient, createPublicClient, createWalletClient, http } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
 import { Client } from "@aleph-im/sdk";
 import { EthereumAccount } from "@aleph-im/sdk/eth";
+import type { Provider, StreamChain } from "@aleph-im/sdk/payg";
 
 /** The folder of the repository. */
 export const repository = join(dirname(fileURLToPath(import.meta.url)), "../../../..");
@@ -80,17 +83,42 @@ export class TestNode {
   }
 }
 
+/** A wallet of Ethereum as pages find it, with a key that every development chain gives tokens to. */
+export class DevelopmentWallet implements Provider {
+  readonly address: string;
+  /** How many of the next transactions it sends without telling their hash. */
+  silent = 0;
+  readonly #reader: PublicClient;
+  readonly #send: (tx: { to: Address; data: Hex; gas: bigint }) => Promise<Hex>;
+
+  constructor(rpc: string) {
+    const account = privateKeyToAccount("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
+    const transport = http(rpc);
+    const wallet = createWalletClient({ account, transport });
+    this.address = account.address;
+    this.#reader = createPublicClient({ transport });
+    this.#send = (tx) => wallet.sendTransaction({ ...tx, chain: null });
+  }
+
+  async request({ method, params }: { method: string; params?: unknown[] }): Promise<unknown> {
+    if (method !== "eth_sendTransaction") return this.#reader.request({ method, params } as never);
+    const [{ to, data, gas }] = params as [{ to: Address; data: Hex; gas: Hex }];
+    const hash = await this.#send({ to, data, gas: BigInt(gas) });
+    if (this.silent-- > 0) throw new Error("the wallet was closed");
+    return hash;
+  }
+}
+
 /** The chain of a devnet, alone. */
 export class DevelopmentChain {
-  readonly rpc: string;
-  readonly token: string;
-  /** The contract that keeps streams. */
-  readonly streams: string;
+  readonly streams: StreamChain;
+  readonly wallet: DevelopmentWallet;
   readonly #process: ChildProcess;
 
-  private constructor(process: ChildProcess, said: Map<string, string>) {
+  private constructor(process: ChildProcess, rpc: string, token: string, agreement: string) {
     this.#process = process;
-    [this.rpc, this.token, this.streams] = ["chain", "token", "streams"].map((what) => said.get(what)!) as [string, string, string];
+    this.streams = { chain: "AVAX", chainId: 31337, token, agreement };
+    this.wallet = new DevelopmentWallet(rpc);
   }
 
   static async start(): Promise<DevelopmentChain> {
@@ -99,7 +127,8 @@ export class DevelopmentChain {
     for await (const line of createInterface(process.stdout)) {
       const [what, is] = line.trim().split(/\s+/);
       said.set(what!, is!);
-      if (said.has("chain") && said.has("token") && said.has("streams")) return new DevelopmentChain(process, said);
+      const [rpc, token, agreement] = [said.get("chain"), said.get("token"), said.get("streams")];
+      if (rpc && token && agreement) return new DevelopmentChain(process, rpc, token, agreement);
     }
     throw new Error("the chain did not start; run `make build` first");
   }

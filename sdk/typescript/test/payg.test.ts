@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Address, type Hex, createPublicClient, createWalletClient, decodeFunctionData, encodeFunctionResult, http, parseAbi } from "viem";
-import { privateKeyToAccount } from "viem/accounts";
+import { type Address, decodeFunctionData, encodeFunctionResult, parseAbi } from "viem";
 import { AlephError, TimeoutError } from "@aleph-im/sdk";
-import { Plan, type Provider, type StreamChain, Streams, UnsettledError, WalletError, avalanche, shares } from "@aleph-im/sdk/payg";
+import { Plan, Streams, UnsettledError, WalletError, avalanche, shares } from "@aleph-im/sdk/payg";
 import { DevelopmentChain } from "./node.js";
 
 const abi = parseAbi([
@@ -130,27 +129,13 @@ test("only its user's refusal is told as one, and what a wallet may have sent ca
 test("streams of a development chain are begun, added to, undone and ended", async (t) => {
   const development = await DevelopmentChain.start();
   t.after(() => development.stop());
-  // A key that every development chain gives tokens to.
-  const account = privateKeyToAccount("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
-  const transport = http(development.rpc);
-  const [reader, writer] = [createPublicClient({ transport }), createWalletClient({ account, transport })];
-  let broken = 0; // transactions whose hash is lost on the way back
-  const provider: Provider = {
-    async request({ method, params }) {
-      if (method !== "eth_sendTransaction") return reader.request({ method, params } as never);
-      const [{ to, data, gas }] = params as [{ to: Address; data: Hex; gas: Hex }];
-      const hash = await writer.sendTransaction({ to, data, gas: BigInt(gas), chain: null });
-      if (broken-- > 0) throw new Error("the wallet was closed");
-      return hash;
-    },
-  };
-  const where: StreamChain = { chain: "AVAX", chainId: 31337, token: development.token, agreement: development.streams };
-  const streams = new Streams(provider, account.address, where);
+  const { wallet, streams: where } = development;
+  const streams = new Streams(wallet, wallet.address, where);
   const rates = async () => [await streams.rate(receiver), await streams.rate(other)];
 
   const plan = await streams.increase(shares("0.00001", receiver, other));
   await streams.check(plan);
-  broken = 1;
+  wallet.silent = 1;
   await assert.rejects(streams.apply(plan), UnsettledError);
   await streams.quiet();
   assert.deepEqual(await rates(), [8_000_000_000_000n, 0n]);

@@ -4,8 +4,9 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { EthereumAccount } from "@aleph-im/sdk/eth";
 import { FakeComputeNode } from "./compute.js";
-import { TestNode, repository } from "./node.js";
+import { DevelopmentChain, TestNode, repository } from "./node.js";
 
 const node = TestNode.forFile();
 
@@ -14,17 +15,21 @@ const printed: Record<string, (RegExp | string)[]> = {
   Begin: ["hello, world"],
   Read: [/^0x\w{40} ./, "POST", /^(POST|STORE) \w{64}$/],
   Files: [/^10 of 10 bytes$/, /^\w{64} \w{64}$/, "some bytes"],
-  Websites: [/^bafy\w{55}$/, /^\w{64}$/],
+  Websites: [/^bafy\w{55}$/, /^\w{64} http:\/\/bafy\w{55}\.ipfs\.localhost:\d+\/$/],
   "Sign elsewhere": ["true"],
   Pay: [/^\d+(\.\d+)?$/, /^\d+(\.\d+)? credits are needed, 0 are there$/],
+  Streams: ["true"],
   "Compute nodes": ["200 POST /path hello", "first line", "second line"],
+  Registry: ["0 core nodes, 0 compute nodes", /^node \w{64}$/],
 };
 
 /** Names that the examples use without defining them. */
 const names = `
   import type { Signer } from "@aleph-im/sdk";
+  import type { Provider, StreamChain } from "@aleph-im/sdk/payg";
   declare global {
     const node: string, privateKey: string, image: string, hash: string, computeNode: string, program: string, signer: Signer;
+    const provider: Provider, payer: string, chain: StreamChain, nodeWallet: string, communityWallet: string, registryOwner: string;
   }`;
 
 const config = { extends: "../../tsconfig.json", compilerOptions: { rootDir: ".", outDir: ".", declaration: false }, include: ["."], exclude: [] };
@@ -58,6 +63,10 @@ test("the examples of the README compile as strictly as the package, and do what
   const image = (await aleph.files.upload("image")).hash;
   const { hash } = await aleph.posts.create({ type: "t", content: 1, channel: "MY-APP" });
   Object.assign(globalThis, { node: node.url, privateKey: "0x" + "05".repeat(32), image, hash, computeNode: compute.url, program: hash, signer: aleph.signer });
+  const chain = await DevelopmentChain.start();
+  t.after(() => chain.stop());
+  const [nodeWallet, communityWallet, registryOwner] = Array.from({ length: 3 }, () => EthereumAccount.generate().address);
+  Object.assign(globalThis, { provider: chain.wallet, payer: chain.wallet.address, chain: chain.streams, nodeWallet, communityWallet, registryOwner });
   const got: Record<string, string[]> = {};
   for (const { title, path } of examples) {
     const lines = (got[title] ??= []);
