@@ -1,4 +1,5 @@
 import type { Aggregates } from "./aggregates.ts";
+import { AlephError } from "./errors.ts";
 import type { Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
 import { type CallOptions, type Nodes, mainnet } from "./nodes.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
@@ -141,6 +142,15 @@ export class Websites {
   /** Takes a name away. The folders of its versions stay until their messages are forgotten. */
   unpublish(name: string, o: SendOptions = {}): Promise<Submission> {
     return this.#aggregates.deleteMembers("websites", [name], o);
+  }
+
+  /** Takes a name away, and has the network forget the folders of all its versions. */
+  async delete(name: string, o: SendOptions = {}): Promise<Submission> {
+    const site = (await this.list(this.#publisher.owner(o), o))[name];
+    if (!site) throw new AlephError(`there is no website ${name}`, { code: "argument" });
+    await this.unpublish(name, o);
+    const hashes = [...new Set([...Object.values(site.history), site.volume_id])];
+    return this.#publisher.send("FORGET", { hashes, aggregates: [], reason: "deleted by its owner" }, o);
   }
 }
 

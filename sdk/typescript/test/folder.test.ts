@@ -86,6 +86,12 @@ test("a website is a folder with a name, and its versions are kept", async () =>
   assert.deepEqual([site.version, site.volume_id, site.history, site.payment], [2, second.hash, { 1: first.hash }, payment]);
   await aleph.websites.unpublish("site");
   assert.deepEqual(await aleph.websites.list(aleph.signer.address), {});
+  await aleph.websites.publish("site", first.hash);
+  await aleph.websites.publish("site", second.hash);
+  await aleph.websites.delete("site");
+  assert.deepEqual(await aleph.websites.list(aleph.signer.address), {});
+  for (const { hash } of [first, second]) assert.equal((await aleph.messages.status(hash)).status, "forgotten");
+  await assert.rejects(aleph.websites.delete("site"), /no website/);
 });
 
 test("an archive that is not the folder's is refused by the node", async () => {
