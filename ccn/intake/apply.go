@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/state"
@@ -355,7 +356,7 @@ func (p *Pipeline) reject(tx *store.Tx, e *entry, refusal *message.Error, now me
 		JudgedAt: now, Verified: verified, WaitsFor: refusal.WaitsFor,
 	}
 	if m := e.item.Message; row.Verified {
-		row.Sender = m.Sender
+		row.Sender, row.Own = m.Sender, strings.EqualFold(m.Sender, e.item.Content.Base().Address)
 		if m.ItemType != message.ItemInline {
 			row.Content = e.item.Raw
 		}

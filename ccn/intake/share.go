@@ -325,7 +325,7 @@ func (p *Pipeline) outcome(r *store.Reader, e *entry) (out Outcome, known bool, 
 		return out, true, nil
 	}
 	out.Status = message.StatusRejected
-	rejected, err := r.Rejected(m.ItemHash)
+	rejected, err := r.RejectedCopy(m.ItemHash, m.Sender)
 	if err != nil {
 		return out, false, err
 	}

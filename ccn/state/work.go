@@ -140,7 +140,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 	}
 	row := &store.RejectedRow{
 		Hash: h, Sender: m.Message.Sender, Envelope: envelope, ErrorCode: refusal.Code, Details: refusal.Details(), ReceptionTime: m.ReceptionTime,
-		JudgedAt: message.TimeFrom(w.state.now()), Verified: true,
+		JudgedAt: message.TimeFrom(w.state.now()), Verified: true, Own: sameAddress(m.Message.Sender, m.Owner),
 		WaitsFor: refusal.WaitsFor,
 	}
 	if m.Message.ItemType != message.ItemInline {

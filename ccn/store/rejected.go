@@ -19,16 +19,18 @@ type RejectedRow struct {
 	ReceptionTime message.Time
 	JudgedAt      message.Time
 	Verified      bool              // signature and content are right: only the state of the node spoke against it
+	Own           bool              // Sender is the owner of the content
 	Content       []byte            // of a verified message that is not inline: the fetched JSON
 	WaitsFor      []message.WaitKey // what would let it come back; not read back
 }
 
-const rejectedColumns = `SELECT r.item_hash, r.sender, r.message, r.error_code, r.details, r.reception_time, r.judged_at, r.verified, r.content FROM rejected_messages r `
+const rejectedColumns = `SELECT r.item_hash, r.sender, r.message, r.error_code, r.details, r.reception_time, r.judged_at, r.verified, r.own, r.content FROM rejected_messages r `
 
 func scanRejected(rows *sql.Rows, row *RejectedRow) error {
-	var verified int64
-	err := rows.Scan(&row.Hash, &row.Sender, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &row.JudgedAt, &verified, &row.Content)
-	row.Verified = verified != 0
+	var verified, own int64
+	err := rows.Scan(&row.Hash, &row.Sender, (*[]byte)(&row.Envelope), &row.ErrorCode, (*[]byte)(&row.Details), &row.ReceptionTime, &row.JudgedAt,
+		&verified, &own, &row.Content)
+	row.Verified, row.Own = verified != 0, own != 0
 	return err
 }
 
@@ -36,9 +38,20 @@ func scanRejected(rows *sql.Rows, row *RejectedRow) error {
 const waiting = `(CASE WHEN EXISTS (SELECT 1 FROM rejected_waits w WHERE w.item_hash = r.item_hash AND w.sender = r.sender) THEN 1 ELSE 0 END)`
 
 // Rejected returns why a message was refused, nil when it never was. Of several copies it is one whose signature and content are
-// right, then one that something can let come back. A message may have been accepted later: see Status.
+// right, then that of the owner of the content, then one that something can let come back. A message may have been accepted
+// later: see Status.
 func (r *Reader) Rejected(h message.Hash) (*RejectedRow, error) {
-	rows, err := r.rows(rejectedColumns+`WHERE r.item_hash = ? ORDER BY r.verified DESC, `+waiting+` DESC, r.message LIMIT 1`, string(h))
+	return r.rejected(h, `WHERE r.item_hash = ? ORDER BY r.verified DESC, r.own DESC, `+waiting+` DESC, r.message LIMIT 1`, string(h))
+}
+
+// RejectedCopy returns why the copy of a message that a sender signed was refused, nil when it never was. When no copy of
+// that sender was seen to be right it is the one that was not, whoever it names.
+func (r *Reader) RejectedCopy(h message.Hash, sender string) (*RejectedRow, error) {
+	return r.rejected(h, `WHERE r.item_hash = ? AND r.sender IN (?, '') ORDER BY r.sender DESC LIMIT 1`, string(h), sender)
+}
+
+func (r *Reader) rejected(h message.Hash, query string, args ...any) (*RejectedRow, error) {
+	rows, err := r.rows(rejectedColumns+query, args...)
 	list, err := collect(rows, err, scanRejected)
 	if err != nil || len(list) == 0 {
 		return nil, wrap(err, "read rejected message %s", h)
@@ -66,12 +79,12 @@ func (tx *Tx) PutRejected(row *RejectedRow) error {
 	}
 	mine := integer(len(row.WaitsFor) > 0)
 	tx.foreseen.waits(row.Hash, row.WaitsFor)
-	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, content)
-		VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
-		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, content = excluded.content
+	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, own, content)
+		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
+		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, own = excluded.own, content = excluded.content
 		WHERE excluded.message = r.message OR ? > `+waiting+` OR ? = `+waiting+` AND excluded.message < r.message`,
 		string(row.Hash), row.Sender, string(row.Envelope), int(row.ErrorCode), optional(string(row.Details)), int64(row.ReceptionTime), int64(row.JudgedAt),
-		integer(row.Verified), optional(string(row.Content)), mine, mine)
+		integer(row.Verified), integer(row.Own), optional(string(row.Content)), mine, mine)
 	if err != nil || n == 0 {
 		return wrap(err, "store rejected message %s", row.Hash)
 	}
@@ -79,7 +92,8 @@ func (tx *Tx) PutRejected(row *RejectedRow) error {
 		return wrap(err, "clear waits of rejected message %s", row.Hash)
 	}
 	for _, key := range row.WaitsFor {
-		err := tx.exec(`INSERT INTO rejected_waits (wait_key, item_hash, sender) VALUES (?,?,?) ON CONFLICT DO NOTHING`, string(key), string(row.Hash), row.Sender)
+		err := tx.exec(`INSERT INTO rejected_waits (wait_key, judged_at, item_hash, sender) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`,
+			string(key), int64(row.JudgedAt), string(row.Hash), row.Sender)
 		if err != nil {
 			return wrap(err, "store waits of rejected message %s", row.Hash)
 		}
@@ -167,7 +181,7 @@ func (s *Store) ReviveMore(ctx context.Context, now message.Time) (more bool, er
 // reviveSome lets at most so many come back, those first that were judged the longest ago.
 func (tx *Tx) reviveSome(key message.WaitKey, now message.Time, most int64) (int64, error) {
 	rows, err := tx.rows(rejectedColumns+`JOIN rejected_waits w ON w.item_hash = r.item_hash AND w.sender = r.sender WHERE w.wait_key = ?
-		ORDER BY r.judged_at, r.item_hash, r.sender LIMIT ?`, string(key), most)
+		ORDER BY w.judged_at, w.item_hash, w.sender LIMIT ?`, string(key), most)
 	list, err := collect(rows, err, scanRejected)
 	if err != nil {
 		return 0, wrap(err, "list rejected messages that wait for %s", key)

@@ -126,15 +126,17 @@ CREATE TABLE rejected_messages (
   reception_time BIGINT NOT NULL,
   judged_at BIGINT NOT NULL,       -- by this node's clock
   verified BIGINT NOT NULL,        -- 1: signature and content are right, only the state of the node spoke against it
+  own BIGINT NOT NULL,             -- 1: verified, and its sender is the owner of its content
   content TEXT,                    -- of a verified message that is not inline: the fetched JSON
   PRIMARY KEY (item_hash, sender)
 ){{rowless}};
 
 CREATE TABLE rejected_waits (      -- what would let a rejected message come back
   wait_key TEXT NOT NULL,
+  judged_at BIGINT NOT NULL,       -- of the message: who was judged the longest ago comes back first
   item_hash TEXT NOT NULL,
   sender TEXT NOT NULL,
-  PRIMARY KEY (wait_key, item_hash, sender),
+  PRIMARY KEY (wait_key, judged_at, item_hash, sender),
   FOREIGN KEY (item_hash, sender) REFERENCES rejected_messages(item_hash, sender) ON DELETE CASCADE
 ){{rowless}};
 CREATE INDEX rejected_waits_message ON rejected_waits (item_hash, sender);

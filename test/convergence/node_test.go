@@ -2,6 +2,7 @@ package convergence
 
 import (
 	"errors"
+	"strings"
 
 	"pgregory.net/rapid"
 
@@ -107,7 +108,7 @@ func (n *node) reject(it *state.Item, refusal *message.Error, verified bool) {
 		JudgedAt: n.now, Verified: verified, WaitsFor: refusal.WaitsFor,
 	}
 	if verified {
-		row.Sender = m.Sender
+		row.Sender, row.Own = m.Sender, strings.EqualFold(m.Sender, it.Content.Base().Address)
 		if m.ItemType != message.ItemInline {
 			row.Content = it.Raw
 		}

@@ -181,7 +181,7 @@ func fill(s *script) {
 		}, []message.WaitKey{message.WaitMessage(hash(i + 1)), message.WaitTag(text)})
 		s.call("PutRejected", &store.RejectedRow{
 			Hash: hash(200 + i), Envelope: document(text), ErrorCode: message.ErrPermissionDenied, Details: []byte(`null`), ReceptionTime: message.Time(i),
-			Sender: text, Verified: i%2 == 0, Content: []byte(text), WaitsFor: []message.WaitKey{message.WaitGrant(text)},
+			Sender: text, Verified: i%2 == 0, Own: i%3 == 0, Content: []byte(text), WaitsFor: []message.WaitKey{message.WaitGrant(text)},
 		})
 		m.ItemHash, m.ItemContent = hash(300+i), ""
 		s.call("InsertCreditTransfer", &store.CreditTransfer{Ref: m.ItemHash, Sender: texts[(i+1)%len(texts)], Recipient: text, Amount: 1, ContentTime: at})
@@ -251,6 +251,7 @@ func ask(s *script) {
 		s.call("Removed", hash(400+i))
 		s.call("Pin", h, store.PinMessage)
 		for _, name := range []string{"Get", "Tag", "Versions", "Balances", "BalanceStatements", "LastBalance", "CreditHistory", "CreditLots", "LastCredit",
+		s.call("RejectedCopy", hash(200+i), text)
 			"ConsumedByOwner", "PostTypes", "Channels", "OwnedTotal"} {
 			s.call(name, text)
 		}

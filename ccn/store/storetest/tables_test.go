@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"strconv"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -266,3 +267,80 @@ func TestRefusalsOfOneMessageAreKeptForEachSender(t *testing.T) {
 }
 
 const postText = `{"address":"0xOwner","time":1,"type":"note","content":{}}`
+// Whoever else signs a message, its owner is shown what became of his own copy, and who sent a copy what became of that.
+func TestRefusalOfTheOwnerIsShownFirst(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		write(t, s, func(tx *store.Tx) error {
+			return errors.Join(
+				tx.PutRejected(&store.RejectedRow{Hash: "h", Sender: "0xOwner", Verified: true, Own: true, Envelope: []byte(`{"b":1}`)}),
+				tx.PutRejected(&store.RejectedRow{Hash: "h", Sender: "0xMallory", Verified: true, Envelope: []byte(`{"a":1}`), WaitsFor: []message.WaitKey{"x"}}),
+			)
+		})
+		read(t, s, func(r *store.Reader) error {
+			row, err := r.Rejected("h")
+			if err != nil || row == nil || row.Sender != "0xOwner" {
+				t.Errorf("shows %+v, %v", row, err)
+			}
+			for _, sender := range []string{"0xOwner", "0xMallory"} {
+				if row, err := r.RejectedCopy("h", sender); err != nil || row == nil || row.Sender != sender {
+					t.Errorf("shows %s %+v, %v", sender, row, err)
+				}
+			}
+			if row, err := r.RejectedCopy("h", "0xNobody"); err != nil || row != nil {
+				t.Errorf("shows who sent none %+v, %v", row, err)
+			}
+			return nil
+		})
+	})
+}
+
+// Those that were judged the longest ago come back first, in turns.
+func TestRefusalsComeBackInTheOrderOfTheirJudgement(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		const n = 250
+		key := message.WaitGrant("0xOwner")
+		write(t, s, func(tx *store.Tx) error {
+			for i := range n {
+				sender := fmt.Sprintf("0x%03d", i)
+				err := tx.PutRejected(&store.RejectedRow{
+					Hash: hash(i), Sender: sender, Verified: true, JudgedAt: message.Time(i * 7 % n), WaitsFor: []message.WaitKey{key, key},
+					Envelope: fmt.Appendf(nil, `{"sender":%q,"chain":"ETH","type":"POST","item_type":"inline","item_hash":%q,"item_content":%q,"signature":"x","time":1}`,
+						sender, message.HashBytes([]byte(postText)), postText),
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		back := func(want int) {
+			read(t, s, func(r *store.Reader) error {
+				list, err := r.PendingDue(2, n)
+				if len(list) != want {
+					t.Errorf("%d are back, want %d", len(list), want)
+				}
+				for _, p := range list {
+					i, _ := strconv.Atoi(p.Sender[2:])
+					if judged := i * 7 % n; judged >= want {
+						t.Errorf("number %d is back among the first %d", judged, want)
+					}
+				}
+				return err
+			})
+		}
+		write(t, s, func(tx *store.Tx) error {
+			_, err := tx.WakePending([]message.WaitKey{key}, 2)
+			return err
+		})
+		back(100)
+		for _, want := range []int{200, 250} {
+			if more, err := s.ReviveMore(t.Context(), 2); err != nil || !more {
+				t.Fatal(more, err)
+			}
+			back(want)
+		}
+	})
+}
+
