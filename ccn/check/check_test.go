@@ -220,7 +220,7 @@ func TestNodeOnPostgreSQL(t *testing.T) {
 	if r := n.check(); !r.Clean() || r.Messages != 8 || r.Forgotten != 4 {
 		t.Fatalf("got %+v", r)
 	}
-	n.tamper(`UPDATE aggregates SET content = '{"a":2}'`)
+	n.tamper(`UPDATE aggregate_pieces SET members = '"a":2'`)
 	n.tamper(`INSERT INTO balances (address, chain, dapp, balance, eth_height, item_hash, last_update) VALUES ('a', 'ETH', '', '9', 1, 'x', 1)`)
 	r := n.check()
 	if r.Problems != 2 || r.Findings[0].Check != "state" || r.Findings[1].Check != "state" {
@@ -248,7 +248,7 @@ func TestTamperingIsNamed(t *testing.T) {
 			n.tamper(`UPDATE messages SET owner = 'me' WHERE item_hash = ?`, string(post))
 		}, "message", "it is of me"},
 		{"aggregate", func(n *node, _, _, _, _ message.Hash) {
-			n.tamper(`UPDATE aggregates SET content = '{"a":2}'`)
+			n.tamper(`UPDATE aggregate_pieces SET members = '"a":2'`)
 		}, "state", "the aggregate row is"},
 		{"message row gone", func(n *node, _, element, _, _ message.Hash) {
 			n.tamper(`DELETE FROM messages WHERE item_hash = ?`, string(element))

@@ -69,6 +69,9 @@ func (p *Purse) Holds(amount int64, t message.Time) bool {
 	return amount <= 0
 }
 
+// Spendable returns what can be taken at t, as the function Spendable does.
+func (p *Purse) Spendable(t message.Time) int64 { return Spendable(p.live(t), t) }
+
 // Drain takes amount at t, as the function Drain does.
 func (p *Purse) Drain(amount int64, t message.Time) []Slice { return Drain(p.live(t), amount, t) }
 

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"encoding/json"
 	"maps"
 	"path/filepath"
 	"testing"
@@ -20,7 +21,11 @@ func withWords(t *testing.T, aggregates []store.AggregateRow, read func(r *store
 	defer s.Close()
 	err = s.Write(t.Context(), func(tx *store.Tx) error {
 		for _, a := range aggregates {
-			if err := tx.PutAggregate(&a); err != nil {
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(a.Content, &members); err != nil {
+				return err
+			}
+			if err := tx.MergeElement(&store.Element{Owner: a.Owner, Key: a.Key, ContentTime: a.LastUpdated}, members); err != nil {
 				return err
 			}
 		}

@@ -255,7 +255,7 @@ func (s *State) SettleAccount(tx *store.Tx, owner string, payment message.Paymen
 	if err != nil {
 		return nil, err
 	}
-	w := &work{state: s, tx: tx, effect: &Effect{}}
+	w := s.work(tx, &Effect{})
 	changed := false
 	for i := range rows {
 		if c := &rows[i]; c.Ended == nil {

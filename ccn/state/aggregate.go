@@ -1,17 +1,16 @@
 package state
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"maps"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
 // aggregate decides on an AGGREGATE (spec/ccn-core.md §3.2).
-func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*change, error) {
+func (s *State) aggregate(r *reader, it *Item, c *message.Aggregate) (*change, error) {
 	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
@@ -28,7 +27,7 @@ func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*cha
 	ch.write = func(w *work) error {
 		w.wake(message.WaitAggregate(c.Address, c.Key))
 		if s.merges(c.Address) {
-			if err := fold(w.tx, element, added); err != nil {
+			if err := w.tx.MergeElement(element, added); err != nil {
 				return err
 			}
 		}
@@ -43,9 +42,8 @@ func (s *State) aggregate(r *store.Reader, it *Item, c *message.Aggregate) (*cha
 // follow looks at what depends on the documents of an owner: who may act for him, and what things cost.
 func (w *work) follow(c *message.Aggregate) error {
 	if c.Key == securityKey {
-		if err := w.followGrants(c.Address, c.Time); err != nil {
-			return err
-		}
+		w.read.dropGrants(c.Address)
+		w.followGrants(c.Address, c.Time)
 	}
 	if w.state.movesPrices(c.Address, c.Key) {
 		claims, err := w.tx.ClaimsSince(c.Time)
@@ -58,7 +56,7 @@ func (w *work) follow(c *message.Aggregate) error {
 }
 
 // keyForgottenBy lists the FORGETs of its key that come after an element. Only keys that look like hashes can be forgotten.
-func (s *State) keyForgottenBy(r *store.Reader, owner string, sc scope, at place) ([]store.Forgetting, error) {
+func (s *State) keyForgottenBy(r *reader, owner string, sc scope, at place) ([]store.Forgetting, error) {
 	if message.Hash(sc.key).Kind() == "" {
 		return nil, nil
 	}
@@ -84,64 +82,14 @@ func (s *State) merges(owner string) bool {
 	return owner == "" || owner != s.params.UnmergedAggregateOwner
 }
 
-// fold adds an element that is not stored yet to its document. Of every member, the element that comes last by (content
-// time, hash) counts, so of an element that comes late only members are taken that no later element has.
-func fold(tx *store.Tx, e *store.Element, added map[string]json.RawMessage) error {
-	a, err := tx.Aggregate(e.Owner, e.Key)
-	if err != nil {
-		return err
-	}
-	if a == nil {
-		return tx.PutAggregate(&store.AggregateRow{
-			Owner: e.Owner, Key: e.Key, Content: object(added), Created: e.ContentTime, LastUpdated: e.ContentTime, LastRevision: e.Hash,
-		})
-	}
-	if (place{a.LastUpdated, a.LastRevision}).before(place{e.ContentTime, e.Hash}) {
-		a.LastUpdated, a.LastRevision = e.ContentTime, e.Hash
-	} else if err := dropOverridden(tx, e, added); err != nil {
-		return err
-	}
-	a.Created = min(a.Created, e.ContentTime)
-	if len(added) > 0 {
-		document, err := members(a.Content)
-		if err != nil {
-			return fmt.Errorf("read aggregate %s of %s: %w", e.Key, e.Owner, err)
-		}
-		for name, value := range added {
-			document[name] = value
-		}
-		a.Content = object(document)
-	}
-	return tx.PutAggregate(a)
-}
-
-// dropOverridden removes from added the members that an element after e has.
-func dropOverridden(tx *store.Tx, e *store.Element, added map[string]json.RawMessage) error {
-	return tx.Elements(e.Owner, e.Key, func(later *store.Element) (bool, error) {
-		if !(place{e.ContentTime, e.Hash}).before(place{later.ContentTime, later.Hash}) {
-			return false, nil
-		}
-		overriding, err := members(later.Content)
-		for name := range overriding {
-			delete(added, name)
-		}
-		return len(added) > 0, err
-	})
-}
-
-// foldElements builds a document from those of its elements that count; nil when there is none.
-func foldElements(r *store.Reader, owner, key string, counts func(*store.Element) bool) (*store.AggregateRow, error) {
-	var a *store.AggregateRow
-	document := map[string]json.RawMessage{}
-	err := r.Elements(owner, key, func(e *store.Element) (bool, error) {
-		if !counts(e) {
-			return true, nil
-		}
-		if a == nil {
-			a = &store.AggregateRow{Owner: owner, Key: key, LastUpdated: e.ContentTime, LastRevision: e.Hash}
-		}
-		a.Created = e.ContentTime
+// documentAt returns what the elements of a key before a place add up to; nil when there is none.
+func documentAt(r *store.Reader, owner, key string, at place) ([]byte, error) {
+	var document map[string]json.RawMessage
+	err := r.VisitOlderElements(owner, key, at.time, at.hash, func(e *store.Element) (bool, error) {
 		older, err := members(e.Content)
+		if document == nil {
+			document = older
+		}
 		for name, value := range older {
 			if _, ok := document[name]; !ok {
 				document[name] = value
@@ -149,49 +97,97 @@ func foldElements(r *store.Reader, owner, key string, counts func(*store.Element
 		}
 		return true, err
 	})
-	if err != nil || a == nil {
+	if err != nil || document == nil {
 		return nil, err
 	}
-	a.Content = object(document)
-	return a, nil
+	return store.Object(document), nil
 }
 
-// eraseElement deletes an element. Its document is folded again once, when all that is to go is gone.
+// eraseElement deletes an element. What older elements say where it had a say is looked for once, when all that is to go
+// is gone.
 func (w *work) eraseElement(h message.Hash) error {
 	e, err := w.tx.Element(h)
 	if err != nil || e == nil {
 		return err
 	}
-	if w.stale == nil {
-		w.stale = map[aggregateKey]bool{}
+	if err := w.tx.DeleteElement(h); err != nil {
+		return err
 	}
-	w.stale[aggregateKey{e.Owner, e.Key}] = true
-	if w.state.movesPrices(e.Owner, e.Key) {
-		claims, err := w.tx.ClaimsSince(e.ContentTime)
-		if err != nil {
+	if e.Key == securityKey {
+		w.read.dropElement(e)
+	}
+	if w.state.merges(e.Owner) {
+		if err := w.unmerge(e); err != nil {
 			return err
 		}
+	}
+	if !w.state.movesPrices(e.Owner, e.Key) {
+		return nil
+	}
+	claims, err := w.tx.ClaimsSince(e.ContentTime)
+	if err == nil {
 		w.judgeAgain(claims...)
 	}
-	return w.tx.DeleteElement(h)
+	return err
 }
 
-// refold folds the documents again that lost elements.
+// aggregateKey names a document.
+type aggregateKey struct{ owner, key string }
+
+// lost is what a document lost with elements: members, which were all at a place or before it.
+type lost struct {
+	names map[string]bool
+	until place
+}
+
+func (w *work) unmerge(e *store.Element) error {
+	own, err := members(e.Content)
+	if err != nil {
+		return fmt.Errorf("read element %s: %w", e.Hash, err)
+	}
+	names, err := w.tx.UnmergeElement(e, own)
+	if err != nil {
+		return err
+	}
+	k := aggregateKey{e.Owner, e.Key}
+	l := w.stale[k]
+	if l == nil {
+		l = &lost{names: map[string]bool{}, until: place{e.ContentTime, e.Hash}}
+		w.stale[k] = l
+	}
+	for _, name := range names {
+		l.names[name] = true
+	}
+	if at := (place{e.ContentTime, e.Hash}); l.until.before(at) {
+		l.until = at
+	}
+	return nil
+}
+
+// refold gives documents what older elements have of the members that they lost.
 func (w *work) refold() error {
-	for k := range w.stale {
+	for k, l := range w.stale {
 		delete(w.stale, k)
-		if !w.state.merges(k.owner) {
-			continue
-		}
-		a, err := foldElements(w.tx.Reader, k.owner, k.key, func(*store.Element) bool { return true })
-		if err != nil {
+		if err := w.tx.RefreshAggregate(k.owner, k.key); err != nil {
 			return err
 		}
-		if a == nil {
-			err = w.tx.DeleteAggregate(k.owner, k.key)
-		} else {
-			err = w.tx.PutAggregate(a)
+		if len(l.names) == 0 {
+			continue
 		}
+		err := w.tx.VisitOlderElements(k.owner, k.key, l.until.time, l.until.hash, func(e *store.Element) (bool, error) {
+			older, err := members(e.Content)
+			if err != nil {
+				return false, err
+			}
+			maps.DeleteFunc(older, func(name string, _ json.RawMessage) bool { return !l.names[name] })
+			for name := range older {
+				delete(l.names, name)
+			}
+			if len(older) > 0 {
+				err = w.tx.MergeElement(e, older)
+			}
+			return len(l.names) > 0, err
+		})
 		if err != nil {
 			return err
 		}
@@ -207,27 +203,4 @@ func members(raw []byte) (map[string]json.RawMessage, error) {
 		m = map[string]json.RawMessage{}
 	}
 	return m, err
-}
-
-// object writes members in one order for all nodes: the shorter name first, as the reference node's database does.
-func object(m map[string]json.RawMessage) []byte {
-	names := make([]string, 0, len(m))
-	size := 2
-	for name, value := range m {
-		names = append(names, name)
-		size += len(name) + len(value) + 4
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
-	b := append(make([]byte, 0, size), '{')
-	for i, name := range names {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		quoted, err := json.Marshal(name)
-		if err != nil { // a string is always JSON
-			panic(err)
-		}
-		b = append(append(append(b, quoted...), ':'), m[name]...)
-	}
-	return append(b, '}')
 }

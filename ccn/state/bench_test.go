@@ -58,6 +58,106 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// applyAll applies messages in one transaction.
+func (w *world) applyAll(items []*Item) {
+	w.t.Helper()
+	w.write(func(tx *store.Tx) error {
+		for _, it := range items {
+			if _, err := w.state.Apply(tx, it); err != nil {
+				return fmt.Errorf("%s: %w", it.Message.ItemContent, err)
+			}
+		}
+		return nil
+	})
+}
+
+// What grants that come late take grows with the number of messages that are judged again and of grants that they are judged
+// by, not with the product: whether the messages stay, or are undone with grants among them.
+func BenchmarkLateGrant(b *testing.B) {
+	grants := func(name, signer string, t float64, list string) *Item {
+		return item(name, aggregate(alice, t, securityKey, fmt.Sprintf(`{"authorizations":%s,%q:1}`, list, name)), sender(signer))
+	}
+	const any, files = `[{"address":"0xBob"}]`, `[{"address":"0xBob","types":["STORE"],"channels":["%d"]}]`
+	for _, kind := range []string{"kept", "undone", "forgotten"} {
+		for _, n := range []int{100, 400, 1600} {
+			b.Run(fmt.Sprint(kind, "/", n), func(b *testing.B) {
+				for b.Loop() {
+					b.StopTimer()
+					w := newWorld(b, params.Devnet())
+					items := []*Item{grants("first", alice, 1, any)}
+					names := []string{"first"}
+					for i := range n {
+						name, signer, list := fmt.Sprint("g", i), alice, fmt.Sprintf(files, i)
+						if kind == "undone" {
+							signer, list = bob, any
+						}
+						items, names = append(items, grants(name, signer, float64(10+i), list)), append(names, name)
+					}
+					for i := range n {
+						items = append(items, item(fmt.Sprint("p", i), post(alice, 2, fmt.Sprint(i)), sender(bob)))
+					}
+					w.applyAll(items)
+					late := grants("late", alice, 0.5, any)
+					switch kind {
+					case "undone":
+						late = grants("late", alice, 1.5, `[]`)
+						names = nil
+					case "forgotten":
+						late = item("late", forget(alice, 1e6, names...))
+					}
+					b.StartTimer()
+					w.must(late)
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N*n), "µs/message")
+			})
+		}
+	}
+}
+
+// What an element takes does not grow with the document that it changes, whether it comes in order or late.
+func BenchmarkElement(b *testing.B) {
+	const group = 100
+	member := func(name string, i int, t float64) *Item {
+		return item(name, aggregate(alice, t, "k", fmt.Sprintf(`{"member-%06d":"what %s says"}`, i, name)))
+	}
+	for _, kind := range []string{"new", "replaces", "late", "forgotten"} {
+		for _, n := range []int{100, 1000, 10_000} {
+			b.Run(fmt.Sprint(kind, "/", n), func(b *testing.B) {
+				w := newWorld(b, params.Devnet())
+				var items []*Item
+				for i := range n {
+					items = append(items, member(fmt.Sprint(i), i*7919%n, float64(1000+i)))
+				}
+				w.applyAll(items)
+				count := 0
+				b.ResetTimer()
+				for b.Loop() {
+					b.StopTimer()
+					items := make([]*Item, group)
+					for k := range items {
+						name := fmt.Sprint(kind, count)
+						switch kind {
+						case "new":
+							items[k] = member(name, n+count, 1e6+float64(count))
+						case "replaces":
+							items[k] = member(name, count*31%n, 1e6+float64(count))
+						case "late":
+							items[k] = member(name, n+count, 1/float64(1+count))
+						case "forgotten":
+							w.must(member(name, count*31%n, 1e6))
+							items[k] = item("forget "+name, forget(alice, 1e6+1, name))
+						}
+						count++
+					}
+					b.StartTimer()
+					w.applyAll(items)
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(count), "µs/element")
+			})
+		}
+	}
+}
+
 // What a transfer that comes late takes grows with the number of those that follow it, not with its square: whether they
 // stay what they are, move credits of another grant, or are no longer covered.
 func BenchmarkLateTransfer(b *testing.B) {

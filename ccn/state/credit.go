@@ -26,16 +26,16 @@ type creditPost struct {
 
 // credits reads a POST that moves credits; nil when it is none, or by somebody who may not. A transfer of what the sender
 // does not have at its place is refused; it comes back when that changes.
-func (s *State) credits(r *store.Reader, it *Item, c *message.Post) (*creditPost, error) {
+func (s *State) credits(r *reader, it *Item, c *message.Post) (*creditPost, error) {
 	p, err := s.readCredits(it, c)
 	if err != nil || p == nil || !p.debits() {
 		return p, err
 	}
-	lots, err := lotsAt(r, p.sender, p.at)
+	from, err := r.purseAt(p.sender, p.at)
 	if err != nil {
 		return nil, err
 	}
-	if sum, has := p.sum(), ledger.Spendable(lots, p.at.clock()); has < sum {
+	if sum, has := p.sum(), from.Spendable(p.at.clock()); has < sum {
 		return nil, waitingFor(message.Errorf(message.ErrInvalidFormat, "the transfer needs %d credits, %s has %d", sum, p.sender, has),
 			message.WaitFunds(p.sender))
 	}
@@ -96,29 +96,35 @@ func (s *State) readCredits(it *Item, c *message.Post) (*creditPost, error) {
 	return p, nil
 }
 
-// lotsAt returns what is left of the grants of an address just before a place.
-func lotsAt(r *store.Reader, address string, at place) ([]store.CreditLot, error) {
-	last, err := lastCredit(r, address)
+// past is what an address had just before a place.
+type past struct {
+	purse
+	at place
+}
+
+// purseAt returns what is left of the grants of an address just before a place. It is kept, and must not be changed: the
+// transfers of an account that are judged one after the other fold it once.
+func (r *reader) purseAt(address string, at place) (*ledger.Purse, error) {
+	last, err := lastCredit(r.Reader, address)
 	if err != nil {
 		return nil, err
 	}
 	if last.before(at) {
-		return r.CreditLots(address)
+		lots, err := r.CreditLots(address)
+		return &ledger.Purse{Lots: lots}, err
 	}
-	return foldedAt(r, address, at)
-}
-
-// foldedAt is lotsAt while the grants of the address are not folded yet.
-func foldedAt(r *store.Reader, address string, at place) ([]store.CreditLot, error) {
-	history, err := r.CreditHistory(address)
-	if err != nil {
-		return nil, err
+	p := r.had[address]
+	if p == nil || at.before(p.at) {
+		history, err := r.CreditHistory(address)
+		if err != nil {
+			return nil, err
+		}
+		p = &past{purse: purse{history: history}}
+		r.had[address] = p
 	}
-	n := slices.IndexFunc(history, func(row store.CreditRow) bool { return !(place{row.ContentTime, row.Ref}).before(at) })
-	if n < 0 {
-		n = len(history)
-	}
-	return ledger.FoldCredits(history[:n]), nil
+	p.foldTo(at)
+	p.at = at
+	return &p.Purse, nil
 }
 
 func lastCredit(r *store.Reader, address string) (place, error) {
@@ -134,11 +140,12 @@ func (w *work) move(p *creditPost) error {
 		if err := w.ask(p); err != nil {
 			return err
 		}
-		lots, err := lotsAt(w.tx.Reader, p.sender, p.at)
+		from, err := w.read.purseAt(p.sender, p.at)
 		if err != nil {
 			return err
 		}
-		rows = func() []store.CreditRow { return p.transferRows(&ledger.Purse{Lots: lots}) }
+		delete(w.read.had, p.sender) // it is spent from here on
+		rows = func() []store.CreditRow { return p.transferRows(from) }
 	}
 	if err := f.insert(rows(), p.at); err != nil {
 		return err
@@ -220,11 +227,15 @@ func (f *creditFold) finish(at place) error {
 	if err := f.refoldFrom(at); err != nil {
 		return err
 	}
+	if len(f.moved) == 0 {
+		return nil
+	}
 	waited, err := f.tx.WaitedFor(message.WaitFunds(""))
 	if err != nil {
 		return err
 	}
 	for _, address := range slices.Sorted(maps.Keys(f.moved)) {
+		delete(f.read.had, address)
 		if err := f.tx.TouchAccount(address, message.PaymentCredit, at.time, at.hash); err != nil {
 			return err
 		}

@@ -188,7 +188,7 @@ func (f *creditFold) signerMay(p *creditPost) (bool, error) {
 	if err != nil || row == nil {
 		return true, err
 	}
-	return f.state.allowed(f.tx.Reader, row.Message.Sender, row.Owner, forgottenScope(row), p.at)
+	return f.state.allowed(f.read, row.Message.Sender, row.Owner, forgottenScope(row), p.at)
 }
 
 func sameMovement(a, b store.CreditRow) bool {

@@ -10,7 +10,7 @@ import (
 )
 
 // forget decides on a FORGET (spec/ccn-core.md §3.6): all of its targets or none.
-func (s *State) forget(r *store.Reader, it *Item, c *message.Forget) (*change, error) {
+func (s *State) forget(r *reader, it *Item, c *message.Forget) (*change, error) {
 	targets, err := s.checkTargets(r, it, c)
 	if err != nil {
 		return nil, err
@@ -102,12 +102,12 @@ func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Conten
 }
 
 // checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
-func (s *State) checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]message.Hash, error) {
+func (s *State) checkTargets(r *reader, it *Item, c *message.Forget) ([]message.Hash, error) {
 	at := placeOf(it)
 	named := slices.Clone(c.Hashes)
 	var absent *message.Error
 	for _, key := range c.Aggregates {
-		elements, err := elementsBefore(r, c.Address, string(key), at)
+		elements, err := elementsBefore(r.Reader, c.Address, string(key), at)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +121,7 @@ func (s *State) checkTargets(r *store.Reader, it *Item, c *message.Forget) ([]me
 	var targets []message.Hash
 	var applied []message.Hash
 	for i, h := range named {
-		t, err := findTarget(r, h)
+		t, err := findTarget(r.Reader, h)
 		if err != nil {
 			return nil, err
 		}
@@ -199,9 +199,8 @@ func (w *work) forget(h message.Hash, by *store.Forgetting) error {
 	if row, err := w.tx.Forgotten(h); err != nil {
 		return err
 	} else if row != nil && deref(row.ContentKey) == securityKey {
-		if err := w.followGrants(row.Owner, 0); err != nil {
-			return err
-		}
+		w.read.dropGrants(row.Owner)
+		w.followGrants(row.Owner, 0)
 	}
 	if err := w.end(h, by); err != nil {
 		return err
@@ -297,7 +296,7 @@ func (w *work) buryRemains(h message.Hash, by *store.Forgetting) error {
 // inherit notes who forgot what a forgotten message was a part of: its key, or the post of the same owner that it amends.
 func (w *work) inherit(row *store.ForgottenRow) error {
 	at := place{row.ContentTime, row.Message.ItemHash}
-	list, err := w.state.keyForgottenBy(w.tx.Reader, row.Owner, forgottenScope(row), at)
+	list, err := w.state.keyForgottenBy(w.read, row.Owner, forgottenScope(row), at)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (s *State) Covers(r *store.Reader, it *Item) (bool, error) {
 // Reprice computes again what an applied message costs, with the prices at its place (spec/ccn-api.md §11.6). The message
 // stays applied. Normally nothing changes, as what moves prices has messages judged again by itself.
 func (s *State) Reprice(tx *store.Tx, h message.Hash) (*Effect, error) {
-	w := &work{state: s, tx: tx, effect: &Effect{}}
+	w := s.work(tx, &Effect{})
 	m, err := tx.Message(h)
 	if err != nil || m == nil {
 		return w.effect, err
@@ -41,7 +41,7 @@ func (s *State) Reprice(tx *store.Tx, h message.Hash) (*Effect, error) {
 		return w.effect, nil // accepted under other rules: it stays
 	}
 	it := &Item{Message: &m.Message, Content: content, Raw: m.Content, Size: m.Size, ReceptionTime: m.ReceptionTime, Accepted: true}
-	c, err := s.decide(tx.Reader, it)
+	c, err := s.decide(w.read, it)
 	if err != nil {
 		return nil, err
 	}

@@ -2,9 +2,10 @@ package state
 
 import (
 	"encoding/json"
-	"math"
+	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -41,17 +42,21 @@ func storedScope(m *store.MessageRow) scope {
 
 // grant is an entry of the security aggregate (spec/ccn-core.md §4). An empty list restricts nothing.
 type grant struct {
-	address, chain                            string
+	text                                      string // as it is written
+	who                                       string // its address, folded
+	chain                                     string
 	channels, types, postTypes, aggregateKeys []string
 }
 
 // readGrant reads an entry. Names count as they are written, not as encoding/json takes them; a list that is there must be one,
 // as null restricts nothing only where there is no list at all.
 func readGrant(raw json.RawMessage) (g grant, ok bool) {
+	var address string
 	entry, err := members(raw)
-	if err != nil || json.Unmarshal(entry["address"], &g.address) != nil {
+	if err != nil || json.Unmarshal(entry["address"], &address) != nil {
 		return grant{}, false
 	}
+	g.text, g.who = string(raw), folded(address)
 	if chain, has := entry["chain"]; has && json.Unmarshal(chain, &g.chain) != nil { // null is no chain
 		return grant{}, false
 	}
@@ -87,88 +92,68 @@ const (
 // allowed reports whether sender may act for owner: by the grants in force at the place, or by any that the owner published
 // later. A message that comes before its grant is thus as good as one that comes after it, and one that comes long after
 // the grant was withdrawn is judged as on the day it was made. Grants that were forgotten are in force until then, unless
-// a delegate published them: those count no more. A malformed grant grants nothing.
-func (s *State) allowed(r *store.Reader, sender, owner string, sc scope, at place) (ok bool, err error) {
+// a delegate published them: those count no more. A malformed grant grants nothing, and no element grants anything to itself.
+func (s *State) allowed(r *reader, sender, owner string, sc scope, at place) (bool, error) {
 	if sameAddress(sender, owner) {
 		return true, nil
 	}
 	if !s.merges(owner) {
 		return false, nil
 	}
-	forgotten, err := r.ForgottenGrants(owner, securityKey)
+	t, err := r.grants(owner)
 	if err != nil {
 		return false, err
 	}
-	decided := false
-	// Grants are looked at from the newest to the oldest, until some allow it or those in force do not.
-	look := func(published place, grants json.RawMessage) {
-		ok = granted(grants, sender, sc)
-		decided = ok || published.before(at)
-	}
-	lookAtForgotten := func(after place) {
-		for ; len(forgotten) > 0 && !decided; forgotten = forgotten[1:] {
-			g := &forgotten[0]
-			published, end := place{g.ContentTime, g.Hash}, place{g.First.ContentTime, g.First.By}
-			if !after.before(published) {
-				return
-			}
-			if !published.before(at) || !end.before(at) {
-				look(published, g.Grants)
-			}
-		}
-	}
-	err = r.Elements(owner, securityKey, func(e *store.Element) (more bool, err error) {
-		published := place{e.ContentTime, e.Hash}
-		lookAtForgotten(published)
-		if decided || e.Hash == at.hash { // it grants nothing to itself
-			return !decided, nil
-		}
-		document, err := members(e.Content)
-		if grants, has := document[authorizations]; has {
-			look(published, grants)
-		}
-		return !decided, err
-	})
-	if err == nil {
-		lookAtForgotten(place{math.Inf(-1), ""})
-	}
-	return ok, err
+	return t.allows(r.Reader, folded(sender), sc, at)
 }
 
-// followGrants looks again at what was done, and what was refused, on behalf of an owner whose grants changed.
-func (w *work) followGrants(owner string, since float64) error {
+// followGrants notes that the grants of an owner changed, from a content time on. What was done, and what was refused, on
+// behalf of the owner is looked at again.
+func (w *work) followGrants(owner string, since float64) {
 	w.wake(message.WaitGrant(owner))
-	delegated, err := w.tx.DelegatedSince(owner, since)
-	if err != nil {
-		return err
+	if earlier, known := w.regranted[owner]; known {
+		since = min(since, earlier)
 	}
-	w.judgeAgain(delegated...)
-	return w.transferForgotten(owner)
+	w.regranted[owner] = since
+}
+
+// judgeDelegated looks again at what was done on behalf of the owners whose grants changed.
+func (w *work) judgeDelegated() error {
+	for _, owner := range slices.Sorted(maps.Keys(w.regranted)) {
+		since := w.regranted[owner]
+		delete(w.regranted, owner)
+		delegated, err := w.tx.DelegatedSince(owner, since)
+		if err != nil {
+			return err
+		}
+		w.judgeAgain(delegated...)
+		if err := w.transferForgotten(owner); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sameAddress compares addresses as the network does when it asks who acts: without regard to case, on every chain.
 func sameAddress(a, b string) bool { return strings.EqualFold(a, b) }
 
-// granted reports whether a list of grants lets sender act.
-func granted(grants json.RawMessage, sender string, sc scope) bool {
-	var list []json.RawMessage
-	if json.Unmarshal(grants, &list) != nil {
-		return false
-	}
-	for _, raw := range list {
-		if g, ok := readGrant(raw); ok && sameAddress(g.address, sender) && g.covers(sc) {
-			return true
+// folded returns the same text for all spellings of an address that sameAddress takes for one.
+func folded(address string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
 		}
-	}
-	return false
+		return least
+	}, address)
 }
 
 // permit refuses a message whose sender may not act for the owner of its content.
-func (s *State) permit(r *store.Reader, it *Item) error {
+func (s *State) permit(r *reader, it *Item) error {
 	return s.permitAs(r, it, it.Content.Base().Address, scopeOf(it.Message, it.Content))
 }
 
-func (s *State) permitAs(r *store.Reader, it *Item, owner string, sc scope) error {
+func (s *State) permitAs(r *reader, it *Item, owner string, sc scope) error {
 	if it.Accepted {
 		return nil
 	}

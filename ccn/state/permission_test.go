@@ -32,7 +32,7 @@ func TestGrantsAreReadAsTheyAreWritten(t *testing.T) {
 		{`null`, false},
 		{`[]`, false},
 	} {
-		if got := granted(json.RawMessage("["+test.grant+"]"), "0xbob", post); got != test.want {
+		if got := readPublication(place{}, json.RawMessage("["+test.grant+"]")).allows(folded("0xbob"), post); got != test.want {
 			t.Errorf("%s lets 0xbob post: %t, want %t", test.grant, got, test.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // post decides on a POST (spec/ccn-core.md §3.1).
-func (s *State) post(r *store.Reader, it *Item, c *message.Post) (*change, error) {
+func (s *State) post(r *reader, it *Item, c *message.Post) (*change, error) {
 	h := it.Message.ItemHash
 	row := &store.PostRow{
 		Hash: h, Owner: c.Address, Type: c.PostType, Channel: it.Message.Channel, ContentTime: c.Time, LastUpdated: c.Time,
@@ -71,11 +71,11 @@ type original struct {
 }
 
 // amended returns the post that an amendment may change. The grants that count are those for the original message.
-func (s *State) amended(r *store.Reader, it *Item, c *message.Post) (*original, error) {
+func (s *State) amended(r *reader, it *Item, c *message.Post) (*original, error) {
 	if c.Ref == "" {
 		return nil, &message.Error{Code: message.ErrAmendNoTarget}
 	}
-	o, err := findPost(r, message.Hash(c.Ref))
+	o, err := findPost(r.Reader, message.Hash(c.Ref))
 	switch {
 	case err != nil:
 		return nil, err

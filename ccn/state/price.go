@@ -42,11 +42,7 @@ func (s *State) pricesAt(r *store.Reader, at place) (*ledger.Table, error) {
 		if (place{row.LastUpdated, row.LastRevision}).before(at) {
 			return row.Content, nil
 		}
-		a, err := foldElements(r, owner, key, func(e *store.Element) bool { return (place{e.ContentTime, e.Hash}).before(at) })
-		if err != nil || a == nil {
-			return nil, err
-		}
-		return a.Content, nil
+		return documentAt(r, owner, key, at)
 	})
 }
 

@@ -134,12 +134,12 @@ func (s *State) Apply(tx *store.Tx, it *Item) (*Effect, error) {
 	default:
 		return &Effect{Status: status, Duplicate: true}, nil
 	}
-	c, err := s.decide(tx.Reader, it)
+	e := &Effect{Status: message.StatusProcessed, Wakes: []message.WaitKey{message.WaitMessage(m.ItemHash)}}
+	w := s.work(tx, e)
+	c, err := s.decide(w.read, it)
 	if err != nil {
 		return nil, err
 	}
-	e := &Effect{Status: message.StatusProcessed, Wakes: []message.WaitKey{message.WaitMessage(m.ItemHash)}}
-	w := &work{state: s, tx: tx, effect: e}
 	if err := w.apply(it, c); err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func anotherSignature() *message.Error {
 }
 
 // decide checks everything that can refuse the message, as if it were not applied yet.
-func (s *State) decide(r *store.Reader, it *Item) (*change, error) {
+func (s *State) decide(r *reader, it *Item) (*change, error) {
 	c, err := s.decideContent(r, it)
 	if owner := it.Content.Base().Address; err != nil && !sameAddress(it.Message.Sender, owner) {
 		err = waitingFor(err, message.WaitGrant(owner)) // grants come before everything else
@@ -188,7 +188,7 @@ func (s *State) decide(r *store.Reader, it *Item) (*change, error) {
 	return c, err
 }
 
-func (s *State) decideContent(r *store.Reader, it *Item) (*change, error) {
+func (s *State) decideContent(r *reader, it *Item) (*change, error) {
 	switch c := it.Content.(type) {
 	case *message.Post:
 		return s.post(r, it, c)

@@ -6,7 +6,7 @@ import (
 )
 
 // file decides on a STORE (spec/ccn-core.md §3.3).
-func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, error) {
+func (s *State) file(r *reader, it *Item, c *message.Store) (*change, error) {
 	h := it.Message.ItemHash
 	if c.FileHash.Kind() != c.FileType {
 		return nil, message.Errorf(message.ErrInvalidFormat, "item_type %q does not fit item_hash %q", c.FileType, c.FileHash)
@@ -25,7 +25,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 		}
 	}
 	tag := &store.TagRow{Tag: c.Tag(h), Owner: c.Address, File: c.FileHash, Message: h, ContentTime: c.Time}
-	if err := it.waive(checkVersion(r, c)); err != nil {
+	if err := it.waive(checkVersion(r.Reader, c)); err != nil {
 		return nil, err
 	}
 	current, err := r.Tag(tag.Tag)
@@ -35,7 +35,7 @@ func (s *State) file(r *store.Reader, it *Item, c *message.Store) (*change, erro
 	if current != nil && current.Owner != c.Address && !it.Accepted {
 		return nil, waitingFor(onlyOwnerStores(current.Owner, tag.Tag), message.WaitTag(tag.Tag))
 	}
-	charge, err := s.chargeFile(r, it, c, file.Size)
+	charge, err := s.chargeFile(r.Reader, it, c, file.Size)
 	if err != nil {
 		return nil, err
 	}

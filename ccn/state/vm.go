@@ -28,7 +28,7 @@ type child struct {
 }
 
 // program decides on a PROGRAM (spec/ccn-core.md §3.4).
-func (s *State) program(r *store.Reader, it *Item, c *message.Program) (*change, error) {
+func (s *State) program(r *reader, it *Item, c *message.Program) (*change, error) {
 	if c.Extended() && !s.params.ExtendedPrograms {
 		return nil, message.Errorf(message.ErrInvalidFormat, "the program has a form that this network does not know")
 	}
@@ -44,7 +44,7 @@ func (s *State) program(r *store.Reader, it *Item, c *message.Program) (*change,
 	return ch, nil
 }
 
-func (s *State) instance(r *store.Reader, it *Item, c *message.Instance) (*change, error) {
+func (s *State) instance(r *reader, it *Item, c *message.Instance) (*change, error) {
 	parent := reference{c.Rootfs.Parent.Ref, c.Rootfs.Parent.UseLatest}
 	name := "rootfs"
 	disks := []child{{&name, parent, c.Rootfs.SizeMiB}}
@@ -53,7 +53,7 @@ func (s *State) instance(r *store.Reader, it *Item, c *message.Instance) (*chang
 
 // executable decides on what programs and instances share. What needs lists cannot be forgotten while the VM is there;
 // neither can immutable volumes.
-func (s *State) executable(r *store.Reader, it *Item, e *message.Executable, kind string, persistent bool, needs []reference, disks []child) (*change, error) {
+func (s *State) executable(r *reader, it *Item, e *message.Executable, kind string, persistent bool, needs []reference, disks []child) (*change, error) {
 	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
@@ -79,16 +79,16 @@ func (s *State) executable(r *store.Reader, it *Item, e *message.Executable, kin
 			row.Parents = append(row.Parents, parent.ref)
 		}
 	}
-	if err := it.waive(checkReferences(r, needs)); err != nil {
+	if err := it.waive(checkReferences(r.Reader, needs)); err != nil {
 		return nil, err
 	}
-	if err := it.waive(checkSizes(sizesAt{r, placeOf(it)}, disks)); err != nil {
+	if err := it.waive(checkSizes(sizesAt{r.Reader, placeOf(it)}, disks)); err != nil {
 		return nil, err
 	}
-	if err := it.waive(checkReplaces(r, e)); err != nil {
+	if err := it.waive(checkReplaces(r.Reader, e)); err != nil {
 		return nil, err
 	}
-	charge, err := s.charge(r, it, false, false)
+	charge, err := s.charge(r.Reader, it, false, false)
 	if err != nil {
 		for _, n := range needs { // other versions of its files have other sizes
 			if n.latest {
@@ -204,11 +204,11 @@ func originalProgram(r *store.Reader, h message.Hash) (*store.VMRow, error) {
 }
 
 // vprogram decides on a V-PROGRAM (spec/ccn-core.md §3.5): its files are pinned by hash and need not be there.
-func (s *State) vprogram(r *store.Reader, it *Item, c *message.VProgram) (*change, error) {
+func (s *State) vprogram(r *reader, it *Item, c *message.VProgram) (*change, error) {
 	if err := s.permit(r, it); err != nil {
 		return nil, err
 	}
-	charge, err := s.charge(r, it, false, false)
+	charge, err := s.charge(r.Reader, it, false, false)
 	if err != nil {
 		return nil, err
 	}

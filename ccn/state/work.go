@@ -14,14 +14,29 @@ import (
 type work struct {
 	state  *State
 	tx     *store.Tx
+	read   *reader // what tx writes is dropped from it
 	effect *Effect
 	row    int64 // number of the message that is being applied
 
-	again []message.Hash        // applied messages to be judged again
-	stale map[aggregateKey]bool // aggregates to be folded again
+	again     []message.Hash         // applied messages to be judged again
+	queued    map[message.Hash]bool  // those in again
+	stale     map[aggregateKey]*lost // documents that lost members
+	regranted map[string]float64     // owners whose grants changed, and the content time from which on
 }
 
-type aggregateKey struct{ owner, key string }
+func (s *State) work(tx *store.Tx, e *Effect) *work {
+	return &work{
+		state: s, tx: tx, read: &reader{tx.Reader, map[string]*timeline{}, map[string]*past{}}, effect: e,
+		queued: map[message.Hash]bool{}, stale: map[aggregateKey]*lost{}, regranted: map[string]float64{},
+	}
+}
+
+// reader is what messages are judged by: the database, and what many of them ask of it.
+type reader struct {
+	*store.Reader
+	granted map[string]*timeline // by owner
+	had     map[string]*past     // by address
+}
 
 // apply writes a message that was accepted.
 func (w *work) apply(it *Item, c *change) error {
@@ -67,20 +82,35 @@ func (w *work) apply(it *Item, c *change) error {
 
 func (w *work) wake(keys ...message.WaitKey) { w.effect.Wakes = append(w.effect.Wakes, keys...) }
 
-// judgeAgain asks for messages to be judged again.
-func (w *work) judgeAgain(hashes ...message.Hash) { w.again = append(w.again, hashes...) }
+// judgeAgain asks for messages to be judged again, each once.
+func (w *work) judgeAgain(hashes ...message.Hash) {
+	for _, h := range hashes {
+		if !w.queued[h] {
+			w.queued[h] = true
+			w.again = append(w.again, h)
+		}
+	}
+}
 
-// settle follows what was done until nothing more follows from it.
+// settle follows what was done until nothing more follows from it. Grants are followed last: more of them may go with what
+// is judged before.
 func (w *work) settle() error {
 	for {
 		if err := w.refold(); err != nil {
 			return err
 		}
 		if len(w.again) == 0 {
-			return nil
+			if len(w.regranted) == 0 {
+				return nil
+			}
+			if err := w.judgeDelegated(); err != nil {
+				return err
+			}
+			continue
 		}
 		h := w.again[0]
 		w.again = w.again[1:]
+		delete(w.queued, h)
 		if err := w.judge(h); err != nil {
 			return err
 		}
@@ -98,7 +128,7 @@ func (w *work) judge(h message.Hash) error {
 		return nil // accepted under other rules: it stays
 	}
 	it := &Item{Message: &m.Message, Content: content, Raw: m.Content, Size: m.Size, ReceptionTime: m.ReceptionTime}
-	c, err := w.state.decide(w.tx.Reader, it)
+	c, err := w.state.decide(w.read, it)
 	if refusal := refusalOf(err); refusal != nil {
 		return w.undo(m, content, refusal)
 	}
@@ -130,9 +160,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		}
 	}
 	if a, ok := content.(*message.Aggregate); ok && a.Key == securityKey {
-		if err := w.followGrants(a.Address, 0); err != nil {
-			return err
-		}
+		w.followGrants(a.Address, 0)
 	}
 	envelope, err := m.Message.MarshalJSON()
 	if err != nil {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
+	"math"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -23,10 +25,14 @@ type AggregateRow struct {
 	LastRevision message.Hash // the newest element
 }
 
+// document is the JSON object of the aggregate a.
+const document = `'{' || COALESCE((SELECT string_agg(p.members, ',' ORDER BY p.begins) FROM aggregate_pieces p
+	WHERE p.owner = a.owner AND p.key = a.key), '') || '}'`
+
 // Aggregate returns the document of a key, nil when there is none.
 func (r *Reader) Aggregate(owner, key string) (*AggregateRow, error) {
 	a := &AggregateRow{Owner: owner, Key: key}
-	ok, err := found(r.row(`SELECT content, created, last_updated, last_revision_hash FROM aggregates WHERE owner = ? AND key = ?`, owner, key),
+	ok, err := found(r.row(`SELECT `+document+`, a.created, a.last_updated, a.last_revision_hash FROM aggregates a WHERE a.owner = ? AND a.key = ?`, owner, key),
 		&a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
 	if err != nil || !ok {
 		return nil, wrap(err, "read aggregate %s of %s", key, owner)
@@ -34,17 +40,48 @@ func (r *Reader) Aggregate(owner, key string) (*AggregateRow, error) {
 	return a, nil
 }
 
-// PutAggregate stores the document of a key.
-func (tx *Tx) PutAggregate(a *AggregateRow) error {
-	return wrap(tx.exec(`INSERT INTO aggregates (owner, key, content, created, last_updated, last_revision_hash) VALUES (?,?,?,?,?,?)
-		ON CONFLICT (owner, key) DO UPDATE SET content = excluded.content, created = excluded.created,
-		last_updated = excluded.last_updated, last_revision_hash = excluded.last_revision_hash`,
-		a.Owner, a.Key, string(a.Content), a.Created, a.LastUpdated, string(a.LastRevision)), "store aggregate %s of %s", a.Key, a.Owner)
+// MergeElement adds an element to the document of its key. Of every member counts the element that comes last by (content
+// time, hash).
+func (tx *Tx) MergeElement(e *Element, members map[string]json.RawMessage) error {
+	err := tx.exec(`INSERT INTO aggregates AS a (owner, key, created, last_updated, last_revision_hash) VALUES (?,?,?,?,?)
+		ON CONFLICT (owner, key) DO UPDATE SET
+		created = CASE WHEN excluded.created < a.created THEN excluded.created ELSE a.created END,
+		last_revision_hash = CASE WHEN excluded.last_updated > a.last_updated
+			OR excluded.last_updated = a.last_updated AND excluded.last_revision_hash > a.last_revision_hash
+			THEN excluded.last_revision_hash ELSE a.last_revision_hash END,
+		last_updated = CASE WHEN excluded.last_updated > a.last_updated THEN excluded.last_updated ELSE a.last_updated END`,
+		e.Owner, e.Key, e.ContentTime, e.ContentTime, string(e.Hash))
+	if err == nil {
+		err = tx.mergeMembers(e, members)
+	}
+	return wrap(err, "merge element %s into aggregate %s of %s", e.Hash, e.Key, e.Owner)
 }
 
-// DeleteAggregate deletes the document of a key; its elements stay.
-func (tx *Tx) DeleteAggregate(owner, key string) error {
-	return wrap(tx.exec(`DELETE FROM aggregates WHERE owner = ? AND key = ?`, owner, key), "delete aggregate %s of %s", key, owner)
+// UnmergeElement takes those of the members of an element out of the document of its key that come from it. It returns their
+// names, under which older elements may have others.
+func (tx *Tx) UnmergeElement(e *Element, members map[string]json.RawMessage) (lost []string, err error) {
+	lost, err = tx.unmergeMembers(e, members)
+	return lost, wrap(err, "take element %s out of aggregate %s of %s", e.Hash, e.Key, e.Owner)
+}
+
+// RefreshAggregate makes the dates of a document those of its elements. One without elements is deleted.
+func (tx *Tx) RefreshAggregate(owner, key string) error {
+	var created, updated float64
+	var revision message.Hash
+	ok, err := found(tx.row(`SELECT content_time, item_hash, (SELECT MIN(content_time) FROM aggregate_elements WHERE owner = ? AND key = ?)
+		FROM aggregate_elements WHERE owner = ? AND key = ? ORDER BY content_time DESC, item_hash DESC LIMIT 1`, owner, key, owner, key),
+		&updated, &revision, &created)
+	switch {
+	case err != nil:
+	case ok:
+		err = tx.exec(`UPDATE aggregates SET created = ?, last_updated = ?, last_revision_hash = ? WHERE owner = ? AND key = ?`,
+			created, updated, string(revision), owner, key)
+	default:
+		if err = tx.exec(`DELETE FROM aggregates WHERE owner = ? AND key = ?`, owner, key); err == nil {
+			err = tx.exec(`DELETE FROM aggregate_pieces WHERE owner = ? AND key = ?`, owner, key)
+		}
+	}
+	return wrap(err, "refresh aggregate %s of %s", key, owner)
 }
 
 // Element returns one element, nil when there is none.
@@ -65,25 +102,42 @@ func (r *Reader) ElementsBefore(owner, key string, t float64, h message.Hash) ([
 	return list, wrap(err, "list elements of aggregate %s of %s", key, owner)
 }
 
+// OlderElements lists up to limit elements of a key that come before (t, h), from the newest to the oldest.
+func (r *Reader) OlderElements(owner, key string, t float64, h message.Hash, limit int) ([]Element, error) {
+	rows, err := r.rows(`SELECT item_hash, content_time, content FROM aggregate_elements WHERE owner = ? AND key = ?
+		AND content_time <= ? AND (content_time < ? OR item_hash < ?) ORDER BY content_time DESC, item_hash DESC LIMIT ?`,
+		owner, key, t, t, string(h), limit)
+	list, err := collect(rows, err, func(rows *sql.Rows, e *Element) error {
+		e.Owner, e.Key = owner, key
+		return rows.Scan(&e.Hash, &e.ContentTime, &e.Content)
+	})
+	return list, wrap(err, "read elements of aggregate %s of %s", key, owner)
+}
+
 // Elements calls visit with the elements of a key from the newest to the oldest by (content time, hash), until it returns
 // false.
 func (r *Reader) Elements(owner, key string, visit func(*Element) (more bool, err error)) error {
-	rows, err := r.rows(`SELECT item_hash, content_time, content FROM aggregate_elements WHERE owner = ? AND key = ?
-		ORDER BY content_time DESC, item_hash DESC`, owner, key)
-	if err != nil {
-		return wrap(err, "read elements of aggregate %s of %s", key, owner)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		e := Element{Owner: owner, Key: key}
-		if err := rows.Scan(&e.Hash, &e.ContentTime, (*sql.RawBytes)(&e.Content)); err != nil {
-			return wrap(err, "read elements of aggregate %s of %s", key, owner)
-		}
-		if more, err := visit(&e); err != nil || !more {
+	return r.VisitOlderElements(owner, key, math.Inf(1), "", visit)
+}
+
+// VisitOlderElements is Elements for those that come before (t, h).
+func (r *Reader) VisitOlderElements(owner, key string, t float64, h message.Hash, visit func(*Element) (more bool, err error)) error {
+	const few, many = 4, 256
+	for limit := few; ; limit = min(2*limit, many) {
+		list, err := r.OlderElements(owner, key, t, h, limit)
+		if err != nil {
 			return err
 		}
+		for i := range list {
+			if more, err := visit(&list[i]); err != nil || !more {
+				return err
+			}
+		}
+		if len(list) < limit {
+			return nil
+		}
+		t, h = list[limit-1].ContentTime, list[limit-1].Hash
 	}
-	return wrap(rows.Err(), "read elements of aggregate %s of %s", key, owner)
 }
 
 // InsertElement stores one element.

@@ -52,10 +52,10 @@ func (r *Reader) ListAggregates(f AggregateFilter) ([]AggregateRow, error) {
 		w.add("("+column+" "+past+" ? OR "+column+" = ? AND (key > ? OR key = ? AND owner > ?))",
 			f.AfterTime, f.AfterTime, f.AfterKey, f.AfterKey, f.AfterOwner)
 	}
-	// Contents are long: they are fetched once it is known which ones the page shows.
+	// Contents are long: they are put together once it is known which ones the page shows.
 	page := "SELECT owner, key FROM aggregates" + w.String() + " ORDER BY " + column + " " + order + ", key ASC, owner ASC"
 	page += w.limit(f.Limit, f.Offset)
-	rows, err := r.rows("SELECT a.owner, a.key, a.content, a.created, a.last_updated, a.last_revision_hash FROM ("+page+`) AS page CROSS JOIN aggregates a
+	rows, err := r.rows("SELECT a.owner, a.key, "+document+", a.created, a.last_updated, a.last_revision_hash FROM ("+page+`) AS page CROSS JOIN aggregates a
 		WHERE a.owner = page.owner AND a.key = page.key ORDER BY a.`+column+" "+order+", a.key ASC, a.owner ASC", w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, a *AggregateRow) error {
 		return rows.Scan(&a.Owner, &a.Key, &a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
@@ -75,7 +75,7 @@ func (r *Reader) Aggregates(owner string, keys []string) ([]AggregateRow, error)
 	w := &where{}
 	w.add("owner = ?", owner)
 	w.in("key", keys)
-	rows, err := r.rows("SELECT owner, key, content, created, last_updated, last_revision_hash FROM aggregates"+w.String()+" ORDER BY key", w.args...)
+	rows, err := r.rows("SELECT owner, key, "+document+", created, last_updated, last_revision_hash FROM aggregates a"+w.String()+" ORDER BY key", w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, a *AggregateRow) error {
 		return rows.Scan(&a.Owner, &a.Key, &a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
 	})

@@ -121,9 +121,10 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	return nil
 }
 
-// DelegatedSince lists the applied messages of an owner with a content time of t or later that another address signed.
+// DelegatedSince lists the applied messages of an owner with a content time of t or later that another address signed, in the
+// order in which they are folded.
 func (r *Reader) DelegatedSince(owner string, t float64) ([]message.Hash, error) {
-	list, err := r.hashes(`SELECT item_hash FROM messages WHERE owner = ? AND content_time >= ? AND sender <> owner ORDER BY item_hash`, owner, t)
+	list, err := r.hashes(`SELECT item_hash FROM messages WHERE owner = ? AND content_time >= ? AND sender <> owner ORDER BY content_time, item_hash`, owner, t)
 	return list, wrap(err, "list messages for %s", owner)
 }
 

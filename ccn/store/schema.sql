@@ -245,17 +245,25 @@ CREATE TABLE aggregate_elements (
 ){{rowless}};
 CREATE INDEX aggregate_elements_key ON aggregate_elements (owner, key, content_time, item_hash);
 
-CREATE TABLE aggregates (          -- the elements of a key folded in the order (content_time, item_hash)
+CREATE TABLE aggregates (          -- what the elements of a key add up to
   owner TEXT NOT NULL,
   key TEXT NOT NULL,
-  content TEXT NOT NULL,
   created DOUBLE PRECISION NOT NULL,      -- content time of the oldest element
   last_updated DOUBLE PRECISION NOT NULL, -- content time of the newest element
   last_revision_hash TEXT NOT NULL,
   PRIMARY KEY (owner, key)
-);                                 -- contents are long: the tree of keys is searched without them
+){{rowless}};
 CREATE INDEX aggregates_updated ON aggregates (last_updated, key, owner);
 CREATE INDEX aggregates_key ON aggregates (key, owner);
+
+CREATE TABLE aggregate_pieces (    -- the documents, cut in the order of their members: an element rewrites only where its own are
+  owner TEXT NOT NULL,
+  key TEXT NOT NULL,
+  begins TEXT NOT NULL,            -- place of the first member that belongs here, '' for the first piece
+  members TEXT NOT NULL,           -- JSON, with commas between them
+  sources TEXT NOT NULL,           -- a line a member: content time and hash of its element; empty when they are those of the line before
+  PRIMARY KEY (owner, key, begins)
+);                                 -- pieces are long: the tree of keys is searched without them
 
 CREATE TABLE files (
   hash TEXT PRIMARY KEY,

@@ -148,7 +148,10 @@ func fill(s *script) {
 		})
 		s.call("InsertElement", &store.Element{Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
 		s.call("InsertElement", &store.Element{Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
-		s.call("PutAggregate", &store.AggregateRow{Owner: "a", Key: text, Content: []byte(`{}`), Created: at, LastUpdated: times[(i+1)%len(times)], LastRevision: h})
+		for j, at := range []float64{at, times[(i+1)%len(times)]} { // members with equal names, and with others
+			e := &store.Element{Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
+			s.call("MergeElement", e, map[string]json.RawMessage{text: fmt.Append(nil, i), "k": fmt.Append(nil, j), texts[i/3]: document(text)})
+		}
 		s.call("PutFile", &store.FileRow{Hash: h, Size: int64(i) << 40, Type: store.FileTypeFile})
 		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinMessage, Owner: text, Message: h, Ref: some(i, text), Tag: some(i+1, "tag"), Created: at})
 		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinGrace, Created: at, DeleteBy: pointer(message.Time(i))})
@@ -220,7 +223,9 @@ func change(s *script) {
 	s.call("DeleteMessage", hash(5))
 	s.call("DeletePost", hash(6))
 	s.call("DeleteElement", hash(7))
-	s.call("DeleteAggregate", "a", "ab")
+	s.call("UnmergeElement", &store.Element{Hash: hash(500), Owner: "a", ContentTime: times[0]}, map[string]json.RawMessage{"": nil, "k": nil})
+	s.call("RefreshAggregate", "a", "a")
+	s.call("RefreshAggregate", "a", "k")
 	s.call("DeletePin", hash(8), store.PinMessage)
 	s.call("DeleteGracePins", hash(9))
 	s.call("DeleteVM", hash(9))
@@ -246,12 +251,12 @@ func ask(s *script) {
 			s.call(name, h)
 		}
 		s.call("Rejected", hash(200+i))
+		s.call("RejectedCopy", hash(200+i), text)
 		s.call("Forgotten", hash(300+i))
 		s.call("Forgettings", hash(300+i))
 		s.call("Removed", hash(400+i))
 		s.call("Pin", h, store.PinMessage)
 		for _, name := range []string{"Get", "Tag", "Versions", "Balances", "BalanceStatements", "LastBalance", "CreditHistory", "CreditLots", "LastCredit",
-		s.call("RejectedCopy", hash(200+i), text)
 			"ConsumedByOwner", "PostTypes", "Channels", "OwnedTotal"} {
 			s.call(name, text)
 		}
@@ -270,6 +275,8 @@ func ask(s *script) {
 	}
 	for _, at := range times {
 		s.call("ElementsBefore", "a", "k", at, hash(50))
+		s.call("OlderElements", "a", "k", at, hash(50), 3)
+		s.call("VisitOlderElements", "a", "k", at, hash(50))
 		s.call("AggregateForgettings", "a", "k", at, hash(50))
 		s.call("ForgottenElements", "a", "k", at, hash(50))
 		s.call("VersionAt", "tag", at, hash(50))

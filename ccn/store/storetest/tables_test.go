@@ -1,11 +1,12 @@
 package storetest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"testing"
 	"strconv"
+	"testing"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -204,7 +205,7 @@ func TestLongestTextsFitIntoIndexes(t *testing.T) {
 			return errors.Join(
 				tx.InsertMessage(m, &store.ContentColumns{Type: long("type"), Ref: long("ref"), Key: long("key"), Tags: []string{*long("tag"), *long("tag") + "longer"}}),
 				tx.InsertElement(&store.Element{Hash: h, Owner: *long("owner"), Key: *long("key"), Content: []byte("{}")}),
-				tx.PutAggregate(&store.AggregateRow{Owner: *long("owner"), Key: *long("key"), Content: []byte("{}")}),
+				tx.MergeElement(&store.Element{Hash: h, Owner: *long("owner"), Key: *long("key")}, map[string]json.RawMessage{*long("member"): []byte("1")}),
 				tx.InsertAggregateForgetting(*long("owner"), *long("key"), &store.AggregateForgetting{Forgetting: store.Forgetting{By: h}}),
 				tx.PutPending(&store.PendingRow{Hash: h, Sender: *long("sender"), Signature: *long("signature"), Envelope: []byte("{}")}, []message.WaitKey{key}),
 				tx.PutTag(&store.TagRow{Tag: *long("owner") + "/" + *long("ref"), Owner: *long("owner")}),
@@ -266,7 +267,6 @@ func TestRefusalsOfOneMessageAreKeptForEachSender(t *testing.T) {
 	})
 }
 
-const postText = `{"address":"0xOwner","time":1,"type":"note","content":{}}`
 // Whoever else signs a message, its owner is shown what became of his own copy, and who sent a copy what became of that.
 func TestRefusalOfTheOwnerIsShownFirst(t *testing.T) {
 	Each(t, func(t *testing.T, open func() *store.Store) {
@@ -344,3 +344,4 @@ func TestRefusalsComeBackInTheOrderOfTheirJudgement(t *testing.T) {
 	})
 }
 
+const postText = `{"address":"0xOwner","time":1,"type":"note","content":{}}`

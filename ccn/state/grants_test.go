@@ -1,0 +1,178 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
+)
+
+// granting is an element of a security aggregate as a test knows it.
+type granting struct {
+	at        place
+	forgotten bool
+	end       place // of a forgotten one
+	entries   []entry
+}
+
+type entry struct {
+	address string
+	typ     message.Type // "" for all
+}
+
+func (g *granting) lets(sender string, typ message.Type) bool {
+	for _, e := range g.entries {
+		if strings.EqualFold(e.address, sender) && (e.typ == "" || e.typ == typ) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *granting) text() []byte {
+	list := []map[string]any{}
+	for _, e := range g.entries {
+		m := map[string]any{"address": e.address}
+		if e.typ != "" {
+			m["types"] = []message.Type{e.typ}
+		}
+		list = append(list, m)
+	}
+	raw, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// plainly is the rule in few words: who acts needs the grants in force at the place, or any later ones.
+func plainly(all []granting, sender string, typ message.Type, at place) bool {
+	var inForce *granting
+	for i := range all {
+		g := &all[i]
+		switch {
+		case g.at == at: // nothing grants itself
+		case at.before(g.at):
+			if g.lets(sender, typ) {
+				return true
+			}
+		case g.forgotten && g.end.before(at):
+		case inForce == nil || inForce.at.before(g.at):
+			inForce = g
+		}
+	}
+	return inForce != nil && inForce.lets(sender, typ)
+}
+
+// The grants of an owner, read once and in pieces for many messages, decide as the rule does for each alone.
+func TestGrantsDecideAsTheRuleSays(t *testing.T) {
+	w := newWorld(t, params.Devnet())
+	n := 0
+	addresses := []string{bob, "0xbob", "0xBOB", "0xCarol", "0xDave"}
+	rapid.Check(t, func(t *rapid.T) {
+		n++
+		owner := fmt.Sprint("0xOwner", n)
+		at := func(label string) place {
+			h := hash(fmt.Sprint(n, rapid.IntRange(0, 30).Draw(t, label)))
+			return place{float64(rapid.IntRange(0, 8).Draw(t, label)), h}
+		}
+		types := rapid.SampledFrom([]message.Type{"", message.TypePost, message.TypeStore})
+		var all []granting
+		for range rapid.IntRange(0, 12).Draw(t, "elements") {
+			g := granting{at: at("at"), forgotten: rapid.Bool().Draw(t, "forgotten"), end: at("end")}
+			taken := false
+			for _, other := range all {
+				taken = taken || other.at.hash == g.at.hash
+			}
+			if taken || g.end.hash == g.at.hash {
+				continue
+			}
+			for range rapid.IntRange(0, 2).Draw(t, "grants") {
+				g.entries = append(g.entries, entry{rapid.SampledFrom(addresses).Draw(t, "address"), types.Draw(t, "type")})
+			}
+			all = append(all, g)
+		}
+		w.write(func(tx *store.Tx) error {
+			for i := range all {
+				g := &all[i]
+				if err := insertGranting(tx, owner, g); err != nil {
+					return err
+				}
+			}
+			// What grants nothing at all is no publication.
+			silent := at("silent")
+			err := tx.InsertElement(&store.Element{Hash: hash(fmt.Sprint("silent", n)), Owner: owner, Key: securityKey, ContentTime: silent.time, Content: []byte(`{}`)})
+			if err != nil {
+				return err
+			}
+			r := w.state.work(tx, &Effect{}).read
+			ask := func() error {
+				for range rapid.IntRange(1, 8).Draw(t, "questions") {
+					at := at("asked at")
+					if len(all) > 0 && rapid.Bool().Draw(t, "itself") {
+						at = rapid.SampledFrom(all).Draw(t, "element").at
+					}
+					sender, typ := rapid.SampledFrom(addresses).Draw(t, "sender"), rapid.SampledFrom([]message.Type{message.TypePost, message.TypeStore}).Draw(t, "asked type")
+					got, err := w.state.allowed(r, sender, owner, scope{typ: typ}, at)
+					if err != nil {
+						return err
+					}
+					if want := plainly(all, sender, typ, at); got != want {
+						t.Fatalf("%s of %s at %v: %t, want %t by %+v", typ, sender, at, got, want, all)
+					}
+				}
+				return nil
+			}
+			if err := ask(); err != nil {
+				return err
+			}
+			// What goes is taken out of what was read.
+			for i := 0; i < len(all); i++ {
+				if all[i].forgotten || rapid.Bool().Draw(t, "stays") {
+					continue
+				}
+				h := all[i].at.hash
+				e, err := tx.Element(h)
+				if err != nil {
+					return err
+				}
+				if err := tx.DeleteElement(h); err != nil {
+					return err
+				}
+				r.dropElement(e)
+				all = append(all[:i], all[i+1:]...)
+				if err := ask(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func insertGranting(tx *store.Tx, owner string, g *granting) error {
+	if !g.forgotten {
+		return tx.InsertElement(&store.Element{
+			Hash: g.at.hash, Owner: owner, Key: securityKey, ContentTime: g.at.time, Content: fmt.Appendf(nil, `{"authorizations":%s}`, g.text()),
+		})
+	}
+	key := securityKey
+	err := tx.InsertForgotten(&store.ForgottenRow{
+		Message: message.Message{ItemHash: g.at.hash, Type: message.TypeAggregate}, Owner: owner, ContentTime: g.at.time, ContentKey: &key, Grants: g.text(),
+	})
+	if err != nil {
+		return err
+	}
+	first := store.Forgetting{By: g.end.hash, ContentTime: g.end.time}
+	later := store.Forgetting{By: g.end.hash, ContentTime: g.end.time + 1}
+	if err := tx.InsertForgetting(g.at.hash, &later); err != nil {
+		return err
+	}
+	return tx.InsertForgetting(g.at.hash, &first)
+}
