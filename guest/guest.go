@@ -146,10 +146,15 @@ func (s *session) control(stream *yamux.Stream) {
 	if s.program != nil {
 		begin = s.resume
 	}
+	followed := make(chan struct{}) // closed when nothing more will be reported
 	if ready, err := begin(decoder); err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
+		close(followed)
 	} else {
-		go s.follow(ready, report)
+		go func() {
+			defer close(followed)
+			s.follow(ready, report)
+		}()
 	}
 
 	var command wire.Command
@@ -164,8 +169,15 @@ func (s *session) control(stream *yamux.Stream) {
 	if s.program != nil {
 		s.program.stop(command.Grace)
 	}
+	select {
+	case <-followed: // the host has been told how the program ended
+	case <-time.After(reportTime):
+	}
 	powerOff()
 }
+
+// reportTime is how long a machine that turns off waits for its host to take the last report.
+const reportTime = 5 * time.Second
 
 // configure makes the machine and starts the program. What it returns waits until the program listens, and says whether it does.
 func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error) {
