@@ -301,6 +301,43 @@ func TestParametersThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
+// A database takes so many parameters of a statement and no more.
+func TestListsAreAnsweredUpToABound(t *testing.T) {
+	r := newRig(t)
+	var values []string
+	for i := range maxListed {
+		values = append(values, fmt.Sprint("v", i))
+	}
+	some := values[:16] // are looked up one by one
+	tagged := r.envelope(func(a *authority.Author) error {
+		return a.Post(t.Context(), "note", "", map[string]any{"tags": values})
+	})
+	if a := r.send(tagged, true); a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	lists := []string{"addresses", "owners", "refs", "contentTypes", "channels", "tags", "keys", "exclude_payment_method"}
+	for _, one := range r.targets(http.MethodGet) {
+		for _, name := range one.names {
+			if !slices.Contains(lists, name) || strings.Contains(one.path, "{page}") {
+				continue
+			}
+			path := one.with("x") + "?" + name + "="
+			for query, refused := range map[string]bool{
+				path + strings.Join(values, ","):                                                         false,
+				path + strings.Join(values, ",") + ",one too many":                                       true,
+				path + strings.Repeat(",", 60_000):                                                       false,
+				path + strings.Join(some, ",") + "&channels=" + strings.Join(values[:maxListed-16], ","): false,
+			} {
+				w := httptest.NewRecorder()
+				r.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, strings.ReplaceAll(query, " ", "+"), nil))
+				if w.Code >= 500 || refused && w.Code == http.StatusOK {
+					t.Errorf("%.60s… of %d bytes: %d %s", query, len(query), w.Code, w.Body)
+				}
+			}
+		}
+	}
+}
+
 func TestAggregateIsMergedAndMissingOnesAre404(t *testing.T) {
 	r := newRig(t)
 	for _, content := range []string{`{"a":1,"big":123456789012345678901234567890}`, `{"b":2}`} {

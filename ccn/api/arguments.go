@@ -19,6 +19,7 @@ import (
 type arguments struct {
 	values url.Values
 	err    error
+	listed int          // values that lists gave so far
 	told   *[]parameter // nil, or what is told of each parameter when it is read
 }
 
@@ -70,7 +71,25 @@ func (a *arguments) split(items schema, names []string) []string {
 	if !ok {
 		return nil
 	}
-	return strings.Split(a.values.Get(name), ",")
+	return a.distinct(name, strings.Split(a.values.Get(name), ","))
+}
+
+// maxListed bounds the different values of all lists of a query. Each is a parameter of a statement, once for each of the ways that
+// rows are looked up, and of those SQLite takes 32,766.
+const maxListed = 1000
+
+func (a *arguments) distinct(name string, values []string) []string {
+	seen := make(map[string]bool, len(values))
+	list := slices.DeleteFunc(values, func(v string) bool {
+		known := seen[v]
+		seen[v] = true
+		return known
+	})
+	if a.listed += len(list); a.listed > maxListed {
+		a.refuse("too_long", name, "Lists should have at most "+strconv.Itoa(maxListed)+" items together: ask several times", "")
+		return nil
+	}
+	return list
 }
 
 // repeated returns all values of a parameter that is given several times.
@@ -79,7 +98,7 @@ func (a *arguments) repeated(name string) []string {
 		s := schema{"type": "array", "items": schema{"type": "string"}}
 		*a.told = append(*a.told, parameter{[]string{name}, s, true})
 	}
-	return a.values[name]
+	return a.distinct(name, slices.Clone(a.values[name]))
 }
 
 // choices is a list of which every entry must be one of allowed.

@@ -60,7 +60,7 @@ func (f *MessageFilter) along(e engine, column, lead string, args ...any) branch
 		}
 	}
 	time := b.time
-	if column == "m.item_hash" || column == "m.first_confirmed_at" {
+	if column == "m.item_hash" || column == "m.id" || column == "m.first_confirmed_at" {
 		time = e.checked(time)
 	}
 	if f.Start != 0 {
@@ -189,6 +189,12 @@ func (r *Reader) messageWays(f MessageFilter) ([]branch, error) {
 	case "chains":
 		return each("m.chain", f.Chains, " AND m.chain <> 'ETH'"), nil
 	case "tags":
+		if tags := unique(f.Tags); len(tags) > maxBranches { // to be sorted
+			f.Tags = nil
+			w := &where{}
+			w.in("x.tag", tags)
+			return []branch{f.along(e, "m.id", "m.id IN (SELECT x.message_id FROM message_tags x"+w.String()+")", w.args...)}, nil
+		}
 		return taggedBranches(f.Tags, func(tag string) branch { return f.along(e, "tag", "t.tag = ?", tag) },
 			"message_tags x", "x.time = t.time AND x.message_id = t.message_id"), nil
 	case "types":

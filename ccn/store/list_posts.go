@@ -201,6 +201,12 @@ func (r *Reader) postBranches(f PostFilter) (list []branch, err error) {
 	case "":
 		return []branch{f.along(e, "", "")}, nil
 	case "tag":
+		if tags := unique(f.Tags); len(tags) > maxBranches { // to be sorted
+			f.Tags = nil
+			w := &where{}
+			w.in("x.tag", tags)
+			return []branch{f.along(e, "p.id", "p.id IN (SELECT x.post_id FROM post_tags x"+w.String()+")", w.args...)}, nil
+		}
 		return taggedBranches(f.Tags, func(tag string) branch { return f.along(e, "tag", "t.tag = ?", tag) },
 			"post_tags x", "x.last_updated = t.last_updated AND x.post_id = t.post_id"), nil
 	case "p.channel":
