@@ -148,6 +148,22 @@ func TestLiveMessagesAreChosenByPaymentLikeHistory(t *testing.T) {
 	}
 }
 
+func TestTagsOfALiveMessageAreReadOnceForAllSubscribers(t *testing.T) {
+	m := &message.Message{Type: message.TypePost}
+	raw, err := json.Marshal(map[string]any{"content": map[string]any{"tags": []string{"wanted"}, "text": strings.Repeat("x", 1000)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := newFrame(intake.Event{Message: m, Content: &message.Post{}, Raw: raw})
+	filter := newLiveFilter(store.MessageFilter{Tags: []string{"wanted", "other"}})
+	if !filter.passes(shared) {
+		t.Error("the message does not pass")
+	}
+	if n := testing.AllocsPerRun(10, func() { filter.passes(shared) }); n > 0 {
+		t.Errorf("the next subscriber costs %v allocations", n)
+	}
+}
+
 func TestMetricsAreSentAtOnceAndWhenTheyChange(t *testing.T) {
 	start, hours := time.Now(), atomic.Int64{}
 	r := newRig(t, func(c *Config) {

@@ -34,10 +34,15 @@ func (a *API) watchRoutes() routes {
 // frame is a processed message on its way to subscribers. It is written once for each form, whoever reads it.
 type frame struct {
 	event intake.Event
-	forms [4]struct { // with content or bare, as it is or packed
+	tags  func() []string // of its content
+	forms [4]struct {     // with content or bare, as it is or packed
 		once sync.Once
 		raw  []byte
 	}
+}
+
+func newFrame(e intake.Event) *frame {
+	return &frame{event: e, tags: sync.OnceValue(func() []string { return tagsOf(e.Message.Type, e.Raw) })}
 }
 
 // form returns the bytes for subscribers that want no content when bare is true, and unpack when packed is.
@@ -160,9 +165,9 @@ func (f *feed) run(events <-chan intake.Event) {
 		if e.Status != message.StatusProcessed || e.Message == nil || e.Content == nil {
 			continue
 		}
-		shared := &frame{event: e}
+		shared := newFrame(e)
 		f.each(func(w *watcher) {
-			if w.filter.passes(e) && !w.push(shared) {
+			if w.filter.passes(shared) && !w.push(shared) {
 				f.drop(w)
 			}
 		})
@@ -184,19 +189,31 @@ func (f *feed) drop(w *watcher) {
 }
 
 // liveFilter are the filters of live messages (ccn-api §14.1). Dates and statuses choose history only.
+// Every message is held against the filters of all subscribers: lists are sorted, and the tags of a message read once.
 type liveFilter struct{ store.MessageFilter }
 
-func (f *liveFilter) passes(e intake.Event) bool {
-	pass := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
+func newLiveFilter(f store.MessageFilter) *liveFilter {
+	for _, list := range []*[]string{
+		&f.Types, &f.Senders, &f.Hashes, &f.Chains, &f.Owners, &f.Channels, &f.PaymentTypes, &f.Tags, &f.Refs, &f.ContentTypes, &f.ContentHashes, &f.ContentKeys,
+	} {
+		*list = slices.Sorted(slices.Values(*list))
+	}
+	return &liveFilter{f}
+}
+
+func (f *liveFilter) passes(shared *frame) bool {
+	has := func(list []string, value string) bool { _, ok := slices.BinarySearch(list, value); return ok }
+	pass := func(list []string, value string) bool { return len(list) == 0 || has(list, value) }
+	e := shared.event
 	m := e.Message
 	if !pass(f.Types, string(m.Type)) || !pass(f.Senders, m.Sender) || !pass(f.Hashes, string(e.Hash)) || !pass(f.Chains, string(m.Chain)) ||
-		!pass(f.Owners, e.Content.Base().Address) || len(f.Channels) > 0 && (m.Channel == nil || !slices.Contains(f.Channels, *m.Channel)) {
+		!pass(f.Owners, e.Content.Base().Address) || len(f.Channels) > 0 && (m.Channel == nil || !has(f.Channels, *m.Channel)) {
 		return false
 	}
 	if len(f.PaymentTypes) > 0 && !slices.Contains(f.PaymentTypes, paidBy(e.Content)) {
 		return false
 	}
-	if len(f.Tags) > 0 && !slices.ContainsFunc(tagsOf(m.Type, e.Raw), func(tag string) bool { return slices.Contains(f.Tags, tag) }) {
+	if len(f.Tags) > 0 && !slices.ContainsFunc(shared.tags(), func(tag string) bool { return has(f.Tags, tag) }) {
 		return false
 	}
 	if len(f.Refs)+len(f.ContentTypes)+len(f.ContentHashes)+len(f.ContentKeys) == 0 {
@@ -271,7 +288,7 @@ func (a *API) watchMessages(w http.ResponseWriter, r *http.Request, q *arguments
 	}
 	// Joining before reading the history loses nothing in between; what is in both is sent once. What was processed before
 	// the client is connected is history only, however late the feed tells of it.
-	me := a.feed.join(&liveFilter{f})
+	me := a.feed.join(newLiveFilter(f))
 	defer a.feed.leave(me)
 	before, err := a.cfg.Intake.Position(r.Context())
 	if err != nil {
