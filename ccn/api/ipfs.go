@@ -18,6 +18,7 @@ type IPFS interface {
 	ImportCAR(ctx context.Context, r io.Reader, limit int64, accept func(root message.Hash) error) (message.Hash, int64, error)
 	WriteTar(ctx context.Context, h message.Hash, w io.Writer) error
 	Lookup(ctx context.Context, folder message.Hash, path string) (message.Hash, error)
+	Describe(ctx context.Context, h message.Hash) (files.Info, error)
 	Block(ctx context.Context, h message.Hash) ([]byte, error)
 }
 

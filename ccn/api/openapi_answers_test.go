@@ -247,7 +247,11 @@ func (d *description) sent(t *testing.T, number int) []byte {
 func car(file []byte) (archive []byte, root message.Hash) {
 	data := append([]byte{8, 2, 18, byte(len(file))}, file...)
 	data = append(data, 24, byte(len(file)))
-	block := append([]byte{10, byte(len(data))}, data...)
+	return carOf(append([]byte{10, byte(len(data))}, data...))
+}
+
+// carOf is an archive of one block.
+func carOf(block []byte) (archive []byte, root message.Hash) {
 	sum := sha256.Sum256(block)
 	id := append([]byte{0x12, 0x20}, sum[:]...)
 	header := append([]byte("\xa2\x65roots\x81\xd8\x2a\x58\x23\x00"), id...)

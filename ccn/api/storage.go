@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -191,7 +190,7 @@ func (a *API) rawFile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer f.Close()
-	http.ServeContent(w, r, "", time.Time{}, f)
+	serveContent(w, r, "", f)
 	return nil
 }
 

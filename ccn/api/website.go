@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -51,13 +52,11 @@ func (a *API) serveWebsite(w http.ResponseWriter, r *http.Request) error {
 		return a.serveBlock(w, r, p.root)
 	}
 	hash, err := a.cfg.IPFS.Lookup(r.Context(), p.root, p.path)
-	if errors.Is(err, files.ErrNotFound) {
-		return missing
-	} else if err != nil {
-		return err
+	var info files.Info
+	if err == nil {
+		info, err = a.cfg.IPFS.Describe(r.Context(), hash)
 	}
-	info, err := a.cfg.IPFS.Stat(r.Context(), hash)
-	if errors.Is(err, files.ErrNotFound) {
+	if absent(err) {
 		return missing
 	} else if err != nil {
 		return fmt.Errorf("look for /%s of website %s: %w", p.path, p.root, err)
@@ -70,14 +69,14 @@ func (a *API) serveWebsite(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		name = "index.html"
-		if hash, err = a.cfg.IPFS.Lookup(r.Context(), hash, name); errors.Is(err, files.ErrNotFound) {
+		if hash, err = a.cfg.IPFS.Lookup(r.Context(), hash, name); absent(err) {
 			return refuse(http.StatusNotFound, "404: /%s in %s has no index.html", p.path, p.root)
 		} else if err != nil {
 			return err
 		}
 	}
 	f, _, err := a.cfg.IPFS.Open(r.Context(), hash)
-	if errors.Is(err, files.ErrNotFound) || errors.Is(err, files.ErrFolder) {
+	if absent(err) || errors.Is(err, files.ErrFolder) {
 		return missing
 	} else if err != nil {
 		return fmt.Errorf("open /%s of website %s: %w", p.path, p.root, err)
@@ -90,8 +89,25 @@ func (a *API) serveWebsite(w http.ResponseWriter, r *http.Request) error {
 	if !p.own {
 		h.Set("Content-Security-Policy", sandbox)
 	}
-	http.ServeContent(w, r, name, time.Time{}, f)
+	serveContent(w, r, name, f)
 	return nil
+}
+
+// absent reports whether a website lacks what is asked for: nobody has it, or it is neither file nor folder.
+func absent(err error) bool {
+	return errors.Is(err, files.ErrNotFound) || errors.Is(err, ipfs.ErrMalformed)
+}
+
+// maxRanges is how many parts of a file one request may ask for. It is given all of it when it asks for more: each costs reading and
+// checking a block.
+const maxRanges = 16
+
+// serveContent serves a file, or the part of it that is asked for.
+func serveContent(w http.ResponseWriter, r *http.Request, name string, f io.ReadSeeker) {
+	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+		r.Header.Del("Range")
+	}
+	http.ServeContent(w, r, name, time.Time{}, f)
 }
 
 // serveBlock answers with one block, as trustless gateways do: other core nodes put folders together of them, whose parts have no other
@@ -109,6 +125,6 @@ func (a *API) serveBlock(w http.ResponseWriter, r *http.Request, root message.Ha
 	h.Set("Etag", `"`+string(root)+`.raw"`)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("X-Content-Type-Options", "nosniff")
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(raw))
+	serveContent(w, r, "", bytes.NewReader(raw))
 	return nil
 }

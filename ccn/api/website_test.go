@@ -1,11 +1,18 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/files/ipfs"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // visit asks for a page of a host, without following redirects.
@@ -26,6 +33,54 @@ func (r *rig) visit(method, host, path string) answer {
 		r.t.Fatal(err)
 	}
 	return answer{resp.StatusCode, resp.Header, raw}
+}
+
+// Blocks of what is refused stay until they are collected.
+func TestWhatIsNoFileIsNoWebsite(t *testing.T) {
+	r := newRig(t)
+	archive, root := carOf([]byte{10, 2, 8, 99}) // of an unknown type
+	if _, _, err := r.ipfs.ImportCAR(t.Context(), bytes.NewReader(archive), 0, nil); !errors.Is(err, ipfs.ErrMalformed) {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"", "/", "/index.html", "/a/b"} {
+		r.get("/ipfs/"+string(root)+path).check(t, path, http.StatusNotFound, "404: this node has no ")
+	}
+}
+
+// What is in a folder has no pin of its own. A part of it costs no more than that part, however large it is.
+func TestAPartOfAWebsiteIsAllThatIsRead(t *testing.T) {
+	var read countedBlocks
+	r := newRig(t, func(c *Config) { read.IPFS, c.IPFS = c.IPFS, &read })
+	text := strings.Repeat("0123456789abcdef", 256<<10)
+	root, _, err := r.ipfs.AddFolder(t.Context(), fstest.MapFS{"video/large.bin": {Data: []byte(text)}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/ipfs/" + string(root) + "/video/large.bin"
+	if a := r.do(http.MethodGet, path, nil, "Range", "bytes=1000000-1000015"); a.status != http.StatusPartialContent || string(a.body) != text[1000000:1000016] {
+		t.Errorf("%d %q", a.status, a.body)
+	}
+	if read.stats > 0 {
+		t.Errorf("all of it was looked through %d times", read.stats)
+	}
+	ranges := "bytes=0-0" + strings.Repeat(",1-1", maxRanges)
+	if a := r.do(http.MethodGet, path, nil, "Range", ranges); a.status != http.StatusOK || string(a.body) != text {
+		t.Errorf("%d parts: %d with %d bytes, want all of it", maxRanges+1, a.status, len(a.body))
+	}
+	if a := r.do(http.MethodGet, path, nil, "Range", strings.TrimSuffix(ranges, ",1-1")); a.status != http.StatusPartialContent {
+		t.Errorf("%d parts: %d", maxRanges, a.status)
+	}
+}
+
+// countedBlocks counts how often all blocks of something are looked through.
+type countedBlocks struct {
+	IPFS
+	stats int
+}
+
+func (c *countedBlocks) Stat(ctx context.Context, h message.Hash) (files.Info, error) {
+	c.stats++
+	return c.IPFS.Stat(ctx, h)
 }
 
 func TestFoldersAreServedAsWebsites(t *testing.T) {

@@ -113,6 +113,9 @@ func (n *Node) Block(ctx context.Context, h message.Hash) ([]byte, error) {
 
 // read returns a block that this node has, checked.
 func (n *Node) read(ctx context.Context, c cid.Cid) ([]byte, error) {
+	if err := ctx.Err(); err != nil { // a folder can be far larger than what it says of itself
+		return nil, err
+	}
 	name := blockName(c)
 	f, size, err := n.blocks.Open(ctx, name)
 	if errors.Is(err, files.ErrNotFound) {
@@ -156,9 +159,9 @@ func (n *Node) PutExpecting(ctx context.Context, h message.Hash, r io.Reader, li
 	return size, n.pins.put(c, pin{size: size})
 }
 
-// Open returns a file and its size in bytes. Each block is checked when it is read.
+// Open returns a file and its size in bytes. Each block is looked for and checked when it is read.
 func (n *Node) Open(ctx context.Context, h message.Hash) (io.ReadSeekCloser, int64, error) {
-	info, err := n.Stat(ctx, h)
+	info, err := n.Describe(ctx, h)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -172,7 +175,28 @@ func (n *Node) Open(ctx context.Context, h message.Hash) (io.ReadSeekCloser, int
 	return n.reader(ctx, c, info.Size), info.Size, nil
 }
 
-// Stat describes a file or folder. One without a pin, such as a file inside a pinned folder, is looked through first.
+// Describe returns what a file or folder says of itself, at the cost of one block: others may be missing, or contradict it. The size
+// of a folder without a pin is 0.
+func (n *Node) Describe(ctx context.Context, h message.Hash) (files.Info, error) {
+	c, err := parseCID(h)
+	if err != nil {
+		return files.Info{}, err
+	}
+	if info, err := n.pins.get(c); !errors.Is(err, files.ErrNotFound) {
+		return info, err
+	}
+	raw, err := n.read(ctx, c)
+	if err != nil {
+		return files.Info{}, fmt.Errorf("describe %s: %w", h, err)
+	}
+	b, err := decode(c, raw)
+	if err != nil {
+		return files.Info{}, err
+	}
+	return sum{kind: b.kind, size: b.size}.info(h), nil
+}
+
+// Stat describes a file or folder that is all there. One without a pin, such as a file inside a pinned folder, is looked through first.
 func (n *Node) Stat(ctx context.Context, h message.Hash) (files.Info, error) {
 	c, err := parseCID(h)
 	if err != nil {
