@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -119,14 +120,23 @@ func (n *names) lookup(ctx context.Context, host string) place {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if len(n.known) >= maxNamed {
+		n.makeRoom()
+	}
+	n.known[host] = knownPlace{to, n.now().Add(age)}
+	return to
+}
+
+// makeRoom forgets names that lead nowhere, of which everybody can make up any number, and when there are none any other. n.mu is
+// held.
+func (n *names) makeRoom() {
+	maps.DeleteFunc(n.known, func(_ string, k knownPlace) bool { return k.hash == "" })
 	for name := range n.known {
 		if len(n.known) < maxNamed {
 			break
 		}
 		delete(n.known, name)
 	}
-	n.known[host] = knownPlace{to, n.now().Add(age)}
-	return to
 }
 
 // enter takes the room of a lookup, if there is any; with wait it waits for some.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -80,6 +81,19 @@ func TestWhatANameLeadsToIsAskedAgainWhenToldTo(t *testing.T) {
 	}
 	if got := s.named.lookup(t.Context(), "own.test"); got.hash != namedTwo {
 		t.Errorf("leads to %+v", got)
+	}
+}
+
+func TestNamesThatLeadNowhereDisplaceNoOther(t *testing.T) {
+	dns := &fakeDNS{texts: map[string]string{"_aleph-id.own.test": string(namedOne)}}
+	n := newNames(dns, nil, time.Now)
+	n.lookup(t.Context(), "own.test")
+	for i := range 2 * maxNamed {
+		n.lookup(t.Context(), fmt.Sprintf("made-up-%d.test", i))
+	}
+	asked := dns.asked
+	if got := n.lookup(t.Context(), "own.test"); got.hash != namedOne || dns.asked != asked || len(n.known) > maxNamed {
+		t.Errorf("leads to %+v, asked for again %t, %d names known", got, dns.asked != asked, len(n.known))
 	}
 }
 

@@ -18,21 +18,31 @@ import (
 
 // Bounds of streams of logs.
 const (
-	maxStreams  = 64               // open at once
+	maxStreams  = 64               // open at once, of clients that are known
+	maxWaiting  = 64               // of those that are not yet
 	authWithin  = 30 * time.Second // until a client has said who it is
 	writeWithin = 30 * time.Second // for one frame
 	maxAuth     = 64 << 10         // bytes of a client's first message
 )
 
 // streams are the WebSockets that are open. They outlive the server that took their connections, so they are ended and waited for
-// here.
+// here. Those whose client has not said who it is are bounded by themselves, so that strangers keep no owner out: the one that has
+// waited for longest makes room.
 type streams struct {
 	life context.Context
 	end  context.CancelFunc
 
 	mu      sync.Mutex
 	open    int
+	waiting []*stream // until it is known whose they are, the oldest first
 	running sync.WaitGroup
+}
+
+// stream is one of them.
+type stream struct {
+	ctx   context.Context // ends with it
+	end   context.CancelFunc
+	known bool // whose it is; guarded by the lock of streams
 }
 
 func newStreams() *streams {
@@ -41,23 +51,51 @@ func newStreams() *streams {
 	return s
 }
 
-// enter reports whether one more may be opened; then leave must follow.
-func (s *streams) enter() bool {
+// enter begins one, unless the node ends; then leave must follow.
+func (s *streams) enter() (one *stream, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open == maxStreams || s.life.Err() != nil {
+	if s.life.Err() != nil {
+		return nil, false
+	}
+	if len(s.waiting) == maxWaiting {
+		s.waiting[0].end()
+		s.waiting = s.waiting[1:]
+	}
+	one = &stream{}
+	one.ctx, one.end = context.WithCancel(s.life)
+	s.waiting = append(s.waiting, one)
+	s.running.Add(1)
+	return one, true
+}
+
+// admit reports whether one more may be open whose client is known.
+func (s *streams) admit(one *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == maxStreams {
 		return false
 	}
 	s.open++
-	s.running.Add(1)
+	one.known = true
+	s.noLonger(one)
 	return true
 }
 
-func (s *streams) leave() {
+func (s *streams) leave(one *stream) {
+	one.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open--
+	if one.known {
+		s.open--
+	}
+	s.noLonger(one)
 	s.running.Done()
+}
+
+// noLonger ends the waiting of one, if it waits. s.mu is held.
+func (s *streams) noLonger(one *stream) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(w *stream) bool { return w == one })
 }
 
 // close ends all and waits for them. None can be opened after it.
@@ -84,11 +122,12 @@ func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
 		}
 		past.Close()
 	}
-	if !s.streams.enter() {
-		fail(w, http.StatusServiceUnavailable, "Too many log streams are open, try again later")
+	one, ok := s.streams.enter()
+	if !ok {
+		fail(w, http.StatusServiceUnavailable, "Server is draining, try another node")
 		return
 	}
-	defer s.streams.leave()
+	defer s.streams.leave(one)
 	// Pages of any origin may connect: what counts is signed.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
@@ -96,9 +135,12 @@ func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(maxAuth)
-	ctx, cancel := context.WithCancel(s.streams.life)
-	defer cancel()
-	if reason := s.authenticate(ctx, conn, source, hash); reason != "" {
+	ctx := one.ctx
+	reason := s.authenticate(ctx, conn, source, hash)
+	if reason == "" && !s.streams.admit(one) {
+		reason = "too many log streams are open, try again later"
+	}
+	if reason != "" {
 		_ = send(ctx, conn, map[string]string{"status": "failed", "reason": reason})
 		_ = conn.Close(websocket.StatusPolicyViolation, "")
 		return

@@ -91,6 +91,13 @@ func TestTheConsoleOfAnInstanceIsFollowed(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	for range 2 * maxWaiting { // strangers, who say nothing
+		conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http")+"/control/machine/"+string(hash)+"/stream_logs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.CloseNow() })
+	}
 	log.Add(wire.LogLine{Stream: "stdout", Text: "before"})
 	conn := open()
 	expect(conn, "connected: ", "stdout: before")

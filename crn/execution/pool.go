@@ -236,19 +236,15 @@ const firstSlot = 4
 
 // freeSlot returns the lowest number that no execution has. p.mu is held.
 func (p *Pool) freeSlot() int {
+	taken := make(map[int]bool, len(p.executions)) // anybody can have an execution begin for each hash that he makes up
+	for _, x := range p.executions {
+		taken[x.slot] = true
+	}
 	slot := firstSlot
-	for slices.ContainsFunc(mapValues(p.executions), func(x *Execution) bool { return x.slot == slot }) {
+	for taken[slot] {
 		slot++
 	}
 	return slot
-}
-
-func mapValues(m map[message.Hash]*Execution) []*Execution {
-	list := make([]*Execution, 0, len(m))
-	for _, x := range m {
-		list = append(list, x)
-	}
-	return list
 }
 
 // List returns what runs, ordered by hash.
