@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -216,10 +217,15 @@ func (e *postgres) bind(query string) string {
 // checked leaves the choice to the planner, which knows how often each value occurs.
 func (e *postgres) checked(column string) string { return column }
 
-// values makes zero of a negative zero, as SQLite does.
+// values makes zero of a negative zero, as SQLite does, and of a text that PostgreSQL refuses one that it has nowhere: what is written
+// was checked before, what is asked for comes from anybody.
 func (e *postgres) values(args []any) []any {
 	for i, arg := range args {
 		switch v := arg.(type) {
+		case string:
+			if strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v) {
+				args[i] = strings.ReplaceAll(strings.ToValidUTF8(v, "\ufffd"), "\x00", "\ufffd")
+			}
 		case float64:
 			if v == 0 {
 				args[i] = 0.0

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -220,6 +221,31 @@ func eachList(t *testing.T, property func(t *rapid.T, r *store.Reader, all []*kn
 				rt.Fatal(err)
 			}
 		})
+	})
+}
+
+// Anybody may ask for any text.
+func TestTextsThatADatabaseCannotKeepAreFoundNowhere(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		for _, text := range []string{"\x00", "a\x00b", "\xff", "\xc3\x28"} {
+			err := s.Read(t.Context(), func(r *store.Reader) error {
+				list := []string{text}
+				rows, err := r.ListMessages(store.MessageFilter{Senders: list, Owners: list, Channels: list, Tags: list, Refs: list})
+				posts, err2 := r.ListPosts(store.PostFilter{Owners: list, Types: list, Tags: list})
+				documents, err3 := r.Aggregates(text, list)
+				file, err4 := r.File(message.Hash(text))
+				tag, err5 := r.Tag(text)
+				pins, err6 := r.CountPins(text)
+				if len(rows)+len(posts)+len(documents) > 0 || file != nil || tag != nil || pins > 0 {
+					t.Errorf("%q is found", text)
+				}
+				return errors.Join(err, err2, err3, err4, err5, err6)
+			})
+			if err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
 	})
 }
 
