@@ -238,6 +238,58 @@ func TestDownloadRefusesOtherBytes(t *testing.T) {
 	}
 }
 
+// What anybody can publish must not keep others from reading the list that it is in.
+func TestPagesThatAreTooLargeBecomeSmaller(t *testing.T) {
+	text, hash := post(t, 1, 100)
+	var asked []string
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
+		size := r.URL.Query().Get("pagination")
+		switch asked = append(asked, size); size {
+		case "200":
+			reply(413, "413: the answer would be too large")(w, r)
+		case "100": // a node that knows no bound
+			for range 65 {
+				_, _ = w.Write(bytes.Repeat([]byte(" "), 1<<20))
+			}
+		default:
+			reply(200, `{"messages":[`+text+`],"next_cursor":null}`)(w, r)
+		}
+	}})
+	var got []string
+	for m, err := range c.Messages(t.Context(), client.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(m.ItemHash))
+	}
+	if !slices.Equal(got, []string{hash}) || !slices.Equal(asked, []string{"200", "100", "50"}) {
+		t.Errorf("got %v with pages of %v", got, asked)
+	}
+}
+
+func TestWatchTakesTheLargestMessage(t *testing.T) {
+	text, hash := post(t, 1, 100)
+	c := fake(t, map[string]http.HandlerFunc{"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		_ = conn.Write(r.Context(), websocket.MessageText, []byte(text+strings.Repeat(" ", 17<<20))) // a client that gave up is gone
+		_, _, _ = conn.Read(r.Context())
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for m, err := range c.Watch(ctx, client.Filter{}, 0) {
+		if err != nil || string(m.ItemHash) != hash {
+			t.Error(m, err)
+		}
+		return
+	}
+	t.Error("the message did not come")
+}
+
 func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 	a, hashA := post(t, 1, 100)
 	b, hashB := post(t, 2, 100)

@@ -119,7 +119,8 @@ func (c *Client) try(ctx context.Context, method, url string, header http.Header
 		return answer{}, fmt.Errorf("%s %s: read answer: %w", method, url, err)
 	}
 	if len(raw) > maxAnswer {
-		return answer{}, fmt.Errorf("%s %s: the answer is larger than %d bytes", method, url, maxAnswer)
+		// As if the node had said so: another attempt would end like this one.
+		return answer{status: http.StatusRequestEntityTooLarge, body: fmt.Appendf(nil, "the answer is larger than %d bytes", maxAnswer), url: url}, nil
 	}
 	return answer{resp.StatusCode, raw, url, retryAfter(resp.Header, time.Now())}, nil
 }

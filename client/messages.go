@@ -182,24 +182,29 @@ func (c *Client) unchecked(ctx context.Context, f Filter) iter.Seq2[*StoredMessa
 	return walk[*StoredMessage](ctx, c, "/api/v0/messages.json", "messages", f.query(), f.PageSize)
 }
 
-// walk follows the cursors of a list (ccn-api §1.8).
+// walk follows the cursors of a list (ccn-api §1.8). Pages whose entries are too large together become smaller.
 func walk[T any](ctx context.Context, c *Client, path, member string, q url.Values, size int) iter.Seq2[T, error] {
 	if size < 1 || size > 200 {
 		size = 200
 	}
-	q.Set("pagination", strconv.Itoa(size))
 	return func(yield func(T, error) bool) {
 		var none T
 		for cursor := ""; ; {
 			q.Set("cursor", cursor)
+			q.Set("pagination", strconv.Itoa(size))
 			var page map[string]json.RawMessage
-			if err := c.get(ctx, path, q, &page); err != nil {
+			err := c.get(ctx, path, q, &page)
+			if KindOf(err) == KindTooLarge && size > 1 {
+				size /= 2
+				continue
+			}
+			if err != nil {
 				yield(none, err)
 				return
 			}
 			var items []T
 			var next *string
-			err := json.Unmarshal(page[member], &items)
+			err = json.Unmarshal(page[member], &items)
 			if raw, ok := page["next_cursor"]; ok && err == nil {
 				err = json.Unmarshal(raw, &next)
 			}

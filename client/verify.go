@@ -72,7 +72,9 @@ func (m *StoredMessage) adopt(text []byte) error {
 	if err := json.Unmarshal(text, &given); err != nil {
 		return fmt.Errorf("its content is not JSON: %w", err)
 	}
-	m.Content = bytes.TrimSpace(text)
+	if m.Content = bytes.TrimSpace(text); m.Content[0] != '{' {
+		return errors.New("its content is no object")
+	}
 	if given.Address == nil {
 		m.Content = insert(m.Content, "address", m.Sender)
 	}

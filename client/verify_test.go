@@ -56,6 +56,17 @@ func TestMessagesThatTheirSenderDidNotSignAreRefused(t *testing.T) {
 	}
 }
 
+func TestContentThatIsNoObjectIsRefused(t *testing.T) {
+	bare := fmt.Sprintf(`{"sender":"x","chain":"ETH","type":"POST","item_type":"inline","item_hash":%q,"item_content":"null","time":1,"content":{}}`, message.HashBytes([]byte("null")))
+	node := fake(t, map[string]http.HandlerFunc{"GET /api/v0/messages.json": reply(200, `{"messages":[`+bare+`],"next_cursor":null}`)})
+	c := client.New(client.Config{BaseURL: node.BaseURL(), SkipSignatures: true})
+	for m, err := range c.Messages(t.Context(), client.Filter{}) {
+		if client.KindOf(err) != client.KindUntrusted {
+			t.Errorf("%+v, %v", m, err)
+		}
+	}
+}
+
 func TestContentOutsideOfTheMessageIsFetchedAndProven(t *testing.T) {
 	content := `{"type":"note","address":"` + account(t).Address() + `","time":1,"content":"` + strings.Repeat("x", 60_000) + `"}`
 	m, outside, err := client.Sign(t.Context(), account(t), message.TypePost, rawJSON(content), "")

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxFrame   = 4 << 20          // bytes of one message in JSON
+	maxFrame   = maxAnswer        // bytes of one message in JSON: whoever sends a longer one than is read here stops every watch
 	maxPause   = 10 * time.Second // between two attempts to connect
 	pingPeriod = 30 * time.Second // the node pings as often; a watch that hears nothing for two periods is dead
 	seenLimit  = 1024             // hashes remembered to tell replays after a reconnection

@@ -151,6 +151,7 @@ func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments)
 	}
 	f.Statuses = live(statuses)
 	f.Limit, f.Offset = p.limit(), p.offset()
+	f.WithoutContent = format == contentNone
 	if p.cursor {
 		if f.ByConfirmation {
 			return invalid("value_error", "cursor", "Value error, Cursor pagination is not supported with tx-time sort order.", p.after)
@@ -171,7 +172,7 @@ func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments)
 		}
 	}
 	key := f
-	key.Limit, key.Offset = 0, 0
+	key.Limit, key.Offset, key.WithoutContent = 0, 0, false
 	c := counted{
 		fmt.Sprintf("messages %+v", key),
 		func(rd *store.Reader) (int64, bool, error) { return rd.TallyMessages(key) },

@@ -32,8 +32,8 @@ const (
 	defaultEvery   = 5 * time.Second
 	firstEvery     = 200 * time.Millisecond // until a peer has answered once
 	pageSize       = 100
-	maxPages       = 10_000 // a million messages in one look
-	maxPage        = 64 << 20
+	maxPages       = 10_000    // a million messages in one look
+	maxPage        = 128 << 20 // bytes of a page of the longest texts that travel inside messages
 	requestTimeout = 20 * time.Second
 )
 
@@ -126,10 +126,11 @@ func (s *Service) look(ctx context.Context, peer string) (found int, err error) 
 	return found, nil
 }
 
+// page asks for messages without the contents that travel outside of them, of which one can be as large as a page may be.
 func (s *Service) page(ctx context.Context, peer string, number int) ([]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	url := fmt.Sprintf("%s/api/v0/messages.json?pagination=%d&page=%d", peer, pageSize, number)
+	url := fmt.Sprintf("%s/api/v0/messages.json?contentFormat=none&pagination=%d&page=%d", peer, pageSize, number)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("address of peer %q: %w", peer, err)

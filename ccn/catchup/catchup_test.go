@@ -19,6 +19,9 @@ func peer(t *testing.T, n int) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		size, _ := strconv.Atoi(r.URL.Query().Get("pagination"))
 		page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+		if r.URL.Query().Get("contentFormat") != "none" {
+			t.Error("contents are asked for, of which a page is too large")
+		}
 		list := []map[string]string{}
 		for i := n - 1 - size*(page-1); i >= 0 && len(list) < size; i-- {
 			list = append(list, map[string]string{"item_hash": fmt.Sprint(i)})

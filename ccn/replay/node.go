@@ -32,7 +32,7 @@ func NewNode(base string, client *http.Client) (*Node, error) {
 
 const (
 	pageSize       = 200
-	maxPage        = 256 << 20
+	maxPage        = 256 << 20 // bytes of a page of the longest texts that travel inside messages; contents outside are fetched apart
 	requestTimeout = time.Minute
 	attempts       = 5
 )
@@ -56,7 +56,7 @@ func (n *Node) Next(ctx context.Context, position string) (Batch, error) {
 	if done {
 		return Batch{}, io.EOF
 	}
-	p, err := n.get(ctx, url.Values{"sortOrder": {"1"}, "pagination": {fmt.Sprint(pageSize)}, "cursor": {cursor}})
+	p, err := n.get(ctx, url.Values{"contentFormat": {"none"}, "sortOrder": {"1"}, "pagination": {fmt.Sprint(pageSize)}, "cursor": {cursor}})
 	if err != nil {
 		return Batch{}, err
 	}

@@ -24,7 +24,7 @@ func (r *Reader) listByConfirmation(f MessageFilter, branches []branch) ([]Messa
 			ids.args = append(ids.args, b.args...)
 		}
 		page := "SELECT id FROM (" + strings.Join(parts, " UNION ALL ") + ") AS m ORDER BY " + byConfirmation + ids.limit(f.Limit, f.Offset)
-		return r.messagesOf(page, ids, byConfirmation)
+		return r.messagesOf(&f, page, ids, byConfirmation)
 	}
 	type way struct {
 		branch
@@ -41,7 +41,7 @@ func (r *Reader) listByConfirmation(f MessageFilter, branches []branch) ([]Messa
 	case f.Descending:
 		ways[0], ways[1] = ways[1], ways[0]
 	}
-	first, err := r.messagePage(ways[0].from, ways[0].where, ways[0].order, f.Limit, f.Offset)
+	first, err := r.messagePage(&f, ways[0].from, ways[0].where, ways[0].order, f.Limit, f.Offset)
 	if err != nil || len(first) == f.Limit || len(ways) == 1 {
 		return first, err
 	}
@@ -54,7 +54,7 @@ func (r *Reader) listByConfirmation(f MessageFilter, branches []branch) ([]Messa
 		}
 		offset = f.Offset - before
 	}
-	second, err := r.messagePage(ways[1].from, ways[1].where, ways[1].order, f.Limit-len(first), offset)
+	second, err := r.messagePage(&f, ways[1].from, ways[1].where, ways[1].order, f.Limit-len(first), offset)
 	return append(first, second...), err
 }
 

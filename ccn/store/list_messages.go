@@ -23,6 +23,8 @@ type MessageFilter struct {
 	AfterHash            message.Hash
 	Limit                int // 0: no limit
 	Offset               int64
+
+	WithoutContent bool // contents that do not travel inside the message, which are long, are left out
 }
 
 // where collects the conditions of a query.
@@ -60,6 +62,13 @@ func (w *where) String() string {
 
 const messageColumns = `m.id, m.item_hash, m.type, m.chain, m.sender, m.signature, m.item_type, m.item_content, m.content,
 	m.time, m.channel, m.size, m.status, m.reception_time, m.owner, m.content_time, m.payment_type, m.first_confirmed_at`
+
+func (f *MessageFilter) columns() string {
+	if f.WithoutContent {
+		return strings.Replace(messageColumns, "m.content,", "NULL,", 1)
+	}
+	return messageColumns
+}
 
 func scanMessage(rows *sql.Rows, m *MessageRow) error {
 	var signature, text *string
@@ -99,10 +108,10 @@ func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
 	order := direction(f.Descending)
 	if len(branches) == 1 {
 		b := branches[0]
-		return r.messagePage(b.from, b.where, b.time+order+", m.item_hash", f.Limit, f.Offset)
+		return r.messagePage(&f, b.from, b.where, b.time+order+", m.item_hash", f.Limit, f.Offset)
 	}
 	page, ids := mergedPage(branches, "m", f.Descending, f.Limit, f.Offset)
-	list, err := r.messagesOf(page, ids, "")
+	list, err := r.messagesOf(&f, page, ids, "")
 	sortRows(list, f.Descending, func(m *MessageRow) (int64, float64, message.Hash) {
 		return int64(m.Message.Time), 0, m.Message.ItemHash
 	})
@@ -110,16 +119,16 @@ func (r *Reader) listMessages(f MessageFilter) ([]MessageRow, error) {
 }
 
 // messagePage reads a page of messages in an order.
-func (r *Reader) messagePage(from string, w where, order string, limit int, offset int64) ([]MessageRow, error) {
+func (r *Reader) messagePage(f *MessageFilter, from string, w where, order string, limit int, offset int64) ([]MessageRow, error) {
 	w.args = slices.Clone(w.args) // the conditions may serve another query
-	query := "SELECT " + messageColumns + " FROM " + from + w.String() + " ORDER BY " + order + w.limit(limit, offset)
+	query := "SELECT " + f.columns() + " FROM " + from + w.String() + " ORDER BY " + order + w.limit(limit, offset)
 	rows, err := r.rows(query, w.args...)
 	return collect(rows, err, scanMessage)
 }
 
 // messagesOf reads the messages whose ids a query gives, in an order or, for "", in none.
-func (r *Reader) messagesOf(ids string, w *where, order string) ([]MessageRow, error) {
-	query := "SELECT " + messageColumns + " FROM (" + ids + ") AS page CROSS JOIN messages m WHERE m.id = page.id"
+func (r *Reader) messagesOf(f *MessageFilter, ids string, w *where, order string) ([]MessageRow, error) {
+	query := "SELECT " + f.columns() + " FROM (" + ids + ") AS page CROSS JOIN messages m WHERE m.id = page.id"
 	if order != "" {
 		query += " ORDER BY " + order
 	}
