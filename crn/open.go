@@ -27,6 +27,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/crn/wasm"
 	"github.com/aleph-im/aleph-go/guest/wire"
+	"github.com/aleph-im/aleph-go/internal/listen"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -158,6 +159,12 @@ func (n *CRN) openAPI(_ context.Context, p *parts) error {
 	return err
 }
 
+// Bounds of what clients can hold of the node by connections alone.
+const (
+	maxConnections = 4096            // open at once
+	silence        = 2 * time.Minute // that one may take nothing of an answer
+)
+
 // listen takes the node's addresses.
 func (n *CRN) listen(context.Context, *parts) (err error) {
 	if n.listener, err = net.Listen("tcp", n.cfg.Listen); err != nil {
@@ -166,8 +173,10 @@ func (n *CRN) listen(context.Context, *parts) (err error) {
 		}
 		return fmt.Errorf("listen: %w", err)
 	}
+	bounded := listen.Bound(n.listener, maxConnections, silence)
+	n.listener = bounded
 	n.server = &http.Server{
-		Handler: n.api, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: n.api, ConnState: bounded.Turned, ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	n.front, err = n.openFront()

@@ -22,6 +22,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/intake"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/internal/listen"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -79,6 +80,7 @@ type API struct {
 	parsing    chan struct{} // holds a token for the JSON value that is being rewritten
 	limits     Limits
 	memory     allowance // for bodies
+	answers    allowance
 	base       baseMetrics
 	sockets    socketCounters
 	// lasting counts the long handlers that run: a server that stops does not wait for those with a socket.
@@ -124,6 +126,7 @@ func New(cfg Config) *API {
 	}
 	a := &API{cfg: cfg, parsing: make(chan struct{}, 1), limits: cfg.Limits.withDefaults(), statusEvery: statusEvery}
 	a.memory.left.Store(a.limits.Bodies)
+	a.answers.left.Store(a.limits.Answers)
 	a.costTotals = costTotals{adding: make(chan struct{}, 1), kept: map[message.PaymentType]*allCosts{}}
 	a.feed.intake = cfg.Intake
 	a.website.handler = a.route(long{plain(a.serveWebsite)})
@@ -197,6 +200,9 @@ func (a *API) route(h handler) http.Handler {
 			defer cancel()
 			within = r.WithContext(ctx)
 		}
+		ctx, held := a.charging(within.Context())
+		defer held.release()
+		within = within.WithContext(ctx)
 		err := h.answer(w, within)
 		if err == nil {
 			return
@@ -240,7 +246,7 @@ func (a *API) Wait() {
 // ServeHTTP adds what all routes share: browsers of any origin may read every answer of a known path, errors included
 // (ccn-api §1.2).
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.pace(w, r)
+	listen.Pace{Silence: a.limits.Silence, Rate: a.limits.Rate}.Keep(w, r)
 	origin := r.Header.Get("Origin")
 	found, allowed := a.find(r)
 	if found == nil && len(allowed) == 0 {

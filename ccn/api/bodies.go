@@ -1,69 +1,14 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/aleph-im/aleph-go/ccn/store"
 )
-
-// body is that of a request, which must come in time.
-type body struct {
-	io.ReadCloser
-	control *http.ResponseController
-	limits  *Limits
-	began   time.Time
-	n       int64
-
-	mu          sync.Mutex // held while a deadline is set
-	ended       bool       // guarded by mu: what follows on the connection is not of this body
-	interrupted bool       // guarded by mu
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	late := time.Now().Add(b.limits.Silence)
-	if all := b.began.Add(b.limits.Silence + time.Duration(b.n)*time.Second/time.Duration(b.limits.Rate)); all.Before(late) {
-		late = all
-	}
-	b.waitUntil(late, false)
-	n, err := b.ReadCloser.Read(p)
-	if b.n += int64(n); errors.Is(err, io.EOF) {
-		b.waitUntil(time.Time{}, true)
-	}
-	return n, err
-}
-
-// waitUntil sets until when the body may come, unless it was interrupted.
-func (b *body) waitUntil(late time.Time, ended bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.interrupted {
-		_ = b.control.SetReadDeadline(late) // a server of tests may have none
-	}
-	b.ended = ended
-}
-
-// interrupt ends the reading of what has not come yet, also a Read that waits for it, with os.ErrDeadlineExceeded.
-func (b *body) interrupt() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.ended {
-		b.interrupted = true
-		_ = b.control.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// pace makes the body of a request come in time. What reads it sees os.ErrDeadlineExceeded when it does not.
-func (a *API) pace(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return
-	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), limits: &a.limits, began: time.Now()}
-	_ = b.control.SetReadDeadline(b.began.Add(a.limits.Silence)) // the server reads what the handler leaves
-	r.Body = b
-}
 
 // held is a body in memory. It counts until it is released.
 type held struct {
@@ -107,6 +52,49 @@ func (m *allowance) take(r io.Reader, limit int64) (*held, error) {
 			return nil, err
 		}
 	}
+}
+
+// answered is what an answer takes of the memory for answers, until it is released: when the client has it.
+type answered struct {
+	from  *allowance
+	most  int64 // bytes that one answer may take
+	size  int64 // bytes that it takes
+	taken int64 // of those that are not free
+}
+
+const (
+	answerFree  = 256 << 10 // bytes of each answer that do not count, so that small ones are given whatever others hold
+	answerTimes = 3         // what is read is in memory as rows, as text, and while that grows
+)
+
+// charging has what is read with the context it returns count until it is released.
+func (a *API) charging(ctx context.Context) (context.Context, *answered) {
+	held := &answered{from: &a.answers, most: a.limits.Answers / 2}
+	return store.Charging(ctx, held.charge), held
+}
+
+var errTooLong = refuse(http.StatusRequestEntityTooLarge, "413: the answer would be too large: ask for smaller pages with pagination, or for contentFormat=none")
+
+// charge implements the function of store.Charging.
+func (a *answered) charge(bytes int) error {
+	if a.size += answerTimes * int64(bytes); a.size > a.most {
+		return errTooLong
+	}
+	more := a.size - answerFree - a.taken
+	if more <= 0 {
+		return nil
+	}
+	if a.from.left.Add(-more) < 0 {
+		a.from.left.Add(more)
+		return errBusy
+	}
+	a.taken += more
+	return nil
+}
+
+func (a *answered) release() {
+	a.from.left.Add(a.taken)
+	a.size, a.taken = 0, 0
 }
 
 // readBody reads the JSON that a client posts. Whoever reads it releases it.

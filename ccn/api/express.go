@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/aleph-im/aleph-go/internal/listen"
 )
 
 // Most of what a busy node is asked is to publish messages, over connections on which nothing else is asked. The express
@@ -20,7 +22,7 @@ import (
 // A connection on which anything else comes (another path, a header that it does not know, half a header) goes to that
 // server, with every byte of the request, and stays there.
 type express struct {
-	*connections
+	*listen.Listener
 	api      *API
 	requests context.Context // of every request
 	others   chan net.Conn   // for the server of net/http
@@ -41,20 +43,20 @@ var (
 // expressBuffer holds the header of a request of the express.
 const expressBuffer = 4 << 10
 
-func newExpress(requests context.Context, a *API, c *connections) *express {
+func newExpress(requests context.Context, a *API, l *listen.Listener) *express {
 	return &express{
-		connections: c, api: a, requests: requests, others: make(chan net.Conn), stopped: make(chan struct{}), idle: map[net.Conn]bool{},
+		Listener: l, api: a, requests: requests, others: make(chan net.Conn), stopped: make(chan struct{}), idle: map[net.Conn]bool{},
 	}
 }
 
 // run accepts connections until the listener is closed.
 func (e *express) run() error {
 	for {
-		conn, err := e.connections.Accept()
+		conn, err := e.Listener.Accept()
 		if err != nil {
 			return err
 		}
-		tcp, ok := conn.(*connection)
+		tcp, ok := conn.(*listen.Conn)
 		e.mu.Lock()
 		ok = ok && !e.stopping
 		if ok {
@@ -85,7 +87,7 @@ func (e *express) handOver(conn net.Conn) {
 	select {
 	case e.others <- conn:
 	case <-e.stopped:
-		e.turned(conn, http.StateClosed)
+		e.Turned(conn, http.StateClosed)
 		_ = conn.Close() // nobody is there to answer
 	}
 }
@@ -123,7 +125,7 @@ func (e *express) waits(conn net.Conn, idle bool) bool {
 
 // handed is a connection of which the beginning was read already.
 type handed struct {
-	*connection
+	*listen.Conn
 	read *bufio.Reader
 }
 
@@ -131,14 +133,22 @@ func (h *handed) Read(p []byte) (int, error) {
 	if h.read.Buffered() > 0 {
 		return h.read.Read(p)
 	}
-	return h.connection.Read(p)
+	return h.Conn.Read(p)
+}
+
+// turned follows what becomes of a connection of the server of net/http.
+func (e *express) turned(conn net.Conn, to http.ConnState) {
+	if h, ok := conn.(*handed); ok {
+		conn = h.Conn
+	}
+	e.Turned(conn, to)
 }
 
 // serve answers requests of the express until another one comes.
-func (e *express) serve(conn *connection) {
+func (e *express) serve(conn *listen.Conn) {
 	defer e.serving.Done()
 	in := bufio.NewReaderSize(conn, expressBuffer)
-	patience := e.limits.Header
+	patience := e.api.limits.Header
 	over := false
 	for e.waits(conn, true) {
 		_ = conn.SetReadDeadline(time.Now().Add(patience)) // a closed one is seen by the read
@@ -146,7 +156,7 @@ func (e *express) serve(conn *connection) {
 			break
 		}
 		e.waits(conn, false)
-		e.turned(conn, http.StateActive)
+		e.Turned(conn, http.StateActive)
 		length, ok := expressRequest(in)
 		if !ok {
 			over = true
@@ -155,8 +165,8 @@ func (e *express) serve(conn *connection) {
 		if !e.answer(conn, in, length) {
 			break
 		}
-		e.turned(conn, http.StateIdle)
-		patience = e.limits.Idle
+		e.Turned(conn, http.StateIdle)
+		patience = e.api.limits.Idle
 	}
 	e.mu.Lock()
 	delete(e.idle, conn)
@@ -166,7 +176,7 @@ func (e *express) serve(conn *connection) {
 		e.handOver(&handed{conn, in})
 		return
 	}
-	e.turned(conn, http.StateClosed)
+	e.Turned(conn, http.StateClosed)
 	_ = conn.Close() // whatever it says, it is over
 }
 
@@ -220,7 +230,7 @@ func expressRequest(in *bufio.Reader) (length int64, ok bool) {
 }
 
 // answer answers a request and reports whether the connection can be used again.
-func (e *express) answer(conn *connection, in *bufio.Reader, length int64) (again bool) {
+func (e *express) answer(conn *listen.Conn, in *bufio.Reader, length int64) (again bool) {
 	w := &expressWriter{conn: conn, header: http.Header{}}
 	defer func() {
 		if r := recover(); r != nil {
@@ -239,7 +249,7 @@ func (e *express) answer(conn *connection, in *bufio.Reader, length int64) (agai
 
 // expressWriter keeps an answer until it is whole.
 type expressWriter struct {
-	conn   *connection
+	conn   *listen.Conn
 	header http.Header
 	status int
 	body   []byte

@@ -14,6 +14,7 @@ import (
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/files/partial"
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/internal/listen"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -213,8 +214,8 @@ func (a *API) take(r *http.Request) (context.Context, *partial.Taken, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	taken, err := a.cfg.Uploads.Take(ctx, r.PathValue("id"), func() {
 		cancel()
-		if b, ok := r.Body.(*body); ok {
-			b.interrupt()
+		if b, ok := r.Body.(*listen.Body); ok {
+			b.Interrupt()
 		}
 	})
 	switch {

@@ -2,17 +2,15 @@ package api
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/aleph-im/aleph-go/internal/listen"
 )
 
 // Limits bound what clients can hold of a node. A field that is zero takes its default.
@@ -26,6 +24,7 @@ type Limits struct {
 	Grace       time.Duration // for requests that are being answered when the node stops: 5 s
 	Connections int           // open at once, without WebSockets, which have limits of their own: 4,096
 	Bodies      int64         // bytes of bodies held in memory at once: 256 MiB
+	Answers     int64         // the same of answers from the database; one takes at most half of it: 512 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -39,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 		Grace:       cmp.Or(l.Grace, 5*time.Second),
 		Connections: cmp.Or(l.Connections, 4096),
 		Bodies:      cmp.Or(l.Bodies, 256<<20),
+		Answers:     cmp.Or(l.Answers, 512<<20),
 	}
 }
 
@@ -51,17 +51,17 @@ func (a *API) Serve(ctx context.Context, listener net.Listener) error {
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer a.Wait()
 	defer endRequests()
-	bounded := &connections{Listener: listener, limits: a.limits, open: map[net.Conn]*list.Element{}, idle: list.New()}
+	bounded := listen.Bound(listener, a.limits.Connections, a.limits.Silence)
+	express := newExpress(requests, a, bounded)
 	server := &http.Server{
 		Handler:           a,
 		ReadHeaderTimeout: a.limits.Header,
 		IdleTimeout:       a.limits.Idle,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         bounded.turned,
+		ConnState:         express.turned,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(a.cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	express := newExpress(requests, a, bounded)
 	ended := make(chan error, 2)
 	go func() { ended <- server.Serve(express) }()
 	go func() { ended <- express.run() }()
@@ -83,122 +83,4 @@ func (a *API) Serve(ctx context.Context, listener net.Listener) error {
 	<-ended
 	<-ended
 	return failed
-}
-
-// connections bounds how many are open. When there are too many, the one that was without a request for longest makes room:
-// so who opens many and asks nothing keeps nobody out.
-type connections struct {
-	net.Listener
-	limits Limits
-
-	mu   sync.Mutex
-	open map[net.Conn]*list.Element // guarded by mu; the place in idle, nil while a request is answered
-	idle *list.List                 // guarded by mu; of net.Conn, without a request for longest first
-}
-
-// Accept implements net.Listener.
-func (c *connections) Accept() (net.Conn, error) {
-	for {
-		accepted, err := c.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		conn := accepted
-		if tcp, ok := accepted.(*net.TCPConn); ok {
-			conn = &connection{tcp, c.limits.Silence}
-		}
-		if c.admit(conn) {
-			return conn, nil
-		}
-		_ = accepted.Close() // nothing was said on it
-	}
-}
-
-func (c *connections) admit(conn net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.open) >= c.limits.Connections {
-		oldest := c.idle.Front()
-		if oldest == nil {
-			return false
-		}
-		c.forget(oldest.Value.(net.Conn))
-		_ = oldest.Value.(net.Conn).Close() // who waits there for a request sees it
-	}
-	c.open[conn] = c.idle.PushBack(conn)
-	return true
-}
-
-// forget no longer counts a connection. The caller holds mu.
-func (c *connections) forget(conn net.Conn) {
-	if place := c.open[conn]; place != nil {
-		c.idle.Remove(place)
-	}
-	delete(c.open, conn)
-}
-
-// turned follows what becomes of a connection.
-func (c *connections) turned(conn net.Conn, to http.ConnState) {
-	if h, ok := conn.(*handed); ok {
-		conn = h.connection
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	place, counted := c.open[conn]
-	if !counted {
-		return
-	}
-	switch to {
-	case http.StateActive:
-		if place != nil {
-			c.idle.Remove(place)
-			c.open[conn] = nil
-		}
-	case http.StateIdle:
-		if place == nil {
-			c.open[conn] = c.idle.PushBack(conn)
-		}
-	case http.StateHijacked, http.StateClosed:
-		c.forget(conn)
-	}
-}
-
-// connection gives up a client that takes nothing of an answer for as long as silence.
-type connection struct {
-	*net.TCPConn
-	silence time.Duration
-}
-
-// atOnce is how many bytes a client must take before the silence is over.
-const atOnce = 128 << 10
-
-func (c *connection) Write(p []byte) (n int, err error) {
-	for {
-		if err := c.SetWriteDeadline(time.Now().Add(c.silence)); err != nil {
-			return n, err
-		}
-		m, err := c.TCPConn.Write(p[n:min(n+atOnce, len(p))])
-		if n += m; err != nil || n == len(p) {
-			return n, err
-		}
-	}
-}
-
-// ReadFrom implements io.ReaderFrom, by which files go to the network without passing through the process.
-func (c *connection) ReadFrom(r io.Reader) (n int64, err error) {
-	whole, ok := r.(*io.LimitedReader)
-	if !ok {
-		whole = &io.LimitedReader{R: r, N: math.MaxInt64}
-	}
-	for whole.N > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(c.silence)); err != nil {
-			return n, err
-		}
-		m, err := c.TCPConn.ReadFrom(&io.LimitedReader{R: whole.R, N: min(whole.N, atOnce)})
-		n += m
-		if whole.N -= m; err != nil || m == 0 {
-			return n, err
-		}
-	}
-	return n, nil
 }

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
+	"github.com/aleph-im/aleph-go/ccn/authority"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -247,6 +250,38 @@ func TestBodiesShareOneAllowanceOfMemory(t *testing.T) {
 		t.Errorf("the first body gets %d", got)
 	}
 	until(t, "giving all back", func() bool { return s.api.memory.left.Load() == 10<<10 })
+}
+
+func TestAnswersShareOneAllowanceOfMemory(t *testing.T) {
+	s := serve(t, Limits{Answers: 2 << 20})
+	for i := range 8 {
+		text := strings.Repeat(string(rune('a'+i)), 50<<10)
+		long := s.envelope(func(a *authority.Author) error {
+			return a.Post(t.Context(), "note", "", map[string]string{"text": text})
+		})
+		s.send(long, true).check(t, "post", http.StatusOK, "")
+	}
+	for _, path := range []string{"/api/v0/messages.json", "/api/v0/posts.json", "/api/v1/posts.json"} {
+		for _, all := range []string{"0", "1000000", "200", "200&cursor="} {
+			s.get(path+"?pagination="+all).check(t, path+" "+all, http.StatusRequestEntityTooLarge, "413: the answer would be too large: ask for smaller pages")
+		}
+		s.get(path+"?pagination=2").check(t, path, http.StatusOK, "")
+		s.get(path+"?pagination=2&cursor=").check(t, path, http.StatusOK, "")
+	}
+	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(s.url, "http")+"/api/ws0/messages?history=100", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(1 << 20)
+	if _, text, err := conn.Read(t.Context()); err != nil || len(text) < 50<<10 {
+		t.Errorf("what fits of the history is not sent: %d bytes, %v", len(text), err)
+	}
+	s.api.answers.left.Add(-2 << 20) // others hold it all
+	s.get("/api/v0/messages.json?pagination=2").check(t, "while others hold all", http.StatusServiceUnavailable, "503: the node is busy")
+	s.get("/api/v0/messages.json?msgTypes=STORE").check(t, "small, while others hold all", http.StatusOK, "")
+	s.api.answers.left.Add(2 << 20)
+	until(t, "giving all back", func() bool { return s.api.answers.left.Load() == 2<<20 })
 }
 
 func TestNoAnswerTakesForEver(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -346,17 +347,27 @@ func (s *socket) sendAll(list []*frame, bare bool) error {
 	return nil
 }
 
-// sendHistory sends the newest messages, the oldest of them first, and returns their hashes.
+// sendHistory sends the newest messages, the oldest of them first, and returns their hashes. It sends fewer when all are too large
+// together.
 func (a *API) sendHistory(ctx context.Context, s *socket, f store.MessageFilter, format contentFormat) (map[message.Hash]bool, error) {
 	if f.Limit == 0 {
 		return nil, nil
 	}
-	var rows []store.MessageRow
-	if err := a.cfg.Store.Read(ctx, func(rd *store.Reader) (err error) { rows, err = rd.ListMessages(f); return err }); err != nil {
-		return nil, err
-	}
 	if format != contentFull {
-		format = contentNone
+		format, f.WithoutContent = contentNone, true
+	}
+	var rows []store.MessageRow
+	charging, held := a.charging(ctx)
+	defer held.release()
+	for {
+		err := a.cfg.Store.Read(charging, func(rd *store.Reader) (err error) { rows, err = rd.ListMessages(f); return err })
+		if err == nil {
+			break
+		}
+		if f.Limit /= 2; !errors.Is(err, errTooLong) || f.Limit == 0 {
+			return nil, err
+		}
+		held.release() // what did not fit
 	}
 	sent := make(map[message.Hash]bool, len(rows))
 	for _, row := range slices.Backward(rows) {

@@ -81,9 +81,9 @@ func (r *Reader) ListStats(f StatsFilter) ([]AddressStats, error) {
 	query := "SELECT address, total, aggregate, forget, instance, post, program, store FROM address_stats" + w.String() +
 		" ORDER BY " + f.Sort + " " + order + ", address ASC" + w.limit(f.Limit, f.Offset)
 	rows, err := r.rows(query, w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, s *AddressStats) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, s *AddressStats) error {
 		return rows.Scan(&s.Address, &s.Total, &s.Aggregate, &s.Forget, &s.Instance, &s.Post, &s.Program, &s.FileStore)
-	})
+	}, nil)
 	return list, wrap(err, "list address statistics")
 }
 
@@ -169,9 +169,9 @@ func (r *Reader) OwnedFiles(f OwnedFileFilter) ([]OwnedFile, error) {
 	}
 	rows, err := r.rows("SELECT p.file_hash, f.size, f.type, p.created, p.item_hash FROM file_pins p JOIN files f ON f.hash = p.file_hash"+
 		w.String()+" ORDER BY p.created "+order+", p.item_hash ASC"+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, o *OwnedFile) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, o *OwnedFile) error {
 		return rows.Scan(&o.File, &o.Size, &o.Type, &o.Created, &o.Message)
-	})
+	}, nil)
 	return list, wrap(err, "list files of %s", f.Owner)
 }
 

@@ -57,9 +57,9 @@ func (r *Reader) ListAggregates(f AggregateFilter) ([]AggregateRow, error) {
 	page += w.limit(f.Limit, f.Offset)
 	rows, err := r.rows("SELECT a.owner, a.key, "+document+", a.created, a.last_updated, a.last_revision_hash FROM ("+page+`) AS page CROSS JOIN aggregates a
 		WHERE a.owner = page.owner AND a.key = page.key ORDER BY a.`+column+" "+order+", a.key ASC, a.owner ASC", w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, a *AggregateRow) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, a *AggregateRow) error {
 		return rows.Scan(&a.Owner, &a.Key, &a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
-	})
+	}, aggregateText)
 	return list, wrap(err, "list aggregates")
 }
 
@@ -76,8 +76,8 @@ func (r *Reader) Aggregates(owner string, keys []string) ([]AggregateRow, error)
 	w.add("owner = ?", owner)
 	w.in("key", keys)
 	rows, err := r.rows("SELECT owner, key, "+document+", created, last_updated, last_revision_hash FROM aggregates a"+w.String()+" ORDER BY key", w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, a *AggregateRow) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, a *AggregateRow) error {
 		return rows.Scan(&a.Owner, &a.Key, &a.Content, &a.Created, &a.LastUpdated, &a.LastRevision)
-	})
+	}, aggregateText)
 	return list, wrap(err, "list aggregates of %s", owner)
 }

@@ -35,9 +35,9 @@ func (r *Reader) ListBalances(f BalanceFilter) ([]BalanceRow, error) {
 	}
 	rows, err := r.rows("SELECT address, chain, dapp, balance, eth_height, item_hash, last_update FROM balances"+w.String()+
 		" ORDER BY address, chain, dapp"+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, b *BalanceRow) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, b *BalanceRow) error {
 		return rows.Scan(&b.Address, &b.Chain, &b.Dapp, &b.Balance, &b.Height, &b.Message, &b.LastUpdate)
-	})
+	}, nil)
 	return list, wrap(err, "list balances")
 }
 
@@ -83,7 +83,7 @@ func (f *CreditBalanceFilter) query() (string, *where) {
 func (r *Reader) ListCreditBalances(f CreditBalanceFilter) ([]CreditBalance, error) {
 	query, w := f.query()
 	rows, err := r.rows(query+" ORDER BY address"+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, c *CreditBalance) error { return rows.Scan(&c.Address, &c.Credits) })
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, c *CreditBalance) error { return rows.Scan(&c.Address, &c.Credits) }, nil)
 	return list, wrap(err, "list credit balances")
 }
 

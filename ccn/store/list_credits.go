@@ -117,7 +117,7 @@ func (r *Reader) ListCredits(f CreditFilter) ([]CreditRow, error) {
 	}
 	rows, err := r.rows(creditColumns+w.String()+" ORDER BY CASE WHEN "+s.column+" IS NULL THEN 1 ELSE 0 END "+nulls+", "+s.column+" "+order+
 		", credit_ref "+order+", credit_index "+order+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, scanCredit)
+	list, err := collectFor(r, rows, err, scanCredit, nil)
 	return list, wrap(err, "list credits of %s", f.Address)
 }
 

@@ -123,7 +123,7 @@ func (r *Reader) messagePage(f *MessageFilter, from string, w where, order strin
 	w.args = slices.Clone(w.args) // the conditions may serve another query
 	query := "SELECT " + f.columns() + " FROM " + from + w.String() + " ORDER BY " + order + w.limit(limit, offset)
 	rows, err := r.rows(query, w.args...)
-	return collect(rows, err, scanMessage)
+	return collectFor(r, rows, err, scanMessage, messageText)
 }
 
 // messagesOf reads the messages whose ids a query gives, in an order or, for "", in none.
@@ -133,7 +133,7 @@ func (r *Reader) messagesOf(f *MessageFilter, ids string, w *where, order string
 		query += " ORDER BY " + order
 	}
 	rows, err := r.rows(query, w.args...)
-	return collect(rows, err, scanMessage)
+	return collectFor(r, rows, err, scanMessage, messageText)
 }
 
 // sortRows sorts a page by two numbers, both ascending or descending, and then by ascending hash: less work than for a
@@ -250,7 +250,7 @@ func (r *Reader) ListHashes(f HashFilter) ([]MessageHash, error) {
 	}
 	query := "SELECT item_hash, status, reception_time FROM messages" + w.String() + " ORDER BY " + received + direction(f.Descending) + ", item_hash"
 	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, h *MessageHash) error { return rows.Scan(&h.Hash, &h.Status, &h.ReceptionTime) })
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, h *MessageHash) error { return rows.Scan(&h.Hash, &h.Status, &h.ReceptionTime) }, nil)
 	return list, wrap(err, "list hashes")
 }
 

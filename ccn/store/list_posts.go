@@ -86,7 +86,7 @@ func (r *Reader) postsOf(ids string, w *where) ([]PostListRow, error) {
 		s.item_hash, s.chain, s.sender, s.signature, s.item_type, s.item_content, s.content, s.time, s.size, s.first_confirmed_at
 		FROM (`+ids+`) AS page CROSS JOIN posts p CROSS JOIN messages s LEFT JOIN messages o ON o.id = p.id AND p.latest_id IS NOT NULL
 		WHERE p.id = page.id AND s.id = COALESCE(p.latest_id, p.id)`, w.args...)
-	return collect(rows, err, func(rows *sql.Rows, p *PostListRow) error {
+	return collectFor(r, rows, err, func(rows *sql.Rows, p *PostListRow) error {
 		m := &p.Shown
 		var amended, confirmed *int64
 		var chain, signature, text *string
@@ -107,7 +107,7 @@ func (r *Reader) postsOf(ids string, w *where) ([]PostListRow, error) {
 			m.Confirmations = []Confirmation{}
 		}
 		return err
-	})
+	}, func(p *PostListRow) int { return messageText(&p.Shown) })
 }
 
 // along returns the branch of the posts that lead chooses from the index of a column; "" stands for the index of times.

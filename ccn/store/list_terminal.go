@@ -64,10 +64,10 @@ func (r *Reader) ListTerminal(s message.Status, f TerminalFilter) ([]TerminalRow
 	query := "SELECT item_hash, type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, " + ended + ", " + by +
 		" FROM " + table + w.String() + " ORDER BY CASE WHEN " + ended + " IS NULL THEN 1 ELSE 0 END, " + ended + order + ", item_hash ASC"
 	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
-	list, err := collect(rows, err, func(rows *sql.Rows, t *TerminalRow) error {
+	list, err := collectFor(r, rows, err, func(rows *sql.Rows, t *TerminalRow) error {
 		return rows.Scan(&t.Hash, &t.Type, &t.Chain, &t.Sender, &t.Signature, &t.ItemType, &t.Time, &t.Channel, &t.Owner, &t.PaymentType,
 			&t.Size, &t.EndedAt, (*[]byte)(&t.ForgottenBy))
-	})
+	}, func(t *TerminalRow) int { return len(t.ForgottenBy) })
 	return list, wrap(err, "list %s messages", s)
 }
 

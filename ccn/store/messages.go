@@ -48,6 +48,9 @@ func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 	m.Message.ItemHash = h
 	m.Message.Signature = value(signature)
 	m.Message.ItemContent = value(text)
+	if err := r.read(messageText(m)); err != nil {
+		return nil, err
+	}
 	if confirmed != nil {
 		if m.Confirmations, err = r.Confirmations(h); err != nil {
 			return nil, err

@@ -35,7 +35,7 @@ func scanPending(rows *sql.Rows, p *PendingRow) error {
 // Pending lists the waiting copies of a message.
 func (r *Reader) Pending(h message.Hash) ([]PendingRow, error) {
 	rows, err := r.rows(pendingColumns+`WHERE p.item_hash = ? ORDER BY p.id`, string(h))
-	list, err := collect(rows, err, scanPending)
+	list, err := collectFor(r, rows, err, scanPending, func(p *PendingRow) int { return len(p.Envelope) })
 	return list, wrap(err, "read pending message %s", h)
 }
 

@@ -157,7 +157,7 @@ func (s *Store) ReadCommitted(ctx context.Context, read func(r *Reader) error) e
 		return fmt.Errorf("wait for a database reader: %w", err)
 	}
 	defer func() { s.readers <- c }()
-	return c.transaction(ctx, func(ctx context.Context) error { return read(&Reader{ctx: ctx, conn: c}) })
+	return c.transaction(ctx, func(ctx context.Context) error { return read(&Reader{ctx: ctx, conn: c, charge: charged(ctx)}) })
 }
 
 // Write runs write in the single transaction that may change the database, of all processes that use it, and commits it
@@ -203,8 +203,9 @@ func (s *Store) take(ctx context.Context, from chan *conn) (*conn, error) {
 type Reader struct {
 	ctx      context.Context
 	conn     *conn
-	foreseen foreseen     // of a transaction that writes
-	before   func() error // comes before each statement; nil: nothing does
+	foreseen foreseen              // of a transaction that writes
+	before   func() error          // comes before each statement; nil: nothing does
+	charge   func(bytes int) error // see Charging; nil: nobody is told
 }
 
 // Tx is the transaction that may write; it reads what it wrote, except the counters of addresses, which are written at its

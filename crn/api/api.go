@@ -25,6 +25,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/gpu"
 	"github.com/aleph-im/aleph-go/crn/meter"
 	"github.com/aleph-im/aleph-go/crn/vm"
+	"github.com/aleph-im/aleph-go/internal/listen"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -98,8 +99,14 @@ type Server struct {
 	broken      *log.Logger // answers of programs that break off: no event, and they can make as many as they like
 }
 
-// maxBody bounds bodies of requests to the node itself, in bytes.
+// maxBody bounds bodies of requests to the node itself, in bytes, but for uploads.
 const maxBody = 1 << 20
+
+// Bounds of how these come.
+const (
+	stall    = 2 * time.Minute // without a byte
+	bodyRate = 8 << 10         // bytes a second, in all
+)
 
 // New checks the configuration and makes the handler.
 func New(cfg Config) (*Server, error) {
@@ -229,6 +236,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.recover(w, r)
+	listen.Pace{Silence: stall, Rate: bodyRate}.Keep(w, r) // not of calls: what a program is sent may take as long as it likes
 	s.control.ServeHTTP(w, r)
 }
 

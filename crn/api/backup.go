@@ -212,38 +212,17 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, on Operations, 
 	}
 }
 
-// stall is how long an upload may stand still.
-const stall = 2 * time.Minute
-
-// uploaded finds a file in a multipart body, and answers when there is none. What is read of it must keep coming.
+// uploaded finds a file in a multipart body, and answers when there is none.
 func uploaded(w http.ResponseWriter, r *http.Request, name string) (io.Reader, bool) {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(stall))
 	var part *multipart.Part
 	parts, err := r.MultipartReader()
 	for err == nil {
 		if part, err = parts.NextPart(); err == nil && part.FormName() == name {
-			return steady{part, control}, true
+			return part, true
 		}
 	}
-	_ = control.SetReadDeadline(time.Time{})
 	fail(w, http.StatusBadRequest, "Missing '"+name+"' field in multipart upload")
 	return nil, false
-}
-
-// steady reads as long as bytes come.
-type steady struct {
-	r       io.Reader
-	control *http.ResponseController
-}
-
-func (s steady) Read(p []byte) (int, error) {
-	_ = s.control.SetReadDeadline(time.Now().Add(stall))
-	n, err := s.r.Read(p)
-	if err != nil {
-		_ = s.control.SetReadDeadline(time.Time{}) // what follows may take longer
-	}
-	return n, err
 }
 
 // volumeRef reads the hash of a STORE message from the body, and answers when there is none.

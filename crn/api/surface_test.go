@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -322,4 +323,29 @@ func FuzzPlan(f *testing.F) {
 			t.Errorf("problems cannot be told: %v", err)
 		}
 	})
+}
+
+// deadlines is an answer on a connection that knows until when it waits for bytes.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+func TestBodiesForTheNodeMustCome(t *testing.T) {
+	s := serverOn(t, nil, nil)
+	for path, bounded := range map[string]bool{
+		"/control/allocations": true, "/control/allocation/notify": true, "/control/machine/x/stop": true, "/nowhere": true,
+		"/vm/" + strings.Repeat("0", 64) + "/": false, // what a program is sent may take as long as it likes
+	} {
+		d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		s.ServeHTTP(d, httptest.NewRequest(http.MethodPost, path, io.MultiReader(strings.NewReader("{"))))
+		if !bounded && len(d.set) > 0 || bounded && (len(d.set) == 0 || time.Until(d.set[0]) > stall) {
+			t.Errorf("%s: %v", path, d.set)
+		}
+	}
 }

@@ -1,8 +1,9 @@
-package api
+package listen
 
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,14 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 }
 
 func TestInterruptHitsItsBodyAlone(t *testing.T) {
-	limits := Limits{}.withDefaults()
-	opened := func() (*body, *deadlines) {
+	opened := func() (*Body, *deadlines) {
 		d := &deadlines{}
-		return &body{ReadCloser: io.NopCloser(strings.NewReader("body")), control: http.NewResponseController(d), limits: &limits, began: time.Now()}, d
+		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(strings.NewReader("body")))
+		Pace{Silence: time.Minute, Rate: 8 << 10}.Keep(d, r)
+		return r.Body.(*Body), d
 	}
 	b, d := opened()
-	b.interrupt()
+	b.Interrupt()
 	if _, err := b.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +39,7 @@ func TestInterruptHitsItsBodyAlone(t *testing.T) {
 	if _, err := io.ReadAll(b); err != nil {
 		t.Fatal(err)
 	}
-	if b.interrupt(); !d.late.IsZero() {
+	if b.Interrupt(); !d.late.IsZero() {
 		t.Errorf("what follows the body is waited for until %v", d.late)
 	}
 }

@@ -1,0 +1,71 @@
+package listen
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Pace is how the body of a request must come.
+type Pace struct {
+	Silence time.Duration // how long nothing may come
+	Rate    int64         // bytes a second at which it must come after that, in all
+}
+
+// Body is that of a request, which must come in time. What reads it sees os.ErrDeadlineExceeded when it does not.
+type Body struct {
+	io.ReadCloser
+	control *http.ResponseController
+	pace    Pace
+	began   time.Time
+	n       int64
+
+	mu          sync.Mutex // held while a deadline is set
+	ended       bool       // guarded by mu: what follows on the connection is not of this body
+	interrupted bool       // guarded by mu
+}
+
+// Keep makes the body of a request come in time. A request without one is left as it is.
+func (p Pace) Keep(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	b := &Body{ReadCloser: r.Body, control: http.NewResponseController(w), pace: p, began: time.Now()}
+	_ = b.control.SetReadDeadline(b.began.Add(p.Silence)) // the server reads what the handler leaves
+	r.Body = b
+}
+
+func (b *Body) Read(p []byte) (int, error) {
+	late := time.Now().Add(b.pace.Silence)
+	if all := b.began.Add(b.pace.Silence + time.Duration(b.n)*time.Second/time.Duration(b.pace.Rate)); all.Before(late) {
+		late = all
+	}
+	b.waitUntil(late, false)
+	n, err := b.ReadCloser.Read(p)
+	if b.n += int64(n); errors.Is(err, io.EOF) {
+		b.waitUntil(time.Time{}, true)
+	}
+	return n, err
+}
+
+// waitUntil sets until when the body may come, unless it was interrupted.
+func (b *Body) waitUntil(late time.Time, ended bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.interrupted {
+		_ = b.control.SetReadDeadline(late) // a server of tests may have none
+	}
+	b.ended = ended
+}
+
+// Interrupt ends the reading of what has not come yet, also a Read that waits for it, with os.ErrDeadlineExceeded.
+func (b *Body) Interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		b.interrupted = true
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
