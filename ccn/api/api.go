@@ -218,6 +218,9 @@ func (a *API) route(h handler) http.Handler {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.Header().Set("Connection", "close")
 			f = &fault{status: http.StatusRequestTimeout, text: "408: the body did not come in time"}
+		case broken(r) != nil:
+			w.Header().Set("Connection", "close")
+			f = &fault{status: http.StatusBadRequest, text: fmt.Sprintf("400: the body is malformed or ends early: %v", broken(r))}
 		case r.Context().Err() != nil:
 			return // the client is gone
 		case within.Context().Err() != nil:
@@ -234,6 +237,14 @@ func (a *API) route(h handler) http.Handler {
 		w.WriteHeader(f.status)
 		_, _ = w.Write([]byte(f.body())) // a client that is gone needs no answer
 	})
+}
+
+// broken returns why the body of a request could not be read; nil when it could.
+func broken(r *http.Request) error {
+	if b, ok := r.Body.(*listen.Body); ok {
+		return b.Err()
+	}
+	return nil
 }
 
 // Wait returns when no long handler runs any more, and nothing is counted. Those of subscribers end when Config.Stopping is

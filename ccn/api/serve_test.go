@@ -134,6 +134,24 @@ func TestWhoSendsNothingIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestABodyThatIsNoneIsRefused(t *testing.T) {
+	s := serve(t, Limits{})
+	for name, body := range map[string]string{
+		"no chunk":    "Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+		"half a body": "Content-Length: 99\r\n\r\n{",
+	} {
+		for _, path := range []string{"/api/v0/messages", "/api/v0/price/estimate", "/api/v0/storage/add_json", "/api/v0/storage/add_file"} {
+			conn := s.connect("POST " + path + " HTTP/1.1\r\nHost: x\r\n" + body)
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if got := answers(t, conn); got != http.StatusBadRequest && got != http.StatusUnprocessableEntity { // of what came of it
+				t.Errorf("%s for %s: %d", name, path, got)
+			}
+		}
+	}
+}
+
 func TestABodyThatDripsIsCutOff(t *testing.T) {
 	s := serve(t, Limits{Silence: 100 * time.Millisecond, Rate: 1 << 20})
 	conn := s.connect("POST /api/v0/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")

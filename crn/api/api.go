@@ -102,7 +102,7 @@ type Server struct {
 // maxBody bounds bodies of requests to the node itself, in bytes, but for uploads.
 const maxBody = 1 << 20
 
-// Bounds of how these come.
+// Bounds of how bodies come, but for those that a program or an instance takes.
 const (
 	stall    = 2 * time.Minute // without a byte
 	bodyRate = 8 << 10         // bytes a second, in all
@@ -225,6 +225,7 @@ func (s *Server) Close() {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "aleph-vm/"+Version)
+	listen.Pace{Silence: stall, Rate: bodyRate}.Keep(w, r)
 	if to, ok := s.placeOfHost(r); ok {
 		s.callByName(w, r, to)
 		return
@@ -236,7 +237,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.recover(w, r)
-	listen.Pace{Silence: stall, Rate: bodyRate}.Keep(w, r) // not of calls: what a program is sent may take as long as it likes
 	s.control.ServeHTTP(w, r)
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/internal/listen"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -65,8 +66,18 @@ func (s *Server) reachInstance(w http.ResponseWriter, r *http.Request, to place)
 		},
 		ErrorLog: s.broken,
 	}
+	defer unhurried(r)()
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r)
+}
+
+// unhurried lets the body of a call come as slowly as it likes, until end is called: what the callee left must come to an end.
+func unhurried(r *http.Request) (end func()) {
+	body, ok := r.Body.(*listen.Body)
+	if !ok {
+		return func() {}
+	}
+	return body.Unhurried()
 }
 
 // addressOf returns the address of an instance that a name leads to, if it is on this node and of the name's owner.

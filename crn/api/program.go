@@ -96,6 +96,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 		},
 		ErrorLog: s.broken,
 	}
+	defer unhurried(r)()
 	// Answers may begin before the request's body has ended.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r.WithContext(ctx))

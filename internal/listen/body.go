@@ -21,9 +21,11 @@ type Body struct {
 	pace    Pace
 	began   time.Time
 	n       int64
+	err     error // that ended the reading, other than the end of the body
 
 	mu          sync.Mutex // held while a deadline is set
 	ended       bool       // guarded by mu: what follows on the connection is not of this body
+	unhurried   bool       // guarded by mu
 	interrupted bool       // guarded by mu
 }
 
@@ -46,18 +48,41 @@ func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.n += int64(n); errors.Is(err, io.EOF) {
 		b.waitUntil(time.Time{}, true)
+	} else if err != nil {
+		b.err = err
 	}
 	return n, err
 }
+
+// Err returns why the body could not be read: it is malformed, ends early, or came too late. It is for who has read it.
+func (b *Body) Err() error { return b.err }
 
 // waitUntil sets until when the body may come, unless it was interrupted.
 func (b *Body) waitUntil(late time.Time, ended bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.unhurried {
+		late = time.Time{}
+	}
 	if !b.interrupted {
 		_ = b.control.SetReadDeadline(late) // a server of tests may have none
 	}
 	b.ended = ended
+}
+
+// Unhurried lets the body come as slowly as it likes until end is called. What is left then, which the server reads, must come in time.
+func (b *Body) Unhurried() (end func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unhurried = true
+	_ = b.control.SetReadDeadline(time.Time{})
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.unhurried = false; !b.ended {
+			_ = b.control.SetReadDeadline(time.Now().Add(b.pace.Silence))
+		}
+	}
 }
 
 // Interrupt ends the reading of what has not come yet, also a Read that waits for it, with os.ErrDeadlineExceeded.
