@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -203,6 +204,28 @@ func (c *Config) check() (pool6 netip.Prefix, err error) {
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return netip.Prefix{}, err
 		}
+	}
+	for _, bound := range []struct {
+		name string
+		n    int64
+	}{
+		{"memory-mib", int64(c.MemoryMiB)}, {"instance-memory-mib", int64(c.InstanceMemoryMiB)}, {"vcpus", int64(c.VCPUs)},
+		{"disk-mib", c.DiskMiB}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)},
+	} {
+		if bound.n < 0 {
+			return netip.Prefix{}, fmt.Errorf("%s is less than nothing", bound.name)
+		}
+	}
+	if c.NodeHash != "" {
+		if _, err := message.ParseHash(c.NodeHash); err != nil {
+			return netip.Prefix{}, fmt.Errorf("node-hash: %w", err)
+		}
+	}
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return netip.Prefix{}, fmt.Errorf("public-url: %q is no base URL: want https://host", c.PublicURL)
+	}
+	if a, err := netip.ParseAddr(c.HostIPv4); c.HostIPv4 != "" && (err != nil || !a.Is4()) {
+		return netip.Prefix{}, fmt.Errorf("host-ipv4: %q is no IPv4 address", c.HostIPv4)
 	}
 	pool6, err = netip.ParsePrefix(c.IPv6Pool)
 	if err != nil || !pool6.Addr().Is6() || pool6.Bits() > 64 {

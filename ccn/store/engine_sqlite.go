@@ -20,6 +20,25 @@ func newSQLite(path string) (engine, error) {
 	return &sqlite{path}, nil
 }
 
+// advised adds to what SQLite says of a file that it cannot open what can be done.
+func advised(err error) error {
+	if err == nil {
+		return nil
+	}
+	const damaged = "the file is damaged: restore a backup with alephd ccn restore, or begin anew in another folder"
+	for _, known := range []struct{ text, advice string }{
+		{"disk image is malformed", damaged}, {"file is not a database", damaged},
+		{"unable to open database file", "let the user of this process write to its folder"},
+		{"readonly database", "let the user of this process write to it and to its folder"},
+		{"disk is full", "make room on its disk"},
+	} {
+		if strings.Contains(err.Error(), known.text) {
+			return fmt.Errorf("%w: %s", err, known.advice)
+		}
+	}
+	return err
+}
+
 func (e *sqlite) open() (*sql.DB, error) {
 	// A connection is one goroutine's at a time: it needs no lock of its own. The driver in Go does not know the word.
 	return sql.Open(sqliteDriver, "file:"+(&url.URL{Path: e.path}).EscapedPath()+"?_mutex=no")

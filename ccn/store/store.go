@@ -40,7 +40,7 @@ var ErrClosed = errors.New("the database is closed")
 // Open opens the database that dsn names: "sqlite:<path>", a file that is created when it does not exist, or
 // "postgres://…", a database that several processes may use at once. It brings the schema to its newest version.
 func Open(ctx context.Context, dsn string) (_ *Store, err error) {
-	defer func() { err = wrap(err, "open database %q", redact(dsn)) }()
+	defer func() { err = wrap(advised(err), "open database %q", redact(dsn)) }()
 	engine, err := engineOf(dsn)
 	if err != nil {
 		return nil, err

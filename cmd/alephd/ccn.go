@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/aleph-im/aleph-go/ccn"
 	"github.com/aleph-im/aleph-go/ccn/backup"
@@ -55,9 +58,37 @@ func defaultCCN() *ccnOptions {
 	}
 }
 
+// check refuses what would make sense to nobody and be noticed late: a node that asks nobody for files, or announces what leads nowhere.
+func (o *ccnOptions) check() error {
+	for _, peer := range o.HTTPPeers {
+		if !isBaseURL(peer) {
+			return fmt.Errorf("http-peers: %q is no base URL: want http://host:port or https://host", peer)
+		}
+	}
+	switch {
+	case o.PublicURL != "" && !isBaseURL(o.PublicURL):
+		return fmt.Errorf("public-url: %q is no base URL: want http://host:port or https://host", o.PublicURL)
+	case o.Token != "" && !common.IsHexAddress(o.Token):
+		return fmt.Errorf("token: %q is no address: want 0x and 40 hex digits", o.Token)
+	case o.Drain < 0:
+		return fmt.Errorf("drain: %s is before the signal to stop: want 0s or more", o.Drain)
+	case o.MaxSockets < 1:
+		return fmt.Errorf("max-sockets: %d leaves no WebSocket to anybody: want 1 or more", o.MaxSockets)
+	}
+	return nil
+}
+
+func isBaseURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+}
+
 func runCCN(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o := defaultCCN()
 	if done, err := load("alephd ccn", o, args, stdout); done || err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
 		return err
 	}
 	log, err := newLogger(stderr, o.LogLevel, o.LogFormat)

@@ -129,7 +129,10 @@ func TestImportThatWasStoppedGoesOn(t *testing.T) {
 }
 
 func TestCommandsSayWhatIsWrong(t *testing.T) {
-	empty := t.TempDir()
+	empty, damaged := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "aleph.db"), bytes.Repeat([]byte("no database"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args []string
 		want string
@@ -140,6 +143,16 @@ func TestCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"ccn", "restore", empty, "--data-dir", filepath.Join(empty, "x")}, "this is no backup"},
 		{[]string{"ccn", "import", "--data-dir", empty}, "--from"},
 		{[]string{"ccn", "import", "--data-dir", empty, "--from", "nowhere"}, "want http://host:port"},
+		{[]string{"ccn", "--http-peers", "node.example"}, "http-peers: \"node.example\" is no base URL"},
+		{[]string{"ccn", "--public-url", "/here"}, "public-url: \"/here\" is no base URL"},
+		{[]string{"ccn", "--token", "0x12"}, "40 hex digits"},
+		{[]string{"ccn", "--drain", "-5s"}, "want 0s or more"},
+		{[]string{"ccn", "--max-sockets", "0"}, "want 1 or more"},
+		{[]string{"crn", "--memory-mib", "-1"}, "memory-mib is less than nothing"},
+		{[]string{"crn", "--public-url", "crn.example.org"}, "public-url: \"crn.example.org\" is no base URL"},
+		{[]string{"crn", "--node-hash", "x"}, "node-hash: "},
+		{[]string{"crn", "--host-ipv4", "here"}, "\"here\" is no IPv4 address"},
+		{[]string{"ccn", "--data-dir", damaged, "--network", "devnet"}, "restore a backup with alephd ccn restore"},
 	} {
 		if _, err := alephd(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: got %v", tt.args, err)

@@ -203,7 +203,8 @@ func (s *Set) readFile(path string) error {
 	}
 	var members map[string]any
 	if err := yaml.Unmarshal(raw, &members); err != nil {
-		return fmt.Errorf("configuration %s is not valid YAML: %w", path, err)
+		// Without the lines around: they may hold secrets, or what a terminal obeys.
+		return fmt.Errorf("configuration %s is not valid YAML: %s", path, yaml.FormatError(err, false, false))
 	}
 	for name, value := range members {
 		i := slices.IndexFunc(s.options, func(o *option) bool { return o.name == name })

@@ -68,11 +68,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"variable", "", map[string]string{"ALEPHD_EVERY": "5"}, nil, "ALEPHD_EVERY"},
 		{"mapping", "peers: {a: b}\n", nil, nil, "not a mapping"},
 		{"no YAML", ":\n  - [", nil, nil, "not valid YAML"},
+		{"no YAML, without its lines", "password: secret\nbad: [1", nil, nil, "sequence end token ']' not found"},
 		{"argument", "", nil, []string{"run"}, `unexpected argument "run"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := load(t, tt.yaml, tt.env, tt.args...)
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}
 		})
