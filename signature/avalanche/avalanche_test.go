@@ -5,29 +5,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 	"github.com/mr-tron/base58"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain, ID, Address string
-			Detail             struct {
-				Text   string `json:"private_key_cb58"`
-				Secret string `json:"private_key_hex"`
-				Public string `json:"public_key_compressed_hex"`
-			}
-		}
+	type detail struct {
+		Text   string `json:"private_key_cb58"`
+		Secret string `json:"private_key_hex"`
+		Public string `json:"public_key_compressed_hex"`
 	}
-	vectors.Load(t, "accounts.json", &file)
-	seen := 0
-	for _, v := range file.Accounts {
-		if v.Chain != "AVAX" {
-			continue
-		}
-		seen++
+	signaturetest.Accounts(t, message.ChainAVAX, func(t *testing.T, v signaturetest.Account[detail]) {
 		secret, err := hex.DecodeString(v.Detail.Secret)
 		if err != nil {
 			t.Fatal(err)
@@ -47,10 +36,7 @@ func TestAccountVectors(t *testing.T) {
 				t.Error("the secret changed")
 			}
 		}
-	}
-	if seen == 0 {
-		t.Fatal("no Avalanche accounts in the vectors")
-	}
+	})
 }
 
 func TestMalformedIsRefused(t *testing.T) {
@@ -90,20 +76,4 @@ func TestMalformedIsRefused(t *testing.T) {
 	}
 }
 
-func FuzzVerify(f *testing.F) {
-	var file struct {
-		Own []struct {
-			Message struct{ Sender, Signature string }
-		}
-	}
-	vectors.Load(f, "signatures_avax.json", &file)
-	for _, v := range file.Own {
-		f.Add(v.Message.Sender, v.Message.Signature)
-	}
-	f.Fuzz(func(t *testing.T, sender, signature string) {
-		m := &message.Message{Sender: sender, Chain: message.ChainAVAX, Signature: signature}
-		if err := (Verifier{}).Verify(m); err == nil {
-			t.Error("accepted a signature of a message that nobody signed")
-		}
-	})
-}
+func FuzzVerify(f *testing.F) { signaturetest.Fuzz(f, message.ChainAVAX, Verifier{}.Verify) }

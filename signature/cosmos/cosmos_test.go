@@ -6,61 +6,45 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 	"pgregory.net/rapid"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain, ID, Address string
-			Detail             struct {
-				HRP      string
-				Secret   string `json:"private_key_hex"`
-				Public   string `json:"public_key_compressed_hex"`
-				Mnemonic string
-			}
+	type detail struct {
+		HRP      string
+		Secret   string `json:"private_key_hex"`
+		Public   string `json:"public_key_compressed_hex"`
+		Mnemonic string
+	}
+	signaturetest.Accounts(t, message.ChainCSDK, func(t *testing.T, v signaturetest.Account[detail]) {
+		secret, err := hex.DecodeString(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	vectors.Load(t, "accounts.json", &file)
-	seen := 0
-	for _, v := range file.Accounts {
-		if v.Chain != "CSDK" {
-			continue
+		hrp, _, _ := strings.Cut(v.Address, "1")
+		a, err := NewAccount(secret, hrp)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen++
-		t.Run(v.ID, func(t *testing.T) {
-			secret, err := hex.DecodeString(v.Detail.Secret)
-			if err != nil {
-				t.Fatal(err)
-			}
-			hrp, _, _ := strings.Cut(v.Address, "1")
-			a, err := NewAccount(secret, hrp)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if a.Address() != v.Address || hex.EncodeToString(a.public[:]) != v.Detail.Public {
-				t.Errorf("address %s of key %x, want %s of %s", a.Address(), a.public, v.Address, v.Detail.Public)
-			}
-			if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-				t.Error("the secret changed")
-			}
-			if v.Detail.Mnemonic == "" {
-				return
-			}
-			m, err := FromMnemonic(v.Detail.Mnemonic, "", hrp)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m.Address() != v.Address {
-				t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
-			}
-		})
-	}
-	if seen == 0 {
-		t.Fatal("no Cosmos accounts in the vectors")
-	}
+		if a.Address() != v.Address || hex.EncodeToString(a.public[:]) != v.Detail.Public {
+			t.Errorf("address %s of key %x, want %s of %s", a.Address(), a.public, v.Address, v.Detail.Public)
+		}
+		if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+			t.Error("the secret changed")
+		}
+		if v.Detail.Mnemonic == "" {
+			return
+		}
+		m, err := FromMnemonic(v.Detail.Mnemonic, "", hrp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Address() != v.Address {
+			t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
+		}
+	})
 }
 
 func TestSignDocIsASCIIAndReadsBack(t *testing.T) {
@@ -103,20 +87,4 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
-func FuzzVerify(f *testing.F) {
-	var file struct {
-		Own []struct {
-			Message struct{ Sender, Signature string }
-		}
-	}
-	vectors.Load(f, "signatures_csdk.json", &file)
-	for _, v := range file.Own {
-		f.Add(v.Message.Sender, v.Message.Signature)
-	}
-	f.Fuzz(func(t *testing.T, sender, signature string) {
-		m := &message.Message{Sender: sender, Chain: message.ChainCSDK, Signature: signature}
-		if err := (Verifier{}).Verify(m); err == nil {
-			t.Error("accepted a signature of a message that nobody signed")
-		}
-	})
-}
+func FuzzVerify(f *testing.F) { signaturetest.Fuzz(f, message.ChainCSDK, Verifier{}.Verify) }

@@ -6,73 +6,59 @@ import (
 	"testing"
 
 	"github.com/aleph-im/aleph-go/internal/vectors"
+	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain, ID, Address string
-			Detail             struct {
-				Secret     string `json:"private_key_hex"`
-				Public     string `json:"public_key_uncompressed_hex"`
-				Payload    string `json:"payload_utf8"`
-				Digest     string `json:"eip191_digest_hex"`
-				Signature  string
-				Mnemonic   string
-				Passphrase string
-			}
-		}
+	type detail struct {
+		Secret     string `json:"private_key_hex"`
+		Public     string `json:"public_key_uncompressed_hex"`
+		Payload    string `json:"payload_utf8"`
+		Digest     string `json:"eip191_digest_hex"`
+		Signature  string
+		Mnemonic   string
+		Passphrase string
 	}
-	vectors.Load(t, "accounts.json", &file)
-	seen := 0
-	for _, v := range file.Accounts {
-		if v.Chain != "ETH" {
-			continue
+	signaturetest.Accounts(t, message.ChainETH, func(t *testing.T, v signaturetest.Account[detail]) {
+		a, err := FromHex(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen++
-		t.Run(v.ID, func(t *testing.T) {
-			a, err := FromHex(v.Detail.Secret)
+		if a.Address() != v.Address {
+			t.Errorf("address %s, want %s", a.Address(), v.Address)
+		}
+		if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+			t.Error("the secret changed")
+		}
+		point := a.key.Point()
+		if got := "04" + hex.EncodeToString(point[:]); v.Detail.Public != "" && got != v.Detail.Public {
+			t.Errorf("public key %s, want %s", got, v.Detail.Public)
+		}
+		if v.Detail.Mnemonic != "" {
+			m, err := FromMnemonic(v.Detail.Mnemonic, v.Detail.Passphrase)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.Address() != v.Address {
-				t.Errorf("address %s, want %s", a.Address(), v.Address)
+			if m.Address() != v.Address {
+				t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
 			}
-			if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-				t.Error("the secret changed")
-			}
-			point := a.key.Point()
-			if got := "04" + hex.EncodeToString(point[:]); v.Detail.Public != "" && got != v.Detail.Public {
-				t.Errorf("public key %s, want %s", got, v.Detail.Public)
-			}
-			if v.Detail.Mnemonic != "" {
-				m, err := FromMnemonic(v.Detail.Mnemonic, v.Detail.Passphrase)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if m.Address() != v.Address {
-					t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
-				}
-			}
-			if v.Detail.Signature == "" {
-				return
-			}
-			payload := []byte(v.Detail.Payload)
-			if digest := personalHash(payload); hex.EncodeToString(digest[:]) != v.Detail.Digest {
-				t.Errorf("digest %x, want %s", digest, v.Detail.Digest)
-			}
-			sig, err := a.Sign(t.Context(), payload)
-			if err != nil || sig != v.Detail.Signature {
-				t.Errorf("signature %s, %v, want %s", sig, err, v.Detail.Signature)
-			}
-			if signer, err := RecoverPersonal(payload, sig); err != nil || signer != v.Address {
-				t.Errorf("recovered %s, %v, want %s", signer, err, v.Address)
-			}
-		})
-	}
-	if seen == 0 {
-		t.Fatal("no Ethereum accounts in the vectors")
-	}
+		}
+		if v.Detail.Signature == "" {
+			return
+		}
+		payload := []byte(v.Detail.Payload)
+		if digest := personalHash(payload); hex.EncodeToString(digest[:]) != v.Detail.Digest {
+			t.Errorf("digest %x, want %s", digest, v.Detail.Digest)
+		}
+		sig, err := a.Sign(t.Context(), payload)
+		if err != nil || sig != v.Detail.Signature {
+			t.Errorf("signature %s, %v, want %s", sig, err, v.Detail.Signature)
+		}
+		if signer, err := RecoverPersonal(payload, sig); err != nil || signer != v.Address {
+			t.Errorf("recovered %s, %v, want %s", signer, err, v.Address)
+		}
+	})
 }
 
 func TestWrongSecretsAreRefusedWithoutShowingThem(t *testing.T) {

@@ -1,6 +1,7 @@
 package nuls
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
@@ -8,82 +9,72 @@ import (
 
 	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain   message.Chain
-			ID      string
-			Address string
-			Detail  struct {
-				ChainID  uint16 `json:"chain_id"`
-				Secret   string `json:"private_key_hex"`
-				Mnemonic string
-				Good     struct {
-					Digest     string `json:"digest_hex"`
-					Serialized string `json:"serialized_hex"`
-				} `json:"sign_GOOD"`
-			}
+	type detail struct {
+		ChainID  uint16 `json:"chain_id"`
+		Secret   string `json:"private_key_hex"`
+		Mnemonic string
+	}
+	signaturetest.Accounts(t, message.ChainNULS2, func(t *testing.T, v signaturetest.Account[detail]) {
+		secret, err := hex.DecodeString(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	vectors.Load(t, "accounts.json", &file)
-	seen := map[message.Chain]int{}
-	for _, v := range file.Accounts {
-		if v.Chain != message.ChainNULS && v.Chain != message.ChainNULS2 {
-			continue
+		network := cmp.Or(v.Detail.ChainID, Mainnet)
+		a, err := NewAccount(secret, network)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen[v.Chain]++
-		t.Run(v.ID, func(t *testing.T) {
-			secret, err := hex.DecodeString(v.Detail.Secret)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if v.Chain == message.ChainNULS {
-				a, err := NewLegacyAccount(secret, v.Detail.ChainID)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-					t.Errorf("address %s, want %s", a.Address(), v.Address)
-				}
-				if v.Detail.Good.Digest == "" {
-					return
-				}
-				if digest := hashLegacy(withLength([]byte("GOOD"))); hex.EncodeToString(digest[:]) != v.Detail.Good.Digest {
-					t.Errorf("digest %x, want %s", digest, v.Detail.Good.Digest)
-				}
-				if sig, err := a.Sign(t.Context(), []byte("GOOD")); err != nil || sig != v.Detail.Good.Serialized {
-					t.Errorf("signature %s, %v, want %s", sig, err, v.Detail.Good.Serialized)
-				}
-				return
-			}
-			network := v.Detail.ChainID
-			if network == 0 {
-				network = Mainnet
-			}
-			a, err := NewAccount(secret, network)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-				t.Errorf("address %s, want %s", a.Address(), v.Address)
-			}
-			if v.Detail.Mnemonic == "" {
-				return
-			}
-			m, err := FromMnemonic(v.Detail.Mnemonic, "", network)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m.Address() != v.Address {
-				t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
-			}
-		})
+		if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+			t.Errorf("address %s, want %s", a.Address(), v.Address)
+		}
+		if v.Detail.Mnemonic == "" {
+			return
+		}
+		m, err := FromMnemonic(v.Detail.Mnemonic, "", network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Address() != v.Address {
+			t.Errorf("address of the phrase %s, want %s", m.Address(), v.Address)
+		}
+	})
+}
+
+func TestLegacyAccountVectors(t *testing.T) {
+	type detail struct {
+		ChainID uint16 `json:"chain_id"`
+		Secret  string `json:"private_key_hex"`
+		Good    struct {
+			Digest     string `json:"digest_hex"`
+			Serialized string `json:"serialized_hex"`
+		} `json:"sign_GOOD"`
 	}
-	if len(seen) != 2 {
-		t.Fatalf("NULS accounts in the vectors: %v", seen)
-	}
+	signaturetest.Accounts(t, message.ChainNULS, func(t *testing.T, v signaturetest.Account[detail]) {
+		secret, err := hex.DecodeString(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := NewLegacyAccount(secret, v.Detail.ChainID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+			t.Errorf("address %s, want %s", a.Address(), v.Address)
+		}
+		if v.Detail.Good.Digest == "" {
+			return
+		}
+		if digest := hashLegacy(withLength([]byte("GOOD"))); hex.EncodeToString(digest[:]) != v.Detail.Good.Digest {
+			t.Errorf("digest %x, want %s", digest, v.Detail.Good.Digest)
+		}
+		if sig, err := a.Sign(t.Context(), []byte("GOOD")); err != nil || sig != v.Detail.Good.Serialized {
+			t.Errorf("signature %s, %v, want %s", sig, err, v.Detail.Good.Serialized)
+		}
+	})
 }
 
 // TestRawFormNeedsTheOption runs the vectors that are signed over the bytes: two of them are real messages.
@@ -205,22 +196,8 @@ func TestHeadersOutOfRangeAreRefused(t *testing.T) {
 	}
 }
 
-func fuzz(f *testing.F, family string, v interface{ Verify(*message.Message) error }, chain message.Chain) {
-	var file struct {
-		Own []struct {
-			Message struct{ Sender, Signature string }
-		}
-	}
-	vectors.Load(f, "signatures_"+family+".json", &file)
-	for _, v := range file.Own {
-		f.Add(v.Message.Sender, v.Message.Signature)
-	}
-	f.Fuzz(func(t *testing.T, sender, signature string) {
-		if err := v.Verify(&message.Message{Sender: sender, Chain: chain, Signature: signature}); err == nil {
-			t.Error("accepted a signature of a message that nobody signed")
-		}
-	})
-}
+func FuzzVerify(f *testing.F) { signaturetest.Fuzz(f, message.ChainNULS2, Verifier{}.Verify) }
 
-func FuzzVerify(f *testing.F)       { fuzz(f, "nuls2", Verifier{}, message.ChainNULS2) }
-func FuzzLegacyVerify(f *testing.F) { fuzz(f, "nuls", LegacyVerifier{Raw: true}, message.ChainNULS) }
+func FuzzLegacyVerify(f *testing.F) {
+	signaturetest.Fuzz(f, message.ChainNULS, LegacyVerifier{Raw: true}.Verify)
+}

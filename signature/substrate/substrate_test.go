@@ -2,73 +2,58 @@ package substrate
 
 import (
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 
-	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 	"pgregory.net/rapid"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain, ID, Address string
-			Detail             struct {
-				Secret   string `json:"mini_secret_hex"`
-				Public   string `json:"public_key_hex"`
-				Prefix   uint16 `json:"ss58_prefix"`
-				Prefix0  string `json:"address_prefix_0"`
-				Prefix2  string `json:"address_prefix_2"`
-				Mnemonic string
-			}
-		}
+	type detail struct {
+		Secret   string `json:"mini_secret_hex"`
+		Public   string `json:"public_key_hex"`
+		Prefix   uint16 `json:"ss58_prefix"`
+		Prefix0  string `json:"address_prefix_0"`
+		Prefix2  string `json:"address_prefix_2"`
+		Mnemonic string
 	}
-	vectors.Load(t, "accounts.json", &file)
-	seen := 0
-	for _, v := range file.Accounts {
-		if v.Chain != "DOT" {
-			continue
+	signaturetest.Accounts(t, message.ChainDOT, func(t *testing.T, v signaturetest.Account[detail]) {
+		secret, err := hex.DecodeString(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen++
-		t.Run(v.ID, func(t *testing.T) {
-			secret, err := hex.DecodeString(v.Detail.Secret)
+		for network, want := range map[uint16]string{v.Detail.Prefix: v.Address, 0: v.Detail.Prefix0, 2: v.Detail.Prefix2} {
+			if want == "" {
+				continue
+			}
+			a, err := NewAccount(secret, network)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for network, want := range map[uint16]string{v.Detail.Prefix: v.Address, 0: v.Detail.Prefix0, 2: v.Detail.Prefix2} {
-				if want == "" {
-					continue
-				}
-				a, err := NewAccount(secret, network)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if a.Address() != want {
-					t.Errorf("address %s, want %s", a.Address(), want)
-				}
-				if key, err := decodeAddress(want); err != nil || hex.EncodeToString(key) != v.Detail.Public {
-					t.Errorf("public key %x, %v, want %s", key, err, v.Detail.Public)
-				}
-				if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-					t.Error("the secret changed")
-				}
+			if a.Address() != want {
+				t.Errorf("address %s, want %s", a.Address(), want)
 			}
-			if v.Detail.Mnemonic == "" {
-				return
+			if key, err := decodeAddress(want); err != nil || hex.EncodeToString(key) != v.Detail.Public {
+				t.Errorf("public key %x, %v, want %s", key, err, v.Detail.Public)
 			}
-			a, err := FromMnemonic(v.Detail.Mnemonic, "", v.Detail.Prefix)
-			if err != nil {
-				t.Fatal(err)
+			if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+				t.Error("the secret changed")
 			}
-			if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-				t.Errorf("address %s of the phrase, want %s", a.Address(), v.Address)
-			}
-		})
-	}
-	if seen == 0 {
-		t.Fatal("no Substrate accounts in the vectors")
-	}
+		}
+		if v.Detail.Mnemonic == "" {
+			return
+		}
+		a, err := FromMnemonic(v.Detail.Mnemonic, "", v.Detail.Prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Address() != v.Address || hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+			t.Errorf("address %s of the phrase, want %s", a.Address(), v.Address)
+		}
+	})
 }
 
 func TestAddressesReadBack(t *testing.T) {
@@ -144,22 +129,10 @@ func TestMalformedIsRefused(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
-	var file struct {
-		Own []struct {
-			Message struct{ Sender, Signature string }
+	signaturetest.Fuzz(f, message.ChainDOT, func(m *message.Message) error {
+		if strings.HasPrefix(m.Sender, "0x") {
+			return errors.New("the fuzzer may write a key whose signatures anybody can make")
 		}
-	}
-	vectors.Load(f, "signatures_dot.json", &file)
-	for _, v := range file.Own {
-		f.Add(v.Message.Sender, v.Message.Signature)
-	}
-	f.Fuzz(func(t *testing.T, sender, signature string) {
-		if strings.HasPrefix(sender, "0x") {
-			return // the fuzzer may write a key whose signatures anybody can make
-		}
-		m := &message.Message{Sender: sender, Chain: message.ChainDOT, Signature: signature}
-		if err := (Verifier{}).Verify(m); err == nil {
-			t.Error("accepted a signature of a message that nobody signed")
-		}
+		return Verifier{}.Verify(m)
 	})
 }

@@ -7,54 +7,41 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aleph-im/aleph-go/internal/vectors"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/signature/signaturetest"
 )
 
 func TestAccountVectors(t *testing.T) {
-	var file struct {
-		Accounts []struct {
-			Chain, ID, Address string
-			Detail             struct {
-				Curve  string
-				Public string `json:"public_key"`
-				Secret string `json:"secret_hex"`
-			}
-		}
+	type detail struct {
+		Curve  string
+		Public string `json:"public_key"`
+		Secret string `json:"secret_hex"`
 	}
-	vectors.Load(t, "accounts.json", &file)
 	curves := map[string]Curve{"ed25519": Ed25519, "secp256k1": Secp256k1, "p256": P256}
-	seen := 0
-	for _, v := range file.Accounts {
-		if v.Chain != "TEZOS" {
-			continue
+	n := signaturetest.Accounts(t, message.ChainTEZOS, func(t *testing.T, v signaturetest.Account[detail]) {
+		secret, err := hex.DecodeString(v.Detail.Secret)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen++
-		t.Run(v.ID, func(t *testing.T) {
-			secret, err := hex.DecodeString(v.Detail.Secret)
+		curve := curves[v.Detail.Curve]
+		for _, open := range []func() (*Account, error){
+			func() (*Account, error) { return NewAccount(curve, secret) },
+			func() (*Account, error) { return FromText(encode(curve.encoding().secret, secret)) },
+		} {
+			a, err := open()
 			if err != nil {
 				t.Fatal(err)
 			}
-			curve := curves[v.Detail.Curve]
-			for _, open := range []func() (*Account, error){
-				func() (*Account, error) { return NewAccount(curve, secret) },
-				func() (*Account, error) { return FromText(encode(curve.encoding().secret, secret)) },
-			} {
-				a, err := open()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if a.Address() != v.Address || a.public != v.Detail.Public {
-					t.Errorf("address %s of key %s, want %s of %s", a.Address(), a.public, v.Address, v.Detail.Public)
-				}
-				if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
-					t.Error("the secret changed")
-				}
+			if a.Address() != v.Address || a.public != v.Detail.Public {
+				t.Errorf("address %s of key %s, want %s of %s", a.Address(), a.public, v.Address, v.Detail.Public)
 			}
-		})
-	}
-	if seen != 3 {
-		t.Fatalf("%d Tezos accounts in the vectors", seen)
+			if hex.EncodeToString(a.Secret()) != v.Detail.Secret {
+				t.Error("the secret changed")
+			}
+		}
+	})
+	if n != 3 {
+		t.Errorf("%d Tezos accounts in the vectors", n)
 	}
 }
 
@@ -151,20 +138,4 @@ func TestWrongSecretsAreRefused(t *testing.T) {
 	}
 }
 
-func FuzzVerify(f *testing.F) {
-	var file struct {
-		Own []struct {
-			Message struct{ Sender, Signature string }
-		}
-	}
-	vectors.Load(f, "signatures_tezos.json", &file)
-	for _, v := range file.Own {
-		f.Add(v.Message.Sender, v.Message.Signature, int64(1700000000500000))
-	}
-	f.Fuzz(func(t *testing.T, sender, signature string, at int64) {
-		m := &message.Message{Sender: sender, Chain: message.ChainTEZOS, Signature: signature, Time: message.Time(at)}
-		if err := (Verifier{}).Verify(m); err == nil {
-			t.Error("accepted a signature of a message that nobody signed")
-		}
-	})
-}
+func FuzzVerify(f *testing.F) { signaturetest.Fuzz(f, message.ChainTEZOS, Verifier{}.Verify) }
