@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/ipfs/go-cid"
+
+	"github.com/aleph-im/aleph-go/ccn/files"
 )
 
 // reader reads a file block by block. It holds one leaf and the links of the blocks above it.
@@ -117,14 +119,9 @@ func (r *reader) descend(c cid.Cid, size, offset uint64) error {
 }
 
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.offset
-	case io.SeekEnd:
-		offset += r.size
-	}
-	if whence < io.SeekStart || whence > io.SeekEnd || offset < 0 {
-		return 0, fmt.Errorf("seek to %d from %d: not possible", offset, whence)
+	offset, err := files.SeekFrom(r.offset, r.size, offset, whence)
+	if err != nil {
+		return 0, err
 	}
 	if offset != r.offset {
 		r.offset, r.above, r.leaf = offset, nil, nil

@@ -100,14 +100,9 @@ func (r *reader) hangUp() {
 }
 
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.offset
-	case io.SeekEnd:
-		offset += r.size
-	}
-	if whence < io.SeekStart || whence > io.SeekEnd || offset < 0 {
-		return 0, fmt.Errorf("seek to %d from %d: not possible", offset, whence)
+	offset, err := files.SeekFrom(r.offset, r.size, offset, whence)
+	if err != nil {
+		return 0, err
 	}
 	if offset != r.offset {
 		r.hangUp()
