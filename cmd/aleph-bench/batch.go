@@ -39,12 +39,7 @@ func ingestBatch(ctx context.Context, o options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	list := filepath.Join(dir, "messages.jsonl")
+	list := filepath.Join(o.dir, "messages.jsonl")
 	var text []byte
 	for _, e := range envelopes {
 		text = append(append(text, e...), '\n')
@@ -56,7 +51,7 @@ func ingestBatch(ctx context.Context, o options) ([]Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, batchCommand, filepath.Join(dir, "ccn"), list)
+	cmd := exec.CommandContext(ctx, self, batchCommand, filepath.Join(o.dir, "ccn"), list)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

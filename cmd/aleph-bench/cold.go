@@ -50,17 +50,12 @@ func cold(ctx context.Context, o options) ([]Result, error) {
 		}
 		programs = append(programs, d.Hash)
 	}
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
 
-	booted, err := coldBoot(ctx, o, filepath.Join(dir, "booting"), info, programs[0])
+	booted, err := coldBoot(ctx, o, filepath.Join(o.dir, "booting"), info, programs[0])
 	if err != nil {
 		return nil, err
 	}
-	copies := filepath.Join(dir, "copying")
+	copies := filepath.Join(o.dir, "copying")
 	restored, atOnce, err := coldRestore(ctx, o, copies, info, programs)
 	if err != nil {
 		return nil, err
@@ -267,12 +262,7 @@ func proportionalMiB(pid int) (float64, error) {
 
 // bootInit measures from the start of a machine to the first byte from the program that is PID 1 in it.
 func bootInit(ctx context.Context, o options) ([]Result, error) {
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	driver, spec, _, err := machines(ctx, o, dir)
+	driver, spec, _, err := machines(ctx, o, o.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -51,12 +50,7 @@ func fanout(ctx context.Context, o options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	node, err := startNode(ctx, o, dir)
+	node, err := startNode(ctx, o, o.dir)
 	if err != nil {
 		return nil, err
 	}

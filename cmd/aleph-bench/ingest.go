@@ -29,12 +29,7 @@ func ingestHTTP(ctx context.Context, o options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	node, err := startNode(ctx, o, dir)
+	node, err := startNode(ctx, o, o.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +38,7 @@ func ingestHTTP(ctx context.Context, o options) ([]Result, error) {
 		return nil, err
 	}
 	result := Result{Name: "ccn-ingest-http", Value: rate, Unit: "messages/s"}.withLimit(limit)
-	peer, err := startPeer(ctx, o, dir)
+	peer, err := startPeer(ctx, o, o.dir)
 	if err != nil || peer == nil {
 		return []Result{result}, err
 	}

@@ -43,6 +43,7 @@ func (r Result) withPeer(peer float64) Result {
 // options are what the command line and the environment say.
 type options struct {
 	root         string // of the checkout
+	dir          string // for the data of one benchmark; empty at first
 	peer         string // program that ours is compared with; "" when there is none
 	messages     int    // in the store of the figures that need a full one
 	peerMessages int    // at most so many go to the peer
@@ -101,9 +102,18 @@ func command(ctx context.Context, o options, only string) (err error) {
 	case batchCommand:
 		return runBatch(ctx, flag.Args()[1:])
 	case restartCommand:
-		return runRestart(ctx, o)
+		return inFolder(o, func(o options) error { return runRestart(ctx, o) })
 	}
 	return run(ctx, o, only)
+}
+
+// inFolder runs a benchmark with a folder of its own, which is removed after it.
+func inFolder(o options, benchmark func(options) error) (err error) {
+	if o.dir, err = os.MkdirTemp("", "aleph-bench-"); err != nil {
+		return fmt.Errorf("create data folder: %w", err)
+	}
+	defer os.RemoveAll(o.dir)
+	return benchmark(o)
 }
 
 func run(ctx context.Context, o options, only string) error {
@@ -122,7 +132,11 @@ func run(ctx context.Context, o options, only string) error {
 		if !wanted {
 			continue
 		}
-		measured, err := b.run(ctx, o)
+		var measured []Result
+		err := inFolder(o, func(o options) (err error) {
+			measured, err = b.run(ctx, o)
+			return err
+		})
 		if err != nil { // the other figures are told all the same
 			failed = append(failed, fmt.Errorf("%s: %w", strings.Join(b.names, ", "), err))
 		}

@@ -69,10 +69,7 @@ func network(ctx context.Context, o options) ([]Result, error) {
 
 // startNetwork starts a network with empty data and waits until it is up. stop ends it and waits.
 func startNetwork(ctx context.Context, o options) (net *devnet.Net, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return nil, nil, fmt.Errorf("create data folder: %w", err)
-	}
+	dir := filepath.Join(o.dir, "net") // short: it holds sockets
 	ctx, cancel := context.WithCancel(ctx)
 	net, err = devnet.New(devnet.Config{
 		Dir: dir, Alephd: filepath.Join(o.root, "build", "alephd"), GuestDir: filepath.Join(o.root, "build", "guest"),

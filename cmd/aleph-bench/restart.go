@@ -96,11 +96,7 @@ func runRestart(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "aleph-bench-")
-	if err != nil {
-		return fmt.Errorf("create data folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
+	dir := filepath.Join(o.dir, "crn")
 	token := sha256.Sum256([]byte(restartToken))
 	node, err := computeNode(ctx, o, dir, network.Info(), "--network", "devnet", "--instance-memory-mib", "16384", "--vcpus", "64", "--disk-mib", "16384",
 		"--host-ipv4", restartHost, "--allocation-token-hash", hex.EncodeToString(token[:]))
