@@ -87,19 +87,12 @@ func (a *API) listStats(w http.ResponseWriter, r *http.Request, q *arguments) er
 		f.AfterAddress, f.AfterValue = *after.Address, *after.Value
 	}
 	f.Limit, f.Offset = p.limit(), p.offset()
-	var list []store.AddressStats
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if list, err = rd.ListStats(f); err != nil || p.cursor {
-			return err
-		}
-		total, err = rd.CountStats(f)
-		return err
+	list, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.AddressStats, error) { return rd.ListStats(f) }, counted{
+		count: func(rd *store.Reader, _ int) (int64, error) { return rd.CountStats(f) },
 	})
 	if err != nil {
 		return err
 	}
-	list, more := cut(p, list)
 	answer := map[string]any{"data": statistics(list)}
 	if !p.cursor {
 		answer["pagination_item"] = "addresses"

@@ -113,18 +113,12 @@ func (a *API) listAggregates(w http.ResponseWriter, r *http.Request, q *argument
 		}
 		f.AfterTime, f.AfterKey, f.AfterOwner = t.Seconds(), *c.Key, *c.Owner
 	}
-	var rows []store.AggregateRow
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListAggregates(f); err == nil && !p.cursor {
-			total, err = rd.CountAggregates(f)
-		}
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.AggregateRow, error) { return rd.ListAggregates(f) }, counted{
+		count: func(rd *store.Reader, _ int) (int64, error) { return rd.CountAggregates(f) },
 	})
 	if err != nil {
 		return err
 	}
-	rows, more := cut(p, rows)
 	next := ""
 	if more {
 		last := &rows[len(rows)-1]

@@ -185,20 +185,13 @@ func (a *API) listBalances(w http.ResponseWriter, r *http.Request, q *arguments)
 		f.After = &store.BalanceRow{Address: *after.Address, Chain: after.Chain, Dapp: after.Dapp}
 	}
 	f.Limit, f.Offset = p.limit(), p.offset()
-	var rows []store.BalanceRow
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListBalances(f); err != nil || p.cursor {
-			return err
-		}
-		key := fmt.Sprintf("balances %v %d", f.Chains, f.Minimum)
-		total, err = a.totals.count(key, a.cfg.Now(), func(int) (int64, error) { return rd.CountBalances(f) })
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.BalanceRow, error) { return rd.ListBalances(f) }, counted{
+		filter: fmt.Sprintf("balances %v %d", f.Chains, f.Minimum),
+		count:  func(rd *store.Reader, _ int) (int64, error) { return rd.CountBalances(f) },
 	})
 	if err != nil {
 		return err
 	}
-	rows, more := cut(p, rows)
 	list := make([]balance, len(rows))
 	for i, row := range rows {
 		v, err := amount(row.Balance)
@@ -246,20 +239,13 @@ func (a *API) listCreditBalances(w http.ResponseWriter, r *http.Request, q *argu
 		f.After = *after.Address
 	}
 	f.Limit, f.Offset = p.limit(), p.offset()
-	var rows []store.CreditBalance
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListCreditBalances(f); err != nil || p.cursor {
-			return err
-		}
-		key := fmt.Sprintf("credit balances %d", f.Minimum)
-		total, err = a.totals.count(key, a.cfg.Now(), func(int) (int64, error) { return rd.CountCreditBalances(f) })
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.CreditBalance, error) { return rd.ListCreditBalances(f) }, counted{
+		filter: fmt.Sprintf("credit balances %d", f.Minimum),
+		count:  func(rd *store.Reader, _ int) (int64, error) { return rd.CountCreditBalances(f) },
 	})
 	if err != nil {
 		return err
 	}
-	rows, more := cut(p, rows)
 	list := make([]creditBalance, len(rows))
 	for i, row := range rows {
 		list[i] = creditBalance{row.Address, row.Credits}

@@ -116,20 +116,15 @@ func (a *API) listCredits(w http.ResponseWriter, r *http.Request, q *arguments) 
 		f.After = after
 	}
 	f.Limit, f.Offset = p.limit(), p.offset()
-	var rows []store.CreditRow
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListCredits(f); err != nil || p.cursor {
-			return err
-		}
-		sum, err := rd.SumCredits(f)
-		total = sum.Count
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.CreditRow, error) { return rd.ListCredits(f) }, counted{
+		count: func(rd *store.Reader, _ int) (int64, error) {
+			sum, err := rd.SumCredits(f)
+			return sum.Count, err
+		},
 	})
 	if err != nil {
 		return err
 	}
-	rows, more := cut(p, rows)
 	if len(rows) == 0 {
 		return refuse(http.StatusNotFound, "No credit history found for this address")
 	}

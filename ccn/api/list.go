@@ -173,30 +173,15 @@ func (a *API) listMessages(w http.ResponseWriter, r *http.Request, q *arguments)
 	}
 	key := f
 	key.Limit, key.Offset, key.WithoutContent = 0, 0, false
-	c := counted{
-		fmt.Sprintf("messages %+v", key),
-		func(rd *store.Reader) (int64, bool, error) { return rd.TallyMessages(key) },
-		func(rd *store.Reader, most int) (int64, error) { return rd.CountMessages(key, most) },
-	}
-	var rows []store.MessageRow
-	var total int64
-	var beside bool
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListMessages(f); err != nil || p.cursor {
-			return err
-		}
-		if total = f.Offset + int64(len(rows)); p.size > 0 && int64(len(rows)) == p.size {
-			total, beside, err = a.total(rd, c)
-		}
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.MessageRow, error) { return rd.ListMessages(f) }, counted{
+		filter: fmt.Sprintf("messages %+v", key),
+		tally:  func(rd *store.Reader) (int64, bool, error) { return rd.TallyMessages(key) },
+		count:  func(rd *store.Reader, most int) (int64, error) { return rd.CountMessages(key, most) },
+		short:  true,
 	})
 	if err != nil {
 		return err
 	}
-	if beside {
-		total = a.totalBeside(r.Context(), c, total)
-	}
-	rows, more := cut(p, rows)
 	next := ""
 	if more {
 		last := &rows[len(rows)-1].Message
@@ -251,13 +236,8 @@ func (a *API) listTerminal(w http.ResponseWriter, r *http.Request, status messag
 		Hashes: f.Hashes, Senders: f.Senders, Owners: f.Owners, Chains: f.Chains, Types: f.Types, Channels: f.Channels,
 		PaymentTypes: f.PaymentTypes, Start: f.Start, End: f.End, Descending: f.Descending, Limit: p.limit(), Offset: p.offset(),
 	}
-	var rows []store.TerminalRow
-	var total int64
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListTerminal(status, t); err == nil {
-			total, err = rd.CountTerminal(status, t)
-		}
-		return err
+	rows, _, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.TerminalRow, error) { return rd.ListTerminal(status, t) }, counted{
+		count: func(rd *store.Reader, _ int) (int64, error) { return rd.CountTerminal(status, t) },
 	})
 	if err != nil {
 		return err
@@ -327,25 +307,13 @@ func (a *API) listHashes(w http.ResponseWriter, r *http.Request, q *arguments) e
 	f.Limit, f.Offset = p.limit(), p.offset()
 	key := f
 	key.Limit, key.Offset = 0, 0
-	c := counted{
-		fmt.Sprintf("hashes %+v", key),
-		func(rd *store.Reader) (int64, bool, error) { return rd.TallyHashes(key) },
-		func(rd *store.Reader, most int) (int64, error) { return rd.CountHashes(key, most) },
-	}
-	var rows []store.MessageHash
-	var total int64
-	var beside bool
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListHashes(f); err == nil {
-			total, beside, err = a.total(rd, c)
-		}
-		return err
+	rows, _, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.MessageHash, error) { return rd.ListHashes(f) }, counted{
+		filter: fmt.Sprintf("hashes %+v", key),
+		tally:  func(rd *store.Reader) (int64, bool, error) { return rd.TallyHashes(key) },
+		count:  func(rd *store.Reader, most int) (int64, error) { return rd.CountHashes(key, most) },
 	})
 	if err != nil {
 		return err
-	}
-	if beside {
-		total = a.totalBeside(r.Context(), c, total)
 	}
 	raw := []byte(`{"hashes":[`)
 	for i, h := range rows {

@@ -70,28 +70,14 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request, q *arguments, sh
 	}
 	key := f
 	key.Limit, key.Offset = 0, 0
-	c := counted{
-		fmt.Sprintf("posts %+v", key),
-		func(rd *store.Reader) (int64, bool, error) { return rd.TallyPosts(key) },
-		func(rd *store.Reader, most int) (int64, error) { return rd.CountPosts(key, most) },
-	}
-	var rows []store.PostListRow
-	var total int64
-	var beside bool
-	err := a.cfg.Store.Read(r.Context(), func(rd *store.Reader) (err error) {
-		if rows, err = rd.ListPosts(f); err != nil || p.cursor {
-			return err
-		}
-		total, beside, err = a.total(rd, c)
-		return err
+	rows, more, total, err := readPage(r.Context(), a, p, func(rd *store.Reader) ([]store.PostListRow, error) { return rd.ListPosts(f) }, counted{
+		filter: fmt.Sprintf("posts %+v", key),
+		tally:  func(rd *store.Reader) (int64, bool, error) { return rd.TallyPosts(key) },
+		count:  func(rd *store.Reader, most int) (int64, error) { return rd.CountPosts(key, most) },
 	})
 	if err != nil {
 		return err
 	}
-	if beside {
-		total = a.totalBeside(r.Context(), c, total)
-	}
-	rows, more := cut(p, rows)
 	next := ""
 	if more {
 		last := &rows[len(rows)-1]

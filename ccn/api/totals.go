@@ -34,14 +34,44 @@ type keptTotal struct {
 
 // counted is a filter whose total is asked for.
 type counted struct {
-	filter string // names it
-	tally  func(*store.Reader) (n int64, exact bool, err error)
-	count  func(r *store.Reader, most int) (int64, error) // of up to most rows, or all for 0
+	filter string                                               // names it among the great totals; "" keeps none
+	tally  func(*store.Reader) (n int64, exact bool, err error) // nil where nothing bounds the total, so that answers wait for it
+	count  func(r *store.Reader, most int) (int64, error)       // of up to most rows, or all for 0
+	short  bool                                                 // a page that is not full tells the total, even past the end (ccn-api §1.8)
+}
+
+// readPage returns the rows that a page shows, whether others follow, and how many there are in all, as of one moment. After a
+// cursor nobody asks for the total.
+func readPage[Row any](ctx context.Context, a *API, p paging, list func(*store.Reader) ([]Row, error), c counted) (rows []Row, more bool, total int64, err error) {
+	var beside bool
+	err = a.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+		if rows, err = list(r); err != nil || p.cursor {
+			return err
+		}
+		if n := int64(len(rows)); c.short && (p.size == 0 || n < p.size) {
+			total = p.offset() + n
+			return nil
+		}
+		total, beside, err = a.total(r, c)
+		return err
+	})
+	if err != nil {
+		return nil, false, 0, err
+	}
+	if beside {
+		total = a.totalBeside(ctx, c, total)
+	}
+	rows, more = cut(p, rows)
+	return rows, more, total, nil
 }
 
 // total tells how many rows a filter has as far as that takes no time: the counters of the store know it, it was counted
 // in the last minute, or it is small. Otherwise n is a bound, and the total is to be counted beside.
 func (a *API) total(r *store.Reader, c counted) (n int64, beside bool, err error) {
+	if c.tally == nil {
+		n, err = a.countHere(r, c)
+		return n, false, err
+	}
 	bound, exact, err := c.tally(r)
 	if err != nil || exact {
 		return bound, false, err
@@ -73,18 +103,22 @@ func (a *API) totalBeside(ctx context.Context, c counted, bound int64) int64 {
 	return bound
 }
 
-// count returns the total of a filter whose rows are few enough to be counted for an answer, or kept when they are many.
-func (t *totals) count(filter string, now time.Time, rows func(most int) (int64, error)) (int64, error) {
-	if n, ok := t.last(filter, now.Add(-totalTTL)); ok {
+// countHere returns the total of a filter whose rows are few enough to be counted for an answer, or kept when they are many.
+func (a *API) countHere(r *store.Reader, c counted) (int64, error) {
+	if c.filter == "" {
+		return c.count(r, 0)
+	}
+	t, now := &a.totals, a.cfg.Now()
+	if n, ok := t.last(c.filter, now.Add(-totalTTL)); ok {
 		return n, nil
 	}
-	n, err := rows(0)
+	n, err := c.count(r, 0)
 	if err != nil || n < exactTotal {
 		return n, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := t.keep(filter)
+	kept := t.keep(c.filter)
 	kept.n, kept.at = n, now
 	return n, nil
 }
