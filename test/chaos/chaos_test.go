@@ -346,12 +346,14 @@ func (l *load) verify(database string) {
 }
 
 func TestKilledNodeOnSQLiteLosesNothing(t *testing.T) {
+	t.Parallel()
 	torment(t, "sqlite:"+filepath.Join(t.TempDir(), "node.db"), func(int) {})
 }
 
 // Besides the node, each tenth round kills one of the server's processes, which makes PostgreSQL recover from its log, and
 // each fifth cuts all connections.
 func TestKilledNodeOnPostgreSQLLosesNothing(t *testing.T) {
+	t.Parallel()
 	database := postgrestest.DSN(t)
 	torment(t, database, func(round int) {
 		if round%5 != 0 {
