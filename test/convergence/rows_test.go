@@ -9,20 +9,25 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/ccn/store/storetest"
+	"github.com/aleph-im/aleph-go/internal/postgrestest"
 )
 
-// TestSameMessagesMakeTheSameRows expects of nodes that heard a story otherwise the rows of one that heard it in order, and
-// has them in SQLite.
+// TestSameMessagesMakeTheSameRows expects of nodes that heard a story otherwise, on either engine, the rows of one that heard it
+// in order, and has them in SQLite.
 func TestSameMessagesMakeTheSameRows(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		t.Parallel()
-		db, inOrder := open(), storetest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "in order.db"))()
-		check(t, 2000, func(t *rapid.T, told *telling) {
-			want, got := rows(t, inOrder, told, told.ordered), rows(t, db, told, told.batches...)
-			if got != want {
-				t.Fatalf("%s\n%s", difference(want, got), told)
+	t.Parallel()
+	inFile := func(name string) string { return "sqlite:" + filepath.Join(t.TempDir(), name) }
+	inOrder := storetest.Open(t, inFile("in order.db"))()
+	shuffled := map[string]*store.Store{
+		"SQLite": storetest.Open(t, inFile("shuffled.db"))(), "PostgreSQL": storetest.Open(t, postgrestest.DSN(t))(),
+	}
+	check(t, 2000, func(t *rapid.T, told *telling) {
+		want := rows(t, inOrder, told, told.ordered)
+		for engine, db := range shuffled {
+			if got := rows(t, db, told, told.batches...); got != want {
+				t.Fatalf("on %s:\n%s\n%s", engine, difference(want, got), told)
 			}
-		})
+		}
 	})
 }
 
