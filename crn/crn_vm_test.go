@@ -138,13 +138,9 @@ func (n *node) get(t *testing.T, hash message.Hash, path string) reply {
 	return n.do(t, "GET", "/vm/"+string(hash)+path, "")
 }
 
-func TestFastAPIProgramAnswersAndItsMachineIsReused(t *testing.T) {
+func TestAPythonProgramAnswersAndItsMachineIsReused(t *testing.T) {
 	n := start(t, nil)
-	source, err := os.ReadFile(filepath.Join(imagetest.Root(), "examples", "hello-fastapi", "main.py"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash := n.fastAPI(t, string(source))
+	hash := n.fastAPI(t, imagetest.Counter)
 	begin := time.Now()
 	first := n.get(t, hash, "/")
 	t.Logf("first answer after %v: %+v", time.Since(begin), first)
