@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/devnet/chain"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/signature/ethereum"
@@ -24,10 +23,8 @@ import (
 // TestMessagesReachTheProgramThatAskedForThem publishes on one core node; the program runs where the plan has put it.
 func TestMessagesReachTheProgramThatAskedForThem(t *testing.T) {
 	folder := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(folder, "probe"), "./crn/testdata/probe")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
+	if err := imagetest.BuildGo("./crn/testdata/probe", filepath.Join(folder, "probe")); err != nil {
+		t.Fatal(err)
 	}
 	owner, err := ethereum.NewAccount(chain.Accounts()[0].PrivateKey)
 	if err != nil {

@@ -18,15 +18,11 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
-// An instance that its owner wants replicated outlives its node: process, machines and disks of that are gone for good.
-func TestAnInstanceComesBackWhenItsNodeDied(t *testing.T) {
-	if !imagetest.InOwnNetwork(t, "small") {
-		return
-	}
+// comesBackWhenItsNodeDied has an instance replicated, which outlives its node: process, machines and disks of that are gone for good.
+func comesBackWhenItsNodeDied(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)

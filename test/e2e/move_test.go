@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
@@ -23,11 +24,8 @@ import (
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
-// TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks runs on a network of its own, because instances change the host's.
-func TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
-	if !imagetest.InOwnNetwork(t, "small") {
-		return
-	}
+// movesWhenItsNodeDrainsAndWhenItsOwnerAsks creates an instance and moves it there and back.
+func movesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	owner, err := ethereum.NewAccount(chain.Accounts()[0].PrivateKey)
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +106,9 @@ func TestAnInstanceMovesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 		t.Errorf("on %s the file holds %q", third, file)
 	}
 	oneCopy(t, m.ItemHash)
+	if _, code := aleph(t, "instance", "delete", string(m.ItemHash), "--yes"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // registeredAt returns the compute node of an address.
@@ -145,37 +146,34 @@ func operatorKey(t *testing.T, owner string) (path string) {
 // oneCopy waits until the disks of an instance are on one node alone.
 func oneCopy(t *testing.T, hash message.Hash) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		left, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", string(hash)))
-		if len(left) == 1 {
-			return
+	eventually(t, 30*time.Second, func(context.Context) error {
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), "crn*", "instances", "disks", string(hash)))
+		if err == nil && len(left) != 1 {
+			err = fmt.Errorf("disks of one instance are at %v", left)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("disks of one instance are at %v", left)
-		}
-	}
+		return err
+	})
 }
 
 // onInstance runs a command in an instance, wherever the plan has it but on the node to avoid, and waits until that answers.
 func onInstance(t *testing.T, hash message.Hash, key ssh.Signer, avoid, command string) (node, out string) {
 	t.Helper()
 	c := client.New(client.Config{BaseURL: network.Core[0].URL})
-	var last error
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		place, err := c.Allocation(t.Context(), hash)
-		if err != nil || place.Node.URL == avoid {
-			last = err
-			continue
+	eventually(t, 2*time.Minute, func(ctx context.Context) error {
+		place, err := c.Allocation(ctx, hash)
+		if err != nil {
+			return err
 		}
-		list, err := c.Executions(t.Context(), place.Node.URL)
-		if last = err; err != nil {
-			continue
+		if node = place.Node.URL; node == avoid {
+			return fmt.Errorf("the plan has it on %s", node)
+		}
+		list, err := c.Executions(ctx, node)
+		if err != nil {
+			return err
 		}
 		port := list[hash].Networking.MappedPorts["22"].Host
-		if out, last = imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), key, command); last == nil {
-			return place.Node.URL, out
-		}
-	}
-	t.Fatalf("no answer by SSH: %v", last)
-	return "", ""
+		out, err = imagetest.SSH(fmt.Sprintf("%s:%d", imagetest.HostAddress, port), key, command)
+		return err
+	})
+	return node, out
 }

@@ -10,18 +10,13 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/client/payg"
-	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
 
-// TestAnInstanceIsPaidByAStream creates one as its user does, on a network of its own, because instances change the host's: the
-// compute node starts it when it has found the stream in the contract, and deleting it ends the stream. It is backed up and restored on
-// the way.
-func TestAnInstanceIsPaidByAStream(t *testing.T) {
-	if !imagetest.InOwnNetwork(t, "small") {
-		return
-	}
+// paidByAStream creates an instance as its user does: the compute node starts it when it has found the stream in the contract, and
+// deleting it ends the stream. It is backed up and restored on the way.
+func paidByAStream(t *testing.T) {
 	raw, err := os.ReadFile(network.ParametersPath())
 	if err != nil {
 		t.Fatal(err)
