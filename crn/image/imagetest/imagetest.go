@@ -117,8 +117,8 @@ func run(dir string, env []string, name string, args ...string) error {
 	return cmd.Run()
 }
 
-// Counter is an ASGI program that tells how often it was called. It has no framework, whose import takes an emulated processor half
-// a minute.
+// Counter is an ASGI program that tells how often it was called. It has no framework, whose import takes an emulated processor ten
+// seconds.
 const Counter = `
 calls = 0
 
