@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
+.NOTPARALLEL: # setup comes before what needs it
 
 BUILD := build
 GO := go
@@ -9,10 +10,13 @@ LDFLAGS := -s -w
 GUEST := $(BUILD)/guest
 RUNTIME := $(GUEST)/runtime-python.squashfs
 
-.PHONY: setup build guest node-runtime demo test lint bench packages clean
+.PHONY: setup setup-demo build guest node-runtime demo test lint bench packages clean
 
 setup: ## install what is missing on this machine
 	@scripts/setup.sh
+
+setup-demo: ## the same without what only tests need
+	@scripts/setup.sh demo
 
 # Small static binaries: the user's tool, the program that is PID 1 in guests, the runner of WebAssembly.
 build: ## build all binaries into build/
@@ -23,14 +27,14 @@ build: ## build all binaries into build/
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/alephd ./cmd/alephd
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/aleph-devnet ./cmd/aleph-devnet
 
-guest: setup ## guest kernel and Python runtime image, kept in build/guest
+guest: setup-demo ## guest kernel and Python runtime image, kept in build/guest
 	@crn/image/fetch-kernel.sh $(GUEST)
 	@crn/image/build-runtime.sh python $(GUEST)
 
-node-runtime: setup ## the runtime image with Node, which a network started afterwards offers
+node-runtime: setup-demo ## the runtime image with Node, which a network started afterwards offers
 	@crn/image/build-runtime.sh node $(GUEST)
 
-demo: setup build guest ## a whole network, the example deployed; ONCE=1 stops after its answer
+demo: setup-demo build guest ## a whole network, the example deployed; ONCE=1 stops after its answer
 	@scripts/demo.sh $(if $(ONCE),--once)
 
 test: setup build guest ## everything that CI runs

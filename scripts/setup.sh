@@ -2,10 +2,17 @@
 # Installs what the project needs and this machine lacks. Safe to run again: what is there is left alone.
 #
 #   scripts/setup.sh          tools to build, test and run the demo
+#   scripts/setup.sh demo     without what only tests need
 #
 # System packages come from the distribution (Debian or Ubuntu, amd64). What it builds itself is put into build/ of the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case ${1:-} in
+  "") tests=1 ;;
+  demo) tests= ;;
+  *) echo "setup: nothing is called '$1': it is 'demo' or nothing" >&2; exit 2 ;;
+esac
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -38,6 +45,10 @@ mmdebstrap:mmdebstrap:builds runtime images
 uidmap:newuidmap:and does so without root
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
+zstd:zstd:compresses images
+xz-utils:xz:unpacks kernel modules
+"
+[ -z "$tests" ] || needs+="
 postgresql:initdb:the shared store, for tests against a real server
 syslinux:syslinux:the boot loader of the instances that tests run
 syslinux-common:-/usr/lib/syslinux/mbr/mbr.bin:and its boot sector
@@ -47,8 +58,6 @@ fdisk:sfdisk:partitions their disks
 cpio:cpio:packs their initramfs
 libtommath1:-/usr/lib/x86_64-linux-gnu/libtommath.so.1:a library of the SSH server in the small one
 libtomcrypt1:-/usr/lib/x86_64-linux-gnu/libtomcrypt.so.1:another
-zstd:zstd:compresses images
-xz-utils:xz:unpacks kernel modules
 python3-venv:-:isolated environment for the published Python SDK in the conformance tests
 "
 missing=()
@@ -80,7 +89,7 @@ fi
 
 # The S3 server that tests of the file store run against.
 s3_server=v1.8.0
-if [ ! -x build/tools/versitygw ] || [ ! -e "build/tools/versitygw-$s3_server" ]; then
+if [ -n "$tests" ] && { [ ! -x build/tools/versitygw ] || [ ! -e "build/tools/versitygw-$s3_server" ]; }; then
   say "building versitygw $s3_server, the S3 server for tests (some minutes, once)"
   mkdir -p build/tools
   GOBIN=$PWD/build/tools go install "github.com/versity/versitygw/cmd/versitygw@$s3_server" >build/setup-versitygw.log 2>&1 ||
