@@ -78,8 +78,9 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		return nil, fmt.Errorf("%w (%w)", ErrUnprivileged, err)
 	}
 	f.Close()
-	// Asking for our own table's rules to be replaced by none is what shows whether we may.
-	if err := h.run(ctx, "nft", h.table(nil), "-f", "-"); err != nil {
+	// Making a table and taking it back shows whether we may. The table of an earlier node stays in force: its guests go on.
+	trial := h.tableName() + "-trial"
+	if err := h.run(ctx, "nft", fmt.Sprintf("table inet %s\ndelete table inet %s\n", trial, trial), "-f", "-"); err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrUnprivileged, err)
 	}
 	return h, nil
@@ -187,6 +188,8 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 }
 
 func (h *Host) alias() string { return "aleph-" + h.tag }
+
+func (h *Host) tableName() string { return "aleph-" + h.tag }
 
 // taps returns the names of the interfaces that are ours.
 func (h *Host) taps(ctx context.Context) (map[string]bool, error) {

@@ -1,6 +1,7 @@
 package tap
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -130,7 +131,8 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 	if !inOwnNetwork(t) {
 		return
 	}
-	h, err := New(t.Context(), Config{Owner: t.TempDir(), Nameservers: []netip.Addr{netip.MustParseAddr("10.1.2.3")}, Uid: os.Getuid()})
+	cfg := Config{Owner: t.TempDir(), Nameservers: []netip.Addr{netip.MustParseAddr("10.1.2.3")}, Uid: os.Getuid()}
+	h, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,6 +228,19 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 		// Nobody's forward any more: the host's own program answers.
 		if got, err := ask("world", "", "198.51.100.1:24000"); err != nil || got != "198.51.100.2" {
 			t.Errorf("got %q, %v", got, err)
+		}
+	})
+
+	t.Run("the next node on the same data leaves the rules in force until it knows its guests", func(t *testing.T) {
+		before, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := exec.Command("nft", "list", "ruleset").CombinedOutput(); err != nil || !bytes.Equal(after, before) {
+			t.Errorf("got %s, %v; want %s", after, err, before)
 		}
 	})
 
