@@ -46,6 +46,7 @@ uidmap:newuidmap:and does so without root
 e2fsprogs:mkfs.ext4:formats volumes of programs
 kmod:depmod:lists the modules of the guest kernel
 zstd:zstd:compresses images
+lz4:lz4:unpacks the guest kernel
 xz-utils:xz:unpacks kernel modules
 "
 [ -z "$tests" ] || needs+="

@@ -3,7 +3,8 @@
 #
 #   OUT=build/guest crn/image/fetch-kernel.sh      (or the folder as first argument)
 #
-# Result: OUT/vmlinuz, OUT/modules/*.ko (only those that our guests load), OUT/modules/list, OUT/kernel.json.
+# Result: OUT/vmlinuz, OUT/vmlinux (the same kernel as it is in memory, where it can be unpacked here: a machine that is emulated
+# would take a tenth of its boot for that), OUT/modules/*.ko (only those that our guests load), OUT/modules/list, OUT/kernel.json.
 # Why a package: nobody waits for a kernel to compile, and its security updates are the distribution's.
 # Needs apt-get and dpkg-deb, a network, no root. Does nothing when the result is already there; REFRESH=1 looks for a newer kernel.
 set -eu
@@ -16,7 +17,9 @@ out=${1:-${OUT:-}}
 # In loading order where there is one. What is built into the kernel has no file and is passed over.
 wanted="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console failover net_failover virtio_net \
  crc16 mbcache jbd2 ext4 xxhash zstd_decompress squashfs overlay"
-if [ -s "$out/kernel.json" ] && [ -s "$out/vmlinuz" ] && [ -s "$out/modules/list" ] && [ "$(cat "$out/modules/wanted" 2>/dev/null)" = "$wanted" ] && [ -z "${REFRESH:-}" ]; then
+# What an earlier version of this script made may lack some of it.
+makes="vmlinux $wanted"
+if [ -s "$out/kernel.json" ] && [ -s "$out/vmlinuz" ] && [ -s "$out/modules/list" ] && [ "$(cat "$out/modules/makes" 2>/dev/null)" = "$makes" ] && [ -z "${REFRESH:-}" ]; then
     say "already in $out ($(cat "$out/kernel.json"))"
     exit 0
 fi
@@ -53,6 +56,21 @@ vmlinuz=$(find "$work/root/boot" -name 'vmlinuz-*' | head -n1)
 [ -n "$vmlinuz" ] || die "no /boot/vmlinuz-* in $packages"
 version=${vmlinuz##*/vmlinuz-}
 
+# The kernel's boot protocol says where in the file the packed kernel is; its last four bytes are the size of what is unpacked.
+number() { od -A n -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '; }
+unpack() {
+    at=$((($(number "$1" 497 1) + 1) * 512 + $(number "$1" 584 4)))
+    packed() { tail -c +$((at + 1)) "$1" | head -c $(($(number "$1" 588 4) - 4)); }
+    case $(packed "$1" | head -c 4 | od -A n -t x1 | tr -d ' ') in
+        02214c18) packed "$1" | lz4 -qdc ;;
+        28b52ffd) packed "$1" | zstd -qdc ;;
+        fd377a58) packed "$1" | xz -qdc ;;
+        1f8b*)    packed "$1" | gzip -qdc ;;
+        *)        return 1 ;;
+    esac
+}
+unpack "$vmlinuz" > "$work/vmlinux" || { say "the kernel stays packed: nothing here unpacks it"; rm -f "$work/vmlinux"; }
+
 mkdir -p "$work/modules"
 for name in $wanted; do
     file=$(find "$work/root" -path "*/modules/*" \( -name "$name.ko" -o -name "$name.ko.xz" -o -name "$name.ko.zst" -o -name "$name.ko.gz" \) | head -n1)
@@ -66,12 +84,12 @@ for name in $wanted; do
     echo "$name.ko" >> "$work/modules/list"
 done
 [ -s "$work/modules/list" ] || die "found no modules in $packages"
-# A folder that an earlier version of this script made may lack some.
-printf '%s\n' "$wanted" > "$work/modules/wanted"
+printf '%s\n' "$makes" > "$work/modules/makes"
 
-rm -rf "$out/modules"
+rm -rf "$out/modules" "$out/vmlinux"
 mv "$work/modules" "$out/modules"
 install -m 644 "$vmlinuz" "$out/vmlinuz"
+[ ! -s "$work/vmlinux" ] || install -m 644 "$work/vmlinux" "$out/vmlinux"
 # Written last: its presence says that the rest is complete.
 printf '{"version":"%s","package":"%s"}\n' "$version" "$image" > "$out/kernel.json"
 say "$version is in $out"

@@ -5,6 +5,7 @@ package image
 import (
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ import (
 // Kernel is a guest kernel with its modules.
 type Kernel struct {
 	Version string
-	Path    string   // the bzImage
+	Path    string   // the kernel itself where QEMU can start it, or else packed, as a bzImage
 	Modules []string // paths of the modules to load
 }
 
@@ -41,6 +42,9 @@ func LoadKernel(dir string) (Kernel, error) {
 	if _, err := os.Stat(k.Path); err != nil {
 		return fail(err)
 	}
+	if unpacked := filepath.Join(dir, "vmlinux"); hasEntry(unpacked) {
+		k.Path = unpacked
+	}
 	list, err := os.ReadFile(filepath.Join(dir, "modules", "list"))
 	if err != nil {
 		return fail(err)
@@ -49,6 +53,38 @@ func LoadKernel(dir string) (Kernel, error) {
 		k.Modules = append(k.Modules, filepath.Join(dir, "modules", filepath.Base(name)))
 	}
 	return k, nil
+}
+
+// hasEntry reports whether a file is an unpacked kernel that says, in a note of type 18 by Xen, where a machine is to enter it. QEMU
+// starts no other.
+func hasEntry(path string) bool {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_NOTE || p.Filesz > 1<<20 {
+			continue
+		}
+		notes := make([]byte, p.Filesz)
+		if _, err := p.ReadAt(notes, 0); err != nil {
+			return false
+		}
+		// Each is three numbers (length of the name, length of what it says, type), the name and what it says, filled up to 4 bytes.
+		for len(notes) >= 12 {
+			name, says := uint64(f.ByteOrder.Uint32(notes)), uint64(f.ByteOrder.Uint32(notes[4:]))
+			kind, end := f.ByteOrder.Uint32(notes[8:]), 12+(name+3)&^3+(says+3)&^3
+			if end > uint64(len(notes)) {
+				return false
+			}
+			if kind == 18 && string(notes[12:12+name]) == "Xen\x00" {
+				return true
+			}
+			notes = notes[end:]
+		}
+	}
+	return false
 }
 
 // Initramfs writes the initramfs with the guest program as /init and the kernel's modules into dir, and returns its path. The

@@ -2,6 +2,9 @@ package image_test
 
 import (
 	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +30,52 @@ func kernelDir(t *testing.T) string {
 		}
 	}
 	return dir
+}
+
+// unpackedKernel is a file with the least that makes an unpacked kernel: a note of a kind by somebody.
+func unpackedKernel(t *testing.T, by string, kind uint32) []byte {
+	t.Helper()
+	const header, program = 64, 56
+	note := append(binary.LittleEndian.AppendUint32(nil, uint32(len(by))), 8, 0, 0, 0)
+	note = append(binary.LittleEndian.AppendUint32(note, kind), by...)
+	note = append(append(note, make([]byte, -len(by)&3)...), 1, 2, 3, 4, 5, 6, 7, 8)
+	var b bytes.Buffer
+	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
+	err := errors.Join(
+		binary.Write(&b, binary.LittleEndian, elf.Header64{Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64),
+			Version: uint32(elf.EV_CURRENT), Phoff: header, Ehsize: header, Phentsize: program, Phnum: 1}),
+		binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(elf.PT_NOTE), Off: header + program, Filesz: uint64(len(note))}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b.Bytes(), note...)
+}
+
+func TestTheUnpackedKernelIsTakenWhereItCanBeStarted(t *testing.T) {
+	good := unpackedKernel(t, "Xen\x00", 18)
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"none":                {nil, "vmlinuz"},
+		"says where to enter": {good, "vmlinux"},
+		"another note":        {unpackedKernel(t, "Xen\x00", 17), "vmlinuz"},
+		"another author":      {unpackedKernel(t, "GNU\x00", 18), "vmlinuz"},
+		"cut off":             {good[:len(good)-1], "vmlinuz"},
+		"no such file format": {[]byte("vmlinux"), "vmlinuz"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := kernelDir(t)
+			if c.file != nil {
+				if err := os.WriteFile(filepath.Join(dir, "vmlinux"), c.file, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if k, err := image.LoadKernel(dir); err != nil || filepath.Base(k.Path) != c.want {
+				t.Errorf("got %s, %v", k.Path, err)
+			}
+		})
+	}
 }
 
 func TestInitramfsIsReadByOthersAndTheSameEachTime(t *testing.T) {
