@@ -32,7 +32,7 @@ const (
 	bootSamples  = 5
 )
 
-// cold measures the first call of the Python example on a compute node whose machines end with their last answer: booting,
+// cold measures the first call of the Python example on a compute node whose machines end soon after their last answer: booting,
 // restored from its snapshot, and with others at the same time; then what such machines hold in memory while nobody calls.
 func cold(ctx context.Context, o options) ([]Result, error) {
 	net, stop, err := startNetwork(ctx, o)
@@ -103,7 +103,8 @@ func coldBoot(ctx context.Context, o options, dir string, info devnet.Info, prog
 }
 
 func coldRestore(ctx context.Context, o options, dir string, info devnet.Info, programs []string) (one, atOnce float64, err error) {
-	node, err := computeNode(ctx, o, dir, info, "--reuse-timeout", "0")
+	// A machine ends while no other one starts: a program that is told to end has as much to do as one that starts.
+	node, err := computeNode(ctx, o, dir, info, "--reuse-timeout", "4s")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -194,8 +195,9 @@ func awaitNoMachine(ctx context.Context, url string) error {
 	}
 }
 
-// idleMemory calls each program once, on a node that keeps its machines, and returns what one of them holds while nobody calls:
-// its part of what processes share is what counts (PSS).
+// idleMemory calls each program once, on a node that keeps its machines, and returns what one of them holds while nobody calls: what
+// is its own alone and cannot be read again from a file. The pages of its snapshot are the system's, which shares them among copies and
+// can drop them.
 func idleMemory(ctx context.Context, o options, dir string, info devnet.Info, programs []string) (float64, error) {
 	node, err := computeNode(ctx, o, dir, info)
 	if err != nil {
@@ -214,7 +216,7 @@ func idleMemory(ctx context.Context, o options, dir string, info devnet.Info, pr
 	}
 	var total float64
 	for _, pid := range machines {
-		mib, err := proportionalMiB(pid)
+		mib, err := anonymousMiB(pid)
 		if err != nil {
 			return 0, err
 		}
@@ -245,16 +247,16 @@ func childrenOf(pid int) (children []int, err error) {
 	return children, nil
 }
 
-var pssPattern = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB`)
+var anonymousPattern = regexp.MustCompile(`(?m)^Anonymous:\s+(\d+) kB`)
 
-func proportionalMiB(pid int) (float64, error) {
+func anonymousMiB(pid int) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
 	}
-	match := pssPattern.FindSubmatch(raw)
+	match := anonymousPattern.FindSubmatch(raw)
 	if match == nil {
-		return 0, fmt.Errorf("process %d has no PSS", pid)
+		return 0, fmt.Errorf("process %d has no count of its own memory", pid)
 	}
 	kib, err := strconv.ParseFloat(string(match[1]), 64)
 	return kib / 1024, err
