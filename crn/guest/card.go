@@ -71,7 +71,7 @@ func newCard(conn net.Conn, addresses ...string) (_ *card, err error) {
 			return nil, fmt.Errorf("set up the network of a machine: %s", err)
 		}
 	}
-	c.link = &link{conn: conn, frame: make([]byte, 0, frameHead+wire.CardMTU)}
+	c.link = newLink(conn)
 	if err := c.stack.CreateNIC(cardNIC, c.link); err != nil {
 		return nil, fmt.Errorf("set up the network of a machine: %s", err)
 	}
@@ -193,8 +193,15 @@ type link struct {
 
 	mu    sync.Mutex // guards writing
 	frame []byte
+	acks  *acks
 
 	to atomic.Pointer[stack.NetworkDispatcher]
+}
+
+func newLink(conn net.Conn) *link {
+	l := &link{conn: conn, frame: make([]byte, 0, frameHead+wire.CardMTU)}
+	l.acks = &acks{send: l.send, ports: map[uint16]*ack{}}
+	return l
 }
 
 func (l *link) deliver(p *stack.PacketBuffer) {
@@ -215,21 +222,37 @@ func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, p := range packets.AsSlice() {
-		if err := l.send(p.AsSlices()); err != nil {
+		l.pack(p.AsSlices()...)
+		if !l.acks.pass(l.frame[frameHead:]) {
+			continue
+		}
+		if err := l.write(); err != nil {
 			return i, &tcpip.ErrClosedForSend{}
 		}
 	}
 	return packets.Len(), nil
 }
 
-// send writes one packet. l.mu is held.
-func (l *link) send(parts [][]byte) error {
+// send writes one packet that TCP does not wait for.
+func (l *link) send(packet []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pack(packet)
+	_ = l.write() // where the link is broken its reader finds out
+}
+
+// pack makes a frame of a packet. l.mu is held.
+func (l *link) pack(parts ...[]byte) {
 	l.frame = l.frame[:frameHead]
 	header.Ethernet(l.frame[4:]).Encode(&header.EthernetFields{SrcAddr: hostAddress, DstAddr: guestAddress, Type: ipv4.ProtocolNumber})
 	for _, part := range parts {
 		l.frame = append(l.frame, part...)
 	}
 	binary.BigEndian.PutUint32(l.frame, uint32(len(l.frame)-4))
+}
+
+// write writes the frame. l.mu is held.
+func (l *link) write() error {
 	_, err := l.conn.Write(l.frame)
 	return err
 }

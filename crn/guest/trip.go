@@ -38,10 +38,8 @@ func (c *card) probe() {
 	echo := header.ICMPv4(ip.Payload())
 	echo.SetType(header.ICMPv4Echo)
 	echo.SetChecksum(^checksum.Checksum(echo, 0))
-	c.link.mu.Lock()
-	defer c.link.mu.Unlock()
 	c.trip.due.Store(time.Now().UnixNano())
-	_ = c.link.send([][]byte{packet}) // without an answer nothing is known
+	c.link.send(packet) // without an answer nothing is known
 }
 
 // isEcho reports whether a packet is an echo, and takes note of its time.
