@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn"
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -96,6 +98,71 @@ func TestCopiesOfAPythonProgramDrawOtherRandomNumbersAndKnowTheTime(t *testing.T
 			t.Errorf("a copy remembers calls: %+v", d)
 		}
 		all = append(all, d)
+	}
+	if kept := n.snapshots(t, hash); len(kept) != 1 {
+		t.Errorf("snapshots %v", kept)
+	}
+}
+
+// nodeDraws has used every generator of random numbers when it is ready, those of threads included, and answers with what they
+// give in this copy.
+const nodeDraws = `#!/usr/bin/env node
+const crypto = require("crypto");
+const { performance } = require("perf_hooks");
+const { promisify } = require("util");
+const random = Math.random;
+
+async function draw() {
+  const key = crypto.generateKeyPairSync("ed25519").publicKey;
+  return {
+    random: random(), bytes: crypto.randomBytes(8).toString("hex"), uuid: crypto.randomUUID(), integer: crypto.randomInt(2 ** 47),
+    key: key.export({ type: "spki", format: "der" }).toString("hex"), thread: (await promisify(crypto.randomBytes)(8)).toString("hex"),
+  };
+}
+
+let calls = 0;
+const server = require("http").createServer(async (request, response) => {
+  calls += 1;
+  response.end(JSON.stringify({ calls, drawn: await draw(), now: Date.now(), since: performance.timeOrigin + performance.now() }));
+});
+draw().then(() => server.listen(process.env.PORT));
+`
+
+func TestCopiesOfANodeProgramDrawOtherRandomNumbersAndKnowTheTime(t *testing.T) {
+	n := copying(t)
+	if err := imagetest.NodeRuntime(); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(filepath.Join(imagetest.Root(), "build", "guest", "runtime-node.squashfs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := corenodetest.Program(n.core.Store(imagetest.Zip(t, map[string]string{"start": nodeDraws})), n.core.Store(image), message.EncodingZip, "start")
+	hash := n.core.Publish(message.TypeProgram, content)
+	seen := map[any]string{}
+	for range 3 {
+		var answer struct {
+			Calls      int
+			Now, Since float64 // Unix milliseconds
+			Drawn      map[string]any
+		}
+		if err := json.Unmarshal([]byte(n.cold(t, hash, "/").body), &answer); err != nil {
+			t.Fatal(err)
+		}
+		if answer.Calls != 1 || len(answer.Drawn) != 6 {
+			t.Errorf("got %+v", answer)
+		}
+		for _, moment := range []float64{answer.Now, answer.Since} {
+			if off := math.Abs(moment - float64(time.Now().UnixMilli())); off > 10_000 {
+				t.Errorf("a clock of a copy is off by %v ms: %+v", off, answer)
+			}
+		}
+		for name, value := range answer.Drawn {
+			if seen[value] != "" {
+				t.Errorf("two copies draw the same %s: %v", name, value)
+			}
+			seen[value] = name
+		}
 	}
 	if kept := n.snapshots(t, hash); len(kept) != 1 {
 		t.Errorf("snapshots %v", kept)

@@ -63,6 +63,7 @@ type machine struct {
 	program  *process // nil until the first session has configured it
 	card     bool     // the program is reached at the network card
 	renewing *renewing
+	booted   time.Time // the host's clock when it configured the machine
 }
 
 // session serves one host from its greeting on. It returns nil when the host has parked the machine.
@@ -188,12 +189,12 @@ func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error
 	if err := setUp(&config); err != nil {
 		return nil, err
 	}
-	s.card = configureCard()
+	s.card, s.booted = configureCard(), config.Time
 	if err := s.api.listen(config.API); err != nil {
 		return nil, err
 	}
 	if config.Copies {
-		if s.renewing, err = listenForRenewing(wire.RenewSocket); err != nil {
+		if s.renewing, err = listenForRenewing(wire.RenewSocket, wire.NodePreload); err != nil {
 			return nil, err
 		}
 	}
@@ -207,7 +208,8 @@ func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error
 func (s *session) follow(ready func() bool, report func(wire.Event)) {
 	report(wire.Event{State: wire.StateRunning})
 	if ready() {
-		report(wire.Event{State: wire.StateReady, Card: s.card})
+		processes, err := userProcesses("/proc")
+		report(wire.Event{State: wire.StateReady, Card: s.card, Renews: err == nil && s.renewing.everybody(processes)})
 	}
 	select {
 	case <-s.program.done:

@@ -31,6 +31,7 @@ type fakeDriver struct {
 	most     int // running at the same time
 	refusal  error
 	behave   func(config wire.Config) wire.State // what a guest reports; ready when nil
+	renews   bool                                // binaries wait to be renewed; Python programs always do
 	machines []*fakeMachine
 }
 
@@ -147,7 +148,7 @@ func (m *fakeMachine) serve() {
 // control reports whether it ended because the host parked the machine.
 func (m *fakeMachine) control(stream io.ReadWriter) (parked bool) {
 	decoder, encoder := json.NewDecoder(stream), json.NewEncoder(stream)
-	state := m.copied
+	state, renews := m.copied, false
 	if state != "" {
 		var resume wire.Resume
 		if decoder.Decode(&resume) != nil || len(resume.Entropy) == 0 {
@@ -159,12 +160,13 @@ func (m *fakeMachine) control(stream io.ReadWriter) (parked bool) {
 			return false
 		}
 		state = wire.StateReady
+		renews = config.Copies && (m.driver.renews || config.Args[0] == "python3")
 		if m.driver.behave != nil {
 			state = m.driver.behave(config)
 		}
 	}
 	if state != "" {
-		_ = encoder.Encode(wire.Event{State: state, Error: "as told", Code: 9})
+		_ = encoder.Encode(wire.Event{State: state, Error: "as told", Code: 9, Renews: renews})
 	}
 	stop := make(chan struct{})
 	go func() {

@@ -40,6 +40,11 @@ func (h guestHook) start(ctx context.Context, x *Execution) error {
 	if err := h.configure(ctx, x); err != nil || x.snapshot == "" {
 		return err
 	}
+	if !h.willing(x) {
+		h.snapshots.refuse(x.snapshot)
+		x.snapshot = ""
+		return nil
+	}
 	return h.goOnAsCopy(ctx, x)
 }
 
@@ -128,6 +133,9 @@ func guestConfig(x *Execution, copies bool) wire.Config {
 		maps.Copy(env, apiVariables())
 	}
 	maps.Copy(env, x.program.Variables)
+	if copies {
+		env["NODE_OPTIONS"] = strings.TrimSpace("--require " + wire.NodePreload + " " + env["NODE_OPTIONS"])
+	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		c.Env = append(c.Env, name+"="+env[name])
 	}

@@ -25,8 +25,8 @@ const snapshotVariable = "ALEPH_SNAPSHOT"
 //go:embed reseed.py
 var reseedScript string
 
-// copyable reports whether a program may go on in copies. What its machine writes to would have to be copied with it. Of Python
-// the generators of random numbers are known and made new; what another program holds only its author knows.
+// copyable reports whether a program may turn out to be one that goes on in copies. What its machine writes to would have to be
+// copied with it.
 func (p *Pool) copyable(x *Execution) bool {
 	if p.snapshots == nil || isWasm(x.program) || slices.ContainsFunc(x.drives, func(d vm.Drive) bool { return !d.ReadOnly }) {
 		return false
@@ -37,7 +37,21 @@ func (p *Pool) copyable(x *Execution) bool {
 	case "no":
 		return false
 	}
-	return x.program.Code.EffectiveInterface() == message.InterfaceASGI
+	if x.program.Code.EffectiveInterface() == message.InterfaceASGI {
+		return true
+	}
+	// Whether a binary is willing shows when it is ready. Until it ends its memory is in a file then, on the disk: one that stays
+	// had better not try.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kept[x.hash] == nil
+}
+
+// willing reports whether a program that is ready may go on in copies: its message says so, or all of its processes wait to hear
+// of it, as Python and Node do by our doing. What others hold, a generator of random numbers that would repeat itself, only their
+// author knows.
+func (p *Pool) willing(x *Execution) bool {
+	return x.program.Variables[snapshotVariable] == "yes" || x.session.Renews()
 }
 
 // restoreLimit is how long a copy may take until it can answer. It takes a fraction of a second.

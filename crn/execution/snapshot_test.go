@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,7 +188,7 @@ func TestProgramsThatCannotBeCopiedBoot(t *testing.T) {
 		r, d := copyingRig(t, 1<<30)
 		defer r.stop(t)
 		for i, hash := range []message.Hash{
-			r.network.program("binary", 128), r.network.asgi("unwilling", map[string]string{"ALEPH_SNAPSHOT": "no"}),
+			r.network.program("a binary that waits for nothing", 128), r.network.asgi("unwilling", map[string]string{"ALEPH_SNAPSHOT": "no"}),
 		} {
 			for range 2 {
 				if err := r.call(t, hash); err != nil {
@@ -197,6 +199,42 @@ func TestProgramsThatCannotBeCopiedBoot(t *testing.T) {
 			if booted, _ := d.count(); booted != 2*(i+1) || len(r.snapshots(t)) != 0 || d.last().spec.Copyable {
 				t.Errorf("program %d: %d booted, kept %v", i, booted, r.snapshots(t))
 			}
+		}
+	})
+}
+
+func TestABinaryThatWaitsToBeRenewedIsCopiedUnlessItStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, d := copyingRig(t, 1<<30)
+		defer r.stop(t)
+		d.renews = true
+		var options []string
+		d.behave = func(c wire.Config) wire.State {
+			for _, variable := range c.Env {
+				if value, ok := strings.CutPrefix(variable, "NODE_OPTIONS="); ok {
+					options = append(options, value)
+				}
+			}
+			return wire.StateReady
+		}
+		hash := r.network.program("binary", 128)
+		r.network.programs[hash].Variables = map[string]string{"NODE_OPTIONS": "--enable-source-maps"}
+		for range 2 {
+			if err := r.call(t, hash); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if booted, _ := d.count(); booted != 1 || d.restored != 2 || len(r.snapshots(t)) != 1 {
+			t.Errorf("%d booted, %d restored, kept %v", booted, d.restored, r.snapshots(t))
+		}
+		if want := "--require " + wire.NodePreload + " --enable-source-maps"; !slices.Equal(options, []string{want}) {
+			t.Errorf("options of Node %q", options)
+		}
+		stays := r.network.program("stays", 128)
+		r.Allocate(t.Context(), execution.Plan{Persistent: []message.Hash{stays}})
+		if booted, _ := d.count(); booted != 2 || d.last().spec.Copyable || len(r.snapshots(t)) != 1 {
+			t.Errorf("what stays: %d booted, kept %v", booted, r.snapshots(t))
 		}
 	})
 }

@@ -28,6 +28,7 @@ type Session struct {
 	running sync.WaitGroup
 	card    *card // set before anybody dials; nil without one
 	atCard  bool  // the guest says that the program is reached at its card; set before ready is closed
+	renews  bool  // the guest says that the whole program waits to be renewed in a copy; set before ready is closed
 
 	ready chan struct{} // closed when the program listens
 	done  chan struct{} // closed when the program has ended or the channel is lost; err is set before
@@ -161,7 +162,7 @@ func (s *Session) readEvents() {
 		case wire.StateReady:
 			if !isReady {
 				isReady = true
-				s.atCard = e.Card
+				s.atCard, s.renews = e.Card, e.Renews
 				close(s.ready)
 			}
 		case wire.StateFailed:
@@ -182,6 +183,10 @@ func (s *Session) end(err error) {
 
 // Ready is closed when the program listens on its port.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
+
+// Renews reports whether each process of the program waits to hear that it was copied, and makes new what it holds then. Valid
+// after Ready.
+func (s *Session) Renews() bool { return s.renews }
 
 // Done is closed when the program has ended, could not be started, or the channel is lost.
 func (s *Session) Done() <-chan struct{} { return s.done }

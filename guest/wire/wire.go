@@ -33,7 +33,7 @@ import (
 const PortName = "aleph.guest.0"
 
 // Version of the protocol. Host and guest program are built from the same tree, so they must be equal.
-const Version = 2
+const Version = 3
 
 // ProgramPort is the TCP port that programs listen on, on the guest's loopback (spec/crn.md §3.2).
 const ProgramPort = 8080
@@ -65,14 +65,23 @@ type Config struct {
 	API      *API      `json:"api,omitempty"`
 	// Seconds is how long a WebAssembly program may compute without a sign of life; machines do not read it.
 	Seconds int `json:"seconds,omitempty"`
-	// Copies says that the machine may be copied once the program is ready: the guest listens at RenewSocket for it.
+	// Copies says that the machine may be copied once the program is ready: the guest listens at RenewSocket for it and writes
+	// NodePreload.
 	Copies bool `json:"copies,omitempty"`
 }
 
 // RenewSocket is a Unix socket in the guest of a program that may be copied. A program that holds what must differ between
 // copies, as the state of a random number generator, connects to it before it listens. In a copy it is sent a line, once time
-// and randomness of the kernel are fresh, and no request comes before it has answered with a line.
+// and randomness of the kernel are fresh, and no request comes before it has answered with a line: an empty one, or [RenewInPast].
 const RenewSocket = "/run/aleph/renew.sock"
+
+// RenewInPast is the answer of a program that is to be asked once more while the clock of the machine stands before its boot:
+// generators of OpenSSL take a new seed when they are used then. It is sent the same line, and answers with an empty one.
+const RenewInPast = "past"
+
+// NodePreload is a module that Node loads before a program (--require). It waits at RenewSocket for the program, and makes new what
+// Node itself holds.
+const NodePreload = "/run/aleph/node.cjs"
 
 // Resume is what a parked guest is told instead of a configuration. It is ready when all of it is done.
 type Resume struct {
@@ -148,6 +157,7 @@ type Event struct {
 	Code   int    `json:"code,omitempty"`   // exit status
 	Signal string `json:"signal,omitempty"` // name of the signal that ended it
 	Card   bool   `json:"card,omitempty"`   // ready: the program is reached at the machine's network card
+	Renews bool   `json:"renews,omitempty"` // ready: every process of the machine waits at RenewSocket
 	OOM    bool   `json:"oom,omitempty"`    // the kernel killed a process because the machine's memory was used up
 	Output string `json:"output,omitempty"` // the last of what the program printed
 }
