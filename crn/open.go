@@ -87,8 +87,12 @@ func (n *CRN) openSource(_ context.Context, p *parts) (err error) {
 }
 
 // openPrograms makes the pool of programs, what it offers them, and what starts them besides calls.
-func (n *CRN) openPrograms(_ context.Context, p *parts) error {
+func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 	modules, err := wasm.New(wasm.Config{Dir: filepath.Join(n.cfg.DataDir, "wasm"), Program: n.cfg.WasmRunner})
+	if err != nil {
+		return err
+	}
+	modulesPrint, err := modules.Fingerprint(ctx)
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func (n *CRN) openPrograms(_ context.Context, p *parts) error {
 	}
 	if n.pool, err = execution.New(execution.Config{
 		Network: p.source, Driver: p.driver, Wasm: modules, Dir: p.executions, Kernel: p.kernel, Initrd: p.initrd, MemoryMiB: n.cfg.MemoryMiB,
-		OverheadMiB: n.print.OverheadMiB, VCPUs: n.cfg.VCPUs, DiskMiB: n.cfg.DiskMiB,
+		OverheadMiB: n.print.OverheadMiB, WasmOverheadMiB: modulesPrint.OverheadMiB, VCPUs: n.cfg.VCPUs, DiskMiB: n.cfg.DiskMiB,
 		ReuseTimeout: n.cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: n.cfg.DrainTimeout,
 		SnapshotLimit: n.cfg.SnapshotLimit, Log: n.cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },

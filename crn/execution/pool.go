@@ -37,8 +37,9 @@ type Config struct {
 	Dir     string    // logs, volumes, scratch disks, snapshots
 	Kernel  string    // what every machine boots: a bzImage
 	Initrd  string    // and an initramfs with our guest program
-	// MemoryMiB is what machines may have together. It is never exceeded. OverheadMiB is what each takes beyond its guest's.
-	MemoryMiB, OverheadMiB int
+	// MemoryMiB is what machines may have together. It is never exceeded. OverheadMiB is what each takes beyond its guest's,
+	// WasmOverheadMiB what the process of a WebAssembly program takes beyond its instances'.
+	MemoryMiB, OverheadMiB, WasmOverheadMiB int
 	// VCPUs is how many processors guests may have together; four times those of the host when 0 (spec/crn.md §4.11).
 	VCPUs int
 	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that Dir is on when 0.

@@ -44,7 +44,7 @@ func (s share) made() (n int64) {
 
 // shareOf says what the program asks for. Volumes that are there already are counted already.
 func (p *Pool) shareOf(x *Execution) share {
-	s := share{memoryMiB: x.program.Resources.MemoryMiB + p.cfg.OverheadMiB, vcpus: x.program.Resources.VCPUs}
+	s := share{memoryMiB: x.program.Resources.MemoryMiB + p.overheadMiB(x), vcpus: x.program.Resources.VCPUs}
 	for i, v := range x.program.Volumes {
 		switch v.Kind {
 		case message.VolumeEphemeral:

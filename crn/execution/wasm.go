@@ -23,6 +23,14 @@ func (p *Pool) driver(x *Execution) vm.Driver {
 	return p.cfg.Driver
 }
 
+// overheadMiB is what the program's machine takes of the host's memory beyond what its message asks for.
+func (p *Pool) overheadMiB(x *Execution) int {
+	if isWasm(x.program) {
+		return p.cfg.WasmOverheadMiB
+	}
+	return p.cfg.OverheadMiB
+}
+
 // checkWasm refuses what WebAssembly programs cannot have.
 func (p *Pool) checkWasm(program *message.Program) error {
 	switch c := program.Code; {

@@ -30,7 +30,7 @@ func TestWasmProgramsRunOnTheirOwnDriver(t *testing.T) {
 		modules := &fakeDriver{}
 		var config wire.Config
 		modules.behave = func(c wire.Config) wire.State { config = c; return wire.StateReady }
-		r := newRig(t, func(c *execution.Config) { c.Wasm = modules })
+		r := newRig(t, func(c *execution.Config) { c.Wasm, c.OverheadMiB, c.WasmOverheadMiB = modules, 7, 500 })
 		defer r.stop(t)
 		if err := r.call(t, r.network.wasm("module", nil)); err != nil {
 			t.Fatal(err)
@@ -49,8 +49,15 @@ func TestWasmProgramsRunOnTheirOwnDriver(t *testing.T) {
 		if !slices.Equal(config.Args, []string{"program", "one"}) || !slices.Equal(config.Env, []string{"NAME=value"}) || config.Seconds != 10 {
 			t.Errorf("configured with %+v", config)
 		}
-		if used, _ := r.Memory(); used != 200 {
+		if used, _ := r.Memory(); used != 100+500+100+7 {
 			t.Errorf("%d MiB are given", used)
+		}
+		// Another process would be more than the node has: the one that idles makes room.
+		if err := r.call(t, r.network.wasm("another module", nil)); err != nil {
+			t.Fatal(err)
+		}
+		if used, limit := r.Memory(); used != 100+500+100+7 || used > limit {
+			t.Errorf("%d MiB are given of %d", used, limit)
 		}
 	})
 }

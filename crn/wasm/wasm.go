@@ -66,14 +66,14 @@ func New(cfg Config) (*Driver, error) {
 
 // Fingerprint implements [vm.Driver].
 func (d *Driver) Fingerprint(context.Context) (vm.Fingerprint, error) {
-	return vm.Fingerprint{Driver: "wasm", Version: runner.Version(), Accelerator: "none", Reason: "WebAssembly is compiled for the host's processor"}, nil
+	return vm.Fingerprint{Driver: "wasm", Version: runner.Version(), Accelerator: "none", Reason: "WebAssembly is compiled for the host's processor", OverheadMiB: overhead}, nil
 }
 
 // Reap implements [vm.Driver]. Nothing is left behind: the kernel ends the processes with the node.
 func (d *Driver) Reap(context.Context) ([]string, error) { return nil, nil }
 
 // overhead is what a process may have beside the memory of its instances, in MiB: the runner itself, the module, its stacks, and
-// for a while the compiler.
+// for a while the compiler. The kernel holds it to that, and nodes admit it with as much.
 const overhead = 512
 
 // Start implements [vm.Driver]. The first drive holds the module; compiled code is kept by the hash of its content.

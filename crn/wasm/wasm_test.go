@@ -3,6 +3,7 @@ package wasm_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,6 +66,25 @@ func newDriver(t *testing.T) *wasm.Driver {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func TestAProcessIsHeldToWhatItIsAdmittedWith(t *testing.T) {
+	d := newDriver(t)
+	print, err := d.Fingerprint(t.Context())
+	if err != nil || print.OverheadMiB == 0 {
+		t.Fatalf("%+v, %v", print, err)
+	}
+	m, s := launch(t, d, smallest)
+	await(t, "it is ready", s.Ready())
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", m.Inspect().PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bound, _ := strings.Cut(string(limits), "Max data size")
+	want := strconv.Itoa((16 + print.OverheadMiB) << 20)
+	if got := strings.Fields(bound); len(got) < 2 || got[0] != want || got[1] != want {
+		t.Errorf("the kernel's bounds are %s, want %s bytes", limits, want)
+	}
 }
 
 func TestAProcessStartsIsSeenAndStops(t *testing.T) {
