@@ -73,6 +73,29 @@ func (r *rig) upload(w wallet, hash message.Hash, field string, image []byte) re
 	return r.operation(w, "POST", machine(hash, "restore"), body.String(), "Content-Type", form.FormDataContentType())
 }
 
+// unpack writes the members of an archive into a folder of the test's and returns their paths by their names.
+func (r *rig) unpack(archive string) map[string]string {
+	r.Helper()
+	dir, files := r.TempDir(), map[string]string{}
+	for tape := tar.NewReader(strings.NewReader(archive)); ; {
+		header, err := tape.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			r.Fatal(err)
+		}
+		content, err := io.ReadAll(tape)
+		if err != nil {
+			r.Fatal(err)
+		}
+		files[header.Name] = filepath.Join(dir, filepath.Base(header.Name))
+		if err := os.WriteFile(files[header.Name], content, 0o600); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
 // says waits until the last letter that a machine printed is the given one.
 func (r *rig) says(hash message.Hash, letter string) {
 	r.Helper()
@@ -142,24 +165,9 @@ var backupRows = []row{
 		if part := r.get(target, "Range", "bytes=100-199"); part.status != 206 || part.body != archive.body[100:200] {
 			r.Errorf("a part: %d, %d bytes", part.status, len(part.body))
 		}
-		for tape := tar.NewReader(strings.NewReader(archive.body)); ; {
-			header, err := tape.Next()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				r.Fatal(err)
-			}
-			image, err := io.ReadAll(tape)
-			if err != nil {
-				r.Fatal(err)
-			}
-			file := filepath.Join(r.TempDir(), header.Name)
-			if err := os.WriteFile(file, image, 0o600); err != nil {
-				r.Fatal(err)
-			}
+		for _, file := range r.unpack(archive.body) {
 			if out, err := exec.Command("qemu-img", "check", "-q", file).CombinedOutput(); err != nil {
-				r.Errorf("%s: %v: %s", header.Name, err, out)
+				r.Errorf("%s: %v: %s", file, err, out)
 			}
 		}
 

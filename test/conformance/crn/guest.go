@@ -166,7 +166,7 @@ var guestRows = []row{
 			r.Errorf("a stranger's name opens it: %+v", got)
 		}
 	}}}},
-	{number: 57, about: "an instance is reached, through reboot, stop and start", checks: []check{{"reached, rebooted, stopped and started", func(r *rig) {
+	{number: 57, about: "an instance is reached, through reboot, stop, start and restore", checks: []check{{"reached, rebooted, stopped, started and restored", func(r *rig) {
 		r = r.guest()
 		defer r.trust()
 		hash := r.house.hash
@@ -204,6 +204,24 @@ var guestRows = []row{
 		third := r.ssh(bootID)
 		if got := r.ssh(read); got != "kept" || third == second {
 			r.Errorf("after a start its disk holds %q", got)
+		}
+
+		backup := machine(hash, "backup")
+		r.want("backup", r.operation(owner, "POST", backup, ""), 202, inProgress)
+		r.until("it is made", func() bool { return r.operation(owner, "GET", backup, "").body != inProgress })
+		link, _ := r.object(r.operation(owner, "GET", backup, ""))["download_url"].(string)
+		made := r.get(strings.TrimPrefix(link, publicURL))
+		image, err := os.ReadFile(r.unpack(made.body)["rootfs.qcow2"])
+		if err != nil {
+			r.Fatalf("download from %s: %d, %v", link, made.status, err)
+		}
+		r.ssh("echo changed | " + write)
+		if got := r.ssh(read); got != "changed" {
+			r.Errorf("after a change its disk holds %q", got)
+		}
+		r.want("restore", r.upload(owner, hash, "rootfs", image), 200)
+		if got := r.ssh(read); got != "kept" || r.ssh(bootID) == third {
+			r.Errorf("after the restore its disk holds %q", got)
 		}
 		if now := []string{r.reached("22"), r.reached("8080")}; now[0] != ports[0] || now[1] != ports[1] {
 			r.Errorf("its ports were %v and are %v", ports, now)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -71,7 +73,45 @@ var lifeRows = []row{
 		r.want("the call in progress", <-slow, 504)
 		r.until("it ends", n.ended)
 	}}}},
-	{number: 48, about: "how a program takes requests", open: "no check from outside yet; programs of both kinds run in crn"},
+	{number: 48, about: "how a program takes requests", checks: []check{{"as its message says, or else its entrypoint", func(r *rig) {
+		binary, err := os.ReadFile(filepath.Join(guestDir(), "probe"))
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, test := range []struct {
+			entrypoint, file string // of the archive; a plain file when empty
+			code             string
+			hint             any
+			path, answer     string
+			status           int // of a program taken for another kind there is no such answer
+		}{
+			{"main:app", "main.py", imagetest.Counter, nil, "/", `{"calls":1}`, 200},
+			{"app", "", imagetest.Counter, "asgi", "/", `{"calls":1}`, 200},
+			{"bin:probe", "bin:probe", string(binary), "binary", "/echo/", "", 418},
+		} {
+			code, encoding := []byte(test.code), message.EncodingPlain
+			if test.file != "" {
+				code, encoding = imagetest.Zip(r, map[string]string{test.file: test.code}), message.EncodingZip
+			}
+			content := corenodetest.Program(r.core.Store(code), r.runtime, encoding, test.entrypoint)
+			content["code"].(map[string]any)["interface"] = test.hint
+			got := r.get("/vm/" + string(r.core.Publish(message.TypeProgram, content)) + test.path)
+			if got.status != test.status || got.body != test.answer {
+				r.Errorf("%s with the interface %v: got %d %.600s", test.entrypoint, test.hint, got.status, got.body)
+			}
+		}
+		// Without one, and without a colon, it is a binary.
+		if got := r.get("/vm/" + string(r.probe) + "/echo/"); got.status != 418 {
+			r.Errorf("bin/probe: got %d %.600s", got.status, got.body)
+		}
+	}}, {"what nobody knows is no program", func(r *rig) {
+		content := corenodetest.Program(r.runtime, r.runtime, message.EncodingZip, "main:app")
+		content["code"].(map[string]any)["interface"] = "nonsense"
+		got := r.get("/vm/" + string(r.core.Publish(message.TypeProgram, content)) + "/")
+		if got.status != 400 || !strings.Contains(got.body, "interface") {
+			r.Errorf("got %d %s", got.status, got.body)
+		}
+	}}}},
 	{number: 55, about: "what is no hash is no program", checks: []check{{"in plain text", func(r *rig) {
 		for _, ref := range []string{"invalid", "x", strings.Repeat("g", 64)} {
 			r.want(ref, r.get("/vm/"+ref), 400, "Invalid message reference: "+ref)
