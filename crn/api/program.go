@@ -145,6 +145,7 @@ func refusal(err error) (status int, text string) {
 	var boot *execution.BootError
 	var setup *guest.SetupError
 	var exit *guest.ExitError
+	var malformed *message.Error
 	switch {
 	case errors.Is(err, instance.ErrUnknown):
 		return http.StatusNotFound, err.Error()
@@ -178,6 +179,8 @@ func refusal(err error) (status int, text string) {
 		return http.StatusInternalServerError, "Error during vm initialisation: " + err.Error()
 	case errors.Is(err, qemu.ErrMissing), errors.Is(err, wasm.ErrMissing):
 		return http.StatusServiceUnavailable, err.Error()
+	case errors.As(err, &malformed):
+		return http.StatusBadRequest, err.Error()
 	}
 	return http.StatusInternalServerError, err.Error()
 }
