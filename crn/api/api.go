@@ -96,6 +96,7 @@ type Server struct {
 	instances   *http.Transport // to those that names of their owners lead to
 	streams     *streams
 	exporting   sync.Mutex  // one run of sevctl at a time
+	buffers     buffers     // of answers on their way
 	broken      *log.Logger // answers of programs that break off: no event, and they can make as many as they like
 }
 

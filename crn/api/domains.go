@@ -50,6 +50,7 @@ func (s *Server) reachInstance(w http.ResponseWriter, r *http.Request, to place)
 			passOn(p, net.JoinHostPort(address.String(), instancePort), r.URL.EscapedPath())
 		},
 		FlushInterval: -1,
+		BufferPool:    &s.buffers,
 		ModifyResponse: func(response *http.Response) error {
 			response.Header.Del("Server") // the node's own stays
 			return nil

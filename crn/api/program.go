@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/corenode"
@@ -67,6 +68,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 			dropEventHeaders(p.Out.Header)
 		},
 		FlushInterval: -1,
+		BufferPool:    &s.buffers,
 		ModifyResponse: func(response *http.Response) error {
 			late.Stop()
 			h := response.Header
@@ -101,6 +103,20 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *execution.Ex
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
+
+// buffers are those that answers are copied through. It implements [httputil.BufferPool].
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if kept, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return kept[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *buffers) Put(buffer []byte) { b.pool.Put((*[bufferSize]byte)(buffer)) }
+
+const bufferSize = 32 << 10
 
 // dropEventHeaders also takes out spellings that servers of programs read as the same name: WSGI has no hyphens.
 func dropEventHeaders(h http.Header) {

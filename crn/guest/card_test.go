@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"strings"
+	"slices"
 	"testing"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -76,6 +78,39 @@ func TestTimeOfTheWayIsTakenFromAnEcho(t *testing.T) {
 			t.Fatal("no echo came back")
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestAnswersToEarlierEchoesSayNothing(t *testing.T) {
+	answer := func(number uint16) []byte {
+		packet := make([]byte, header.IPv4MinimumSize+header.ICMPv4MinimumSize)
+		ip := header.IPv4(packet)
+		ip.Encode(&header.IPv4Fields{TotalLength: uint16(len(packet)), TTL: 1, Protocol: uint8(header.ICMPv4ProtocolNumber)})
+		echo := header.ICMPv4(ip.Payload())
+		echo.SetType(header.ICMPv4EchoReply)
+		echo.SetSequence(number)
+		return packet
+	}
+	var way trip
+	way.count.Store(2)
+	way.due.Store(time.Now().UnixNano())
+	if !way.isEcho(answer(1)) || way.least.Load() != 0 {
+		t.Errorf("an answer that came late was taken for %v", time.Duration(way.least.Load()))
+	}
+	if !way.isEcho(answer(2)) || way.least.Load() == 0 {
+		t.Error("the answer was not taken")
+	}
+}
+
+func TestEchoesAreSoonAskedForSeldom(t *testing.T) {
+	var way trip
+	var pauses []time.Duration
+	for range 12 {
+		pauses = append(pauses, way.pause())
+		way.count.Add(1)
+	}
+	if pauses[0] != tripFirst || pauses[1] != 2*tripFirst || pauses[11] != tripEvery || !slices.IsSorted(pauses) {
+		t.Errorf("echoes are asked for after %v", pauses)
 	}
 }
 
