@@ -5,8 +5,8 @@ import (
 	"context"
 	"io"
 	"net"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
