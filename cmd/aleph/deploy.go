@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/client/code"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -45,10 +44,10 @@ func (a *app) programDeploy() *cobra.Command {
 		Use: "deploy PATH", Short: "Put a program on the network", Args: cobra.ExactArgs(1),
 		Long: `Pack a folder or a binary, store it, publish the program and say where it runs.
 
-A folder with a main.py that has a variable app is an ASGI program, such as FastAPI. A static Linux binary that
-listens on port 8080 is a program as well, whatever language it was written in. So is a folder with a package.json
-or a server.js, on a runtime that has Node. A file of WebAssembly (WASI) answers each call with a new instance: see
-docs/webassembly.md.`,
+A folder with a main.py that has a variable app is an ASGI program, such as FastAPI; one of Flask or Bottle, or with
+an application in main.py or wsgi.py, is one of WSGI. A static Linux binary that listens on port 8080 is a program as
+well, whatever language it was written in. So is a folder with a package.json or a server.js, on a runtime that has
+Node. A file of WebAssembly (WASI) answers each call with a new instance: see docs/webassembly.md.`,
 		Example: "  aleph program deploy my-app\n  aleph program deploy ./server --memory 256 --persistent -e NAME=value\n" +
 			"  aleph program deploy my-app --watch",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,8 +68,8 @@ docs/webassembly.md.`,
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.runtime, "runtime", "", "runtime, by its `name` or the hash of its STORE message; default the network's")
-	flags.StringVar(&f.entrypoint, "entrypoint", "", "module:variable of an ASGI program, or the file to run")
-	flags.StringVar(&f.kind, "interface", "", "asgi, binary or wasm; default by the entrypoint")
+	flags.StringVar(&f.entrypoint, "entrypoint", "", "module:variable of a Python program, or the file to run")
+	flags.StringVar(&f.kind, "interface", "", "asgi, wsgi, binary or wasm; default what is found, or by the entrypoint")
 	flags.StringVar(&f.name, "name", "", "name; default that of the folder or file")
 	flags.IntVar(&f.memory, "memory", 256, "memory in `MiB`")
 	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
@@ -103,12 +102,12 @@ func (a *app) deploy(ctx context.Context, path string, f deployFlags) (*deployed
 	}
 	api := a.client()
 	// A module needs no runtime: it stands in its place.
-	if c.kind != message.InterfaceWasm || f.runtime != "" {
-		if program.Runtime.Ref, err = a.runtime(ctx, api, cmp.Or(f.runtime, c.runtime)); err != nil {
+	if c.Interface != message.InterfaceWasm || f.runtime != "" {
+		if program.Runtime.Ref, err = a.runtime(ctx, api, cmp.Or(f.runtime, c.Runtime)); err != nil {
 			return nil, err
 		}
 	}
-	archive, done, err := temporary(c.pack)
+	archive, done, err := temporary(c.Pack)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +116,7 @@ func (a *app) deploy(ctx context.Context, path string, f deployFlags) (*deployed
 }
 
 // describe makes the content of the PROGRAM message, with every default said, but for what is not known yet.
-func describe(path string, c *code, f deployFlags) (*message.Program, error) {
+func describe(path string, c *code.Code, f deployFlags) (*message.Program, error) {
 	name := f.name
 	if name == "" {
 		full, err := filepath.Abs(path)
@@ -134,10 +133,10 @@ func describe(path string, c *code, f deployFlags) (*message.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := client.NewProgram(name, "", c.entrypoint, "")
+	p := client.NewProgram(name, "", c.Entrypoint, "")
 	p.Variables, p.Payment, p.Environment.Internet = variables, paid, f.internet
 	p.Resources = message.Resources{VCPUs: f.vcpus, MemoryMiB: f.memory, Seconds: f.seconds}
-	p.Code.Interface, p.On.Persistent = new(c.kind), new(f.persistent)
+	p.Code.Interface, p.On.Persistent = new(c.Interface), new(f.persistent)
 	return p, nil
 }
 
@@ -166,28 +165,32 @@ func (f *deployFlags) environment() (map[string]string, error) {
 	return variables, nil
 }
 
-// runtimesKey is the aggregate in which a network's authority names its runtimes.
-const runtimesKey = "runtimes"
+// readCode finds what to pack and how it starts.
+func readCode(path, entrypoint, kind string) (*code.Code, error) {
+	c, err := code.Read(path, entrypoint, message.Interface(kind))
+	switch {
+	case errors.Is(err, code.ErrWebsite):
+		err = fmt.Errorf("%w: aleph website deploy %s", err, path)
+	case errors.Is(err, code.ErrUnclear):
+		err = fmt.Errorf("%w; say it with --entrypoint", err)
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
 
+// runtime is the STORE message of a runtime that the user names, by its hash or by the name that the network gave it.
 func (a *app) runtime(ctx context.Context, api *client.Client, wanted string) (message.Hash, error) {
 	if hash, err := message.ParseHash(wanted); err == nil {
 		return hash, nil
 	}
-	var known struct {
-		Default  message.Hash            `json:"default"`
-		Runtimes map[string]message.Hash `json:"runtimes"`
-	}
-	owner := a.params.Pricing.Addresses[0]
-	if err := api.Aggregate(ctx, owner, runtimesKey, &known); err != nil {
-		return "", fmt.Errorf("look for the network's runtimes (name one by its hash with --runtime): %w", a.ofNetwork("runtimes", err))
-	}
-	hash := known.Default
-	if wanted != "" {
-		hash = known.Runtimes[wanted]
-	}
-	if _, err := message.ParseHash(string(hash)); err != nil {
-		names := strings.Join(slices.Sorted(maps.Keys(known.Runtimes)), ", ")
-		return "", usageError{fmt.Errorf("the network has no runtime %q; it has: %s", wanted, names)}
+	hash, err := api.Runtime(ctx, a.params.Pricing.Addresses[0], wanted)
+	switch {
+	case errors.Is(err, client.ErrNoRuntime):
+		return "", usageError{err}
+	case err != nil:
+		return "", fmt.Errorf("%w; name one by its hash with --runtime", a.ofNetwork("runtimes", err))
 	}
 	return hash, nil
 }

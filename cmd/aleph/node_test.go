@@ -51,7 +51,7 @@ func newRealNode(t *testing.T, addresses ...string) *realNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.core.SetAggregate(runtimesKey, map[string]any{"default": runtime.MessageHash, "runtimes": map[string]any{"python3-fastapi": runtime.MessageHash}})
+	n.core.SetAggregate("runtimes", map[string]any{"default": runtime.MessageHash, "runtimes": map[string]any{"python3-fastapi": runtime.MessageHash}})
 	n.core.SetAggregate("corechannel", map[string]any{
 		"nodes": []any{map[string]any{
 			"hash": exampleCore, "name": "core-1", "owner": exampleAddress, "status": "active", "multiaddress": "/ip4/127.0.0.1/tcp/1",

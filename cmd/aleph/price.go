@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/client/code"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -170,7 +171,7 @@ func (a *app) priceProgram() *cobra.Command {
 				return usageError{err}
 			}
 			f.payment, f.seconds = string(message.PaymentHold), 30
-			content, err := describe("program", &code{entrypoint: "main:app", kind: message.InterfaceASGI}, f)
+			content, err := describe("program", &code.Code{Entrypoint: "main:app", Interface: message.InterfaceASGI}, f)
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aleph-im/aleph-go/client"
+	"github.com/aleph-im/aleph-go/client/code"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -54,21 +55,24 @@ old code until they end.`,
 	}
 }
 
-// replaceCode packs what is at path and stores it in the place of code.
-func (a *app) replaceCode(ctx context.Context, api *client.Client, path, entrypoint, kind string, code message.Hash, paid *message.Payment) (*client.Uploaded, error) {
+// replaceCode packs what is at path and stores it in the place of the code that old names.
+func (a *app) replaceCode(ctx context.Context, api *client.Client, path, entrypoint, kind string, old message.Hash, paid *message.Payment) (*client.Uploaded, error) {
 	c, err := readCode(path, entrypoint, kind)
 	if err != nil {
 		return nil, err
+	}
+	if entrypoint == code.StartScript && c.Entrypoint != entrypoint { // what it starts was found anew
+		return nil, usageError{fmt.Errorf("the program starts with %s, and %s with %s: deploy a new one", entrypoint, path, c.Entrypoint)}
 	}
 	account, err := a.signer()
 	if err != nil {
 		return nil, err
 	}
-	archive, done, err := temporary(c.pack)
+	archive, done, err := temporary(c.Pack)
 	if err != nil {
 		return nil, err
 	}
-	up, err := a.storeCode(ctx, api, account, archive, paid, code)
+	up, err := a.storeCode(ctx, api, account, archive, paid, old)
 	return up, errors.Join(err, done())
 }
 
@@ -77,7 +81,7 @@ const watchPause = 500 * time.Millisecond
 
 // redeploy replaces the code of a program whenever its files have changed, until ctx ends. A failure is told, and the next change
 // tries again.
-func (a *app) redeploy(ctx context.Context, path string, f deployFlags, code message.Hash) error {
+func (a *app) redeploy(ctx context.Context, path string, f deployFlags, old message.Hash) error {
 	api := a.client()
 	paid, err := payment(f.payment)
 	if err != nil {
@@ -99,7 +103,7 @@ func (a *app) redeploy(ctx context.Context, path string, f deployFlags, code mes
 			continue // an editor may be at it
 		}
 		before = now
-		up, err := a.replaceCode(ctx, api, path, f.entrypoint, f.kind, code, paid)
+		up, err := a.replaceCode(ctx, api, path, f.entrypoint, f.kind, old, paid)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -114,17 +118,9 @@ func (a *app) redeploy(ctx context.Context, path string, f deployFlags, code mes
 // lookOf sums up names, sizes and times of what is packed: it is another one when something has changed.
 func lookOf(path string) (message.Hash, error) {
 	var all []byte
-	info, err := os.Stat(path)
+	root, files, err := code.Files(path)
 	if err != nil {
 		return "", err
-	}
-	files := []string{filepath.Base(path)}
-	root := filepath.Dir(path)
-	if info.IsDir() {
-		root = path
-		if files, err = listFiles(path, leftOut); err != nil {
-			return "", err
-		}
 	}
 	for _, name := range files {
 		info, err := os.Stat(filepath.Join(root, name))
