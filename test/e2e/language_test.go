@@ -23,6 +23,7 @@ func TestProgramsInOtherLanguagesAreDeployedAndCalled(t *testing.T) {
 		path  string
 		says  string // a member of the answer that only this program gives
 	}{
+		{name: "WSGI", path: filepath.Join(examples, "hello-wsgi"), says: "wsgi"},
 		{name: "Node", path: filepath.Join(examples, "hello-node"), says: "node"},
 		{"Go", []string{"go", "build", "-trimpath", "-o", dir + "/go", "./examples/hello-go"}, []string{"CGO_ENABLED=0"}, dir + "/go", "go"},
 		{"C", []string{"cc", "-static", "-O2", "-o", dir + "/c", "examples/hello-c/main.c"}, nil, dir + "/c", "c"},

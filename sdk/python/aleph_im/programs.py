@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from .aggregates import aggregate_of
 from .answers import LogLine, Message, Status
 from .core import given, segment
 from .files import upload
@@ -15,6 +16,9 @@ from .machines import logs_of, node_of
 from .message import is_hash
 from .operation import Call, Invoke, M, Request, Response, Service, Walk, operation, walk
 from .publish import Submission, read_message, send, wait_for
+
+if TYPE_CHECKING:
+    from .pack import Code, Interface
 
 DEFAULT_RUNTIME = "63f07193e6ee9d207b7d1fcf8286f9aee34e6f12f101d2ec77c1229f92964696"
 """The runtime of Python programs on the public network."""
@@ -36,8 +40,8 @@ class DeployedProgram:
 class ProgramSettings:
     """What a program is, besides its code."""
 
-    runtime: str = DEFAULT_RUNTIME
-    """The STORE message of what it runs on."""
+    runtime: str | None = None
+    """The STORE message of what it runs on; programs.runtime finds it by its name. Default that of the public network."""
     name: str | None = None
     vcpus: int = 1
     memory: int = 256
@@ -87,7 +91,7 @@ class ProgramSettings:
                 **given(interface=interface),
                 "use_latest": True,
             },
-            "runtime": {"ref": self.runtime, "use_latest": True, "comment": ""},
+            "runtime": {"ref": self.runtime or DEFAULT_RUNTIME, "use_latest": True, "comment": ""},
             "on": {"http": True, **given(message=subscriptions), "persistent": self.persistent},
         }
 
@@ -98,31 +102,50 @@ class Programs(Service[M]):
     @operation
     def deploy(
         self,
-        folder: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         settings: ProgramSettings = ProgramSettings(),
         *,
         entrypoint: str | None = None,
+        interface: Interface | None = None,
         channel: str | None = None,
     ) -> Call[DeployedProgram]:
-        """Pack a folder, store it, publish a program that runs it, and wait until the network has it.
+        """Pack a folder or a file, store it, publish a program that runs it, and wait until the network has it.
 
-        See pack.pack for how the entrypoint is found. The name is the folder's unless the settings have one. What the owner
-        cannot pay is an InsufficientFundsError.
+        See pack.pack for how it is found what the program is. The name is the folder's unless the settings have one. What the
+        owner cannot pay is an InsufficientFundsError.
         """
-        from .pack import Code, pack
+        from .pack import pack
 
-        code: Code = yield Invoke(lambda: pack(folder, entrypoint))
+        code: Code = yield Invoke(lambda: pack(path, entrypoint, interface))
         try:
+            if code.node and settings.runtime is None:
+                raise ValueError(f"{os.fspath(path)} needs a runtime that has Node.js: pass ProgramSettings(runtime=)")
             stored = yield from upload(self._core, code.archive, payment=settings.payment, channel=channel)
         finally:
             code.archive.close()
         yield from wait_for(self._core, stored.item_hash, 60)
         if settings.name is None:
-            settings = replace(settings, name=os.path.basename(os.path.abspath(folder)))
+            settings = replace(settings, name=os.path.basename(os.path.abspath(path)))
+        if code.interface == "wasm" and settings.runtime is None:
+            settings = replace(settings, runtime=stored.item_hash)  # a module stands in the place of its runtime
         content = settings.content(stored.item_hash, code.entrypoint, interface=code.interface)
         submission = yield from send(self._core, "PROGRAM", content, channel=channel)
         info = yield from wait_for(self._core, submission.item_hash, 60)
         return DeployedProgram(submission.item_hash, stored.item_hash, code.entrypoint, info.status)
+
+    @operation
+    def runtime(self, authority: str, name: str | None = None) -> Call[str]:
+        """Return the STORE message of a runtime to which the network's authority, an address, has given a name.
+
+        Without a name it is the network's default. An authority that names none is a NotFoundError, a name that is not there a
+        ValueError.
+        """
+        known = yield from aggregate_of(self._core, authority, "runtimes")
+        names: Mapping[str, Any] = known.get("runtimes") or {}
+        found = known.get("default") if name is None else names.get(name)
+        if not isinstance(found, str) or not is_hash(found):
+            raise ValueError(f"the network has no runtime {name or 'by default'}; it has: {', '.join(sorted(names)) or 'none'}")
+        return found
 
     @operation
     def create(
@@ -132,7 +155,7 @@ class Programs(Service[M]):
         settings: ProgramSettings = ProgramSettings(),
         *,
         encoding: Literal["zip", "squashfs", "plain"] = "zip",
-        interface: Literal["asgi", "binary"] | None = None,
+        interface: Literal["asgi", "binary", "wasm"] | None = None,
         address: str | None = None,
         channel: str | None = None,
         sync: bool = True,

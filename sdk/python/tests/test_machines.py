@@ -322,17 +322,72 @@ class TestPacking:
 
             assert zipfile.ZipFile(first.archive).namelist() == ["main.py", "pkg/a.py"]
 
-    def test_a_binary_is_found(self, tmp_path: Path) -> None:
-        with (code := pack(self.folder(tmp_path, {"server": b"\x7fELF...", "readme": b""}))).archive:
-            assert (code.entrypoint, code.interface) == ("server", "binary")
+    @pytest.mark.parametrize(
+        ("files", "entrypoint", "interface"),
+        [
+            ({"server": b"\x7fELF...", "readme": b""}, "server", "binary"),
+            ({"hello.wasm": b"\0asm...", "data/note": b""}, "hello.wasm", "wasm"),
+            ({"main.py": b"app: X = make()\n", "package.json": b"{}"}, "main:app", "asgi"),
+        ],
+    )
+    def test_what_starts_is_found(self, tmp_path: Path, files: dict[str, bytes], entrypoint: str, interface: str) -> None:
+        with (code := pack(self.folder(tmp_path, files))).archive:
+            assert (code.entrypoint, code.interface, code.node) == (entrypoint, interface, False)
+
+    @pytest.mark.parametrize(
+        ("files", "command"),
+        [
+            ({"server.js": b""}, "node 'server.js'"),
+            ({"package.json": b"{}", "index.js": b""}, "node 'index.js'"),
+            ({"package.json": b'{"main":"./it\'s.js"}', "it's.js": b""}, r"node 'it'\''s.js'"),
+            ({"package.json": b'{"scripts":{"start":"node --x b.js"}}'}, "node --x b.js"),
+            ({"main.py": b"from flask import Flask\napp = Flask(__name__)\n"}, "'main:app'"),
+            ({"main.py": b"def application(environ, start):\n"}, "'main:application'"),
+            ({"wsgi.py": b"app = make()\n"}, "'wsgi:app'"),
+        ],
+    )
+    def test_a_script_starts_what_is_no_binary(self, tmp_path: Path, files: dict[str, bytes], command: str) -> None:
+        import zipfile
+
+        files = {**files, "node_modules/a/index.js": b"", "node_modules/.bin/tool": b""}
+        with (code := pack(self.folder(tmp_path, files))).archive:
+            assert (code.entrypoint, code.interface) == ("aleph-start", "binary")
+            packed = zipfile.ZipFile(code.archive)
+            script = packed.read("aleph-start").decode()
+            if code.node:
+                assert script == f"#!/bin/sh\nexec {command}\n"
+            else:
+                assert script.startswith(f"#!/bin/sh\nexec python3 -m uvicorn --interface wsgi {command} --host 127.0.0.1 ")
+            assert packed.getinfo("aleph-start").external_attr >> 16 & 0o777 == 0o755
+            assert ("node_modules/a/index.js" in packed.namelist()) == code.node
+            assert "node_modules/.bin/tool" not in packed.namelist()
+
+    def test_a_file_is_a_program(self, tmp_path: Path) -> None:
+        file = self.folder(tmp_path, {"server": b"\x7fELF", "other": b"\x7fELF"}) / "server"
+        with (code := pack(file)).archive:
+            import zipfile
+
+            assert zipfile.ZipFile(code.archive).namelist() == ["server"]
+            assert code.entrypoint == "server"
+
+    def test_a_link_is_refused(self, tmp_path: Path) -> None:
+        self.folder(tmp_path, {"main.py": b"app = 1\n"})
+        (tmp_path / "link").symlink_to(tmp_path)
+        with pytest.raises(ValueError, match="not a regular file"):
+            pack(tmp_path)
 
     @pytest.mark.parametrize(
         ("files", "entrypoint", "text"),
         [
-            ({}, None, "no files"),
+            ({".git/HEAD": b""}, None, "no files"),
             ({"a.txt": b""}, None, "not clear"),
-            ({"a": b"\x7fELF", "b": b"\x7fELF"}, None, "not clear"),
+            ({"main.py": b"x = 1\n"}, None, "not clear"),
+            ({"a": b"\x7fELF", "b": b"\x7fELF"}, None, "2 binaries"),
+            ({"index.html": b""}, None, "website"),
+            ({"package.json": b'{"main":"absent.js"}'}, None, "not clear"),
+            ({"package.json": b"{", "server.js": b""}, None, "package.json: "),
             ({"a": b""}, "b", "no file b"),
+            ({"a": b""}, "main:", "module:variable"),
         ],
     )
     def test_what_cannot_be_started_is_refused(

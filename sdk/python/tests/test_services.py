@@ -213,6 +213,35 @@ def test_prices_and_what_cannot_be_paid(either: Any, tmp_path: Path) -> None:
         either.instances.create(InstanceSettings(image=stored.item_hash, ssh_keys=["ssh-ed25519 AAAA"]))
 
 
+def test_a_folder_becomes_a_program(either: Any, authority: Client, tmp_path: Path) -> None:
+    credits = {"chain": "ETH", "type": "credit"}
+    fund(authority, either.account.address, 1_000_000_000)
+    runtime = either.files.upload(b"runtime", payment=credits).item_hash
+    either.aggregates.merge("runtimes", {"default": runtime, "runtimes": {"python": runtime}})
+    me = either.account.address
+    assert either.programs.runtime(me) == either.programs.runtime(me, "python") == runtime
+    with pytest.raises(ValueError, match="it has: python"):
+        either.programs.runtime(me, "cobol")
+    for name, content, entrypoint, interface, given in [
+        ("main.py", b"app = 1\n", "main:app", "asgi", runtime),
+        ("server.js", b"", "aleph-start", "binary", runtime),
+        ("hello.wasm", b"\0asm\1\0\0\0", "hello.wasm", "wasm", None),
+    ]:
+        folder = tmp_path / name / "hello"
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+        deployed = either.programs.deploy(folder, ProgramSettings(runtime=given, payment=credits), channel="MINE")
+        message = either.messages.get(deployed.item_hash).message
+        assert (deployed.status, deployed.entrypoint, message.channel) == ("processed", entrypoint, "MINE")
+        published = message.content
+        code = published["code"]
+        assert (code["entrypoint"], code["interface"], code["ref"]) == (entrypoint, interface, deployed.code)
+        assert published["runtime"]["ref"] == (given or deployed.code)
+        assert published["metadata"] == {"name": "hello"}
+    with pytest.raises(ValueError, match=r"Node\.js"):
+        either.programs.deploy(tmp_path / "server.js" / "hello")
+
+
 def fund(authority: Client, address: str, amount: int) -> None:
     """Have the network believe that an address was given credits."""
     gift = {"address": address, "amount": amount, "price": "0.1", "tx_hash": "0x" + "5e" * 32, "provider": "tests"}

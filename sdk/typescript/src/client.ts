@@ -82,7 +82,7 @@ export class Client {
     this.accounts = new Accounts(this.nodes, this.#publisher);
     this.authorizations = new Authorizations(this.nodes, this.aggregates, this.#publisher);
     this.prices = new Prices(this.nodes);
-    this.workloads = new Workloads(this.nodes, this.#publisher, this.prices, config.scheduler ?? "");
+    this.workloads = new Workloads(this.nodes, this.#publisher, this.prices, this.aggregates, config.scheduler ?? "");
     this.domains = new Domains(this.aggregates);
     this.ports = new Ports(this.aggregates, this.#publisher);
     this.websites = new Websites(this.nodes, this.aggregates, this.files, this.#publisher);

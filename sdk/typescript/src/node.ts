@@ -5,11 +5,15 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Client, type ClientConfig } from "./client.ts";
+import { type Interface, nameOf, packCode } from "./code.ts";
 import { AlephError } from "./errors.ts";
 import { EthereumAccount } from "./eth.ts";
 import type { DownloadOptions, Files, PackedFolder, UploadOptions, Uploaded } from "./files.ts";
 import { readFolder } from "./folder.ts";
 import type { Hash } from "./wire.ts";
+import { type NewProgram, defaultRuntime } from "./workloads.ts";
+
+export { type Code, type Interface, packCode } from "./code.ts";
 
 /** Uploads a file from disk, reading it as it is sent. */
 export async function uploadPath(files: Files, path: string, o: UploadOptions = {}): Promise<Uploaded> {
@@ -19,6 +23,49 @@ export async function uploadPath(files: Files, path: string, o: UploadOptions = 
 /** Reads a folder from disk, and computes the CID under which IPFS will have it. Links and devices are refused. */
 export async function readFolderPath(path: string, o: { signal?: AbortSignal } = {}): Promise<PackedFolder> {
   return readFolder(await filesBelow(path, ""), o);
+}
+
+/** What may be said of a program that is deployed. What is left out is found, or takes the network's usual values. */
+export interface DeployOptions extends Omit<Partial<NewProgram>, "code" | "encoding" | "interface"> {
+  interface?: Interface;
+  /** That of the folder or file by default. */
+  name?: string;
+}
+
+/** A program that was deployed. Its URL is known when it is placed. */
+export interface DeployedProgram {
+  hash: Hash;
+  /** STORE message of its code. */
+  code: Hash;
+  entrypoint: string;
+  /** Of the program's message. */
+  status: "processed";
+}
+
+/**
+ * Packs a folder or a file, stores it, publishes a program that runs it, and waits until the network has it. What the owner cannot
+ * pay is an InsufficientFundsError. A program has 256 MiB of memory, unless another number is given.
+ */
+export async function deployProgram(aleph: Client, path: string, o: DeployOptions = {}): Promise<DeployedProgram> {
+  const { entrypoint, interface: kind, name = nameOf(path), runtime, ...rest } = o;
+  const code = await packCode(path, { entrypoint, interface: kind });
+  if (code.node && runtime === undefined) throw new AlephError(`${path} needs a runtime that has Node.js: name one`, { code: "argument" });
+  const { channel, owner, signal, payment } = rest;
+  const stored = await aleph.files.upload(code.archive, { channel, owner, signal, ...(payment && { payment }) });
+  if (stored.status === "pending") await aleph.messages.wait(stored.hash, { signal });
+  const sent = await aleph.workloads.createProgram({
+    memory: 256,
+    metadata: { name },
+    ...rest,
+    code: stored.hash,
+    encoding: "zip",
+    entrypoint: code.entrypoint,
+    interface: code.interface,
+    // A module stands in the place of its runtime.
+    runtime: runtime ?? (code.interface === "wasm" ? stored.hash : defaultRuntime),
+  });
+  if (sent.status === "pending") await aleph.messages.wait(sent.hash, { signal });
+  return { hash: sent.hash, code: stored.hash, entrypoint: code.entrypoint, status: "processed" };
 }
 
 async function filesBelow(root: string, folder: string): Promise<[string, Blob | ""][]> {

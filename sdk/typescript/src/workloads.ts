@@ -1,11 +1,15 @@
+import type { Aggregates } from "./aggregates.ts";
 import { type CallOptions, type Nodes, sleep } from "./nodes.ts";
-import { NotFoundError, TimeoutError } from "./errors.ts";
+import { AlephError, NotFoundError, TimeoutError } from "./errors.ts";
 import { type CostPreview, type Prices, preview } from "./prices.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
 import type { Allocation, Hash, InstanceContent, ProgramContent } from "./wire.ts";
 
 /** What a program and an instance are asked for in the same words. */
 type Common = Pick<ProgramContent, "metadata" | "authorized_keys" | "variables" | "payment" | "requirements" | "volumes" | "replaces">;
+
+/** STORE message of the runtime of Python programs on the public network. */
+export const defaultRuntime = "63f07193e6ee9d207b7d1fcf8286f9aee34e6f12f101d2ec77c1229f92964696" as Hash;
 
 /** A program to run. What is left out takes the network's usual values. */
 export interface NewProgram extends Partial<Common>, SendOptions {
@@ -16,7 +20,7 @@ export interface NewProgram extends Partial<Common>, SendOptions {
   entrypoint: string;
   /** STORE message of the runtime. */
   runtime: Hash;
-  interface?: "asgi" | "binary";
+  interface?: "asgi" | "binary" | "wasm";
   args?: string[];
   vcpus?: number;
   /** MiB. */
@@ -51,12 +55,14 @@ export class Workloads {
   readonly #nodes: Nodes;
   readonly #publisher: Publisher;
   readonly #prices: Prices;
+  readonly #aggregates: Aggregates;
   readonly #scheduler: string;
 
-  constructor(nodes: Nodes, publisher: Publisher, prices: Prices, scheduler: string) {
+  constructor(nodes: Nodes, publisher: Publisher, prices: Prices, aggregates: Aggregates, scheduler: string) {
     this.#nodes = nodes;
     this.#publisher = publisher;
     this.#prices = prices;
+    this.#aggregates = aggregates;
     this.#scheduler = scheduler;
   }
 
@@ -76,6 +82,18 @@ export class Workloads {
   /** What it would cost, in every way to pay. */
   async previewInstance(i: NewInstance): Promise<CostPreview> {
     return preview(await this.#prices.estimate("INSTANCE", { address: this.#publisher.owner(i), ...instance(i) }, i));
+  }
+
+  /**
+   * The STORE message of a runtime that the network's authority, an address, has given a name; of the default one without a name.
+   * An authority that names none is a {@link NotFoundError}.
+   */
+  async runtime(authority: string, name?: string, o: CallOptions = {}): Promise<Hash> {
+    const known = await this.#aggregates.get<{ default?: Hash; runtimes?: Record<string, Hash> }>(authority, "runtimes", o);
+    const found = name === undefined ? known.default : known.runtimes?.[name];
+    if (typeof found === "string" && found !== "") return found;
+    const names = Object.keys(known.runtimes ?? {}).sort().join(", ");
+    throw new AlephError(`the network has no runtime ${name ?? "by default"}; it has: ${names || "none"}`, { code: "argument" });
   }
 
   /** Where a workload was placed; a {@link NotFoundError} while it is not. */

@@ -16,6 +16,7 @@ const printed: Record<string, (RegExp | string)[]> = {
   Read: [/^0x\w{40} ./, "POST", /^(POST|STORE) \w{64}$/],
   Files: [/^10 of 10 bytes$/, /^\w{64} \w{64}$/, "some bytes"],
   Websites: [/^bafy\w{55}$/, /^\w{64} http:\/\/bafy\w{55}\.ipfs\.localhost:\d+\/$/],
+  Programs: [/^main:app \w{64} \w{64}$/],
   "Sign elsewhere": ["true"],
   Pay: [/^\d+(\.\d+)?$/, /^\d+(\.\d+)? credits are needed, 0 are there$/],
   Streams: ["true"],
@@ -29,7 +30,7 @@ const names = `
   import type { Provider, StreamChain } from "@aleph-im/sdk/payg";
   declare global {
     const node: string, privateKey: string, image: string, hash: string, computeNode: string, program: string, signer: Signer;
-    const provider: Provider, payer: string, chain: StreamChain, nodeWallet: string, communityWallet: string, registryOwner: string;
+    const provider: Provider, payer: string, chain: StreamChain, nodeWallet: string, communityWallet: string, registryOwner: string, authority: string, folder: string;
   }`;
 
 const config = { extends: "../../tsconfig.json", compilerOptions: { rootDir: ".", outDir: ".", declaration: false }, include: ["."], exclude: [] };
@@ -57,7 +58,11 @@ test("the examples of the README compile as strictly as the package, and do what
     assert.fail((error as { stdout: string }).stdout);
   }
 
-  const aleph = await node.client();
+  const aleph = await node.client({ funded: true });
+  const app = join(dir, "hello");
+  await mkdir(app);
+  await writeFile(join(app, "main.py"), "app = 1\n");
+  Object.assign(globalThis, { authority: await node.nameRuntime("python"), folder: app });
   const compute = await FakeComputeNode.start();
   t.after(() => compute.close());
   const image = (await aleph.files.upload("image")).hash;
