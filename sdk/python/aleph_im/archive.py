@@ -36,9 +36,15 @@ class Archive:
     root: bytes
     """The CID in bytes."""
 
-    def open(self) -> BinaryIO:
-        """Return the CAR, made while it is read. A folder that has changed makes another one, which nobody takes for this."""
-        return cast("BinaryIO", _Reading(self._pieces()))
+    def open(self, at: int = 0) -> BinaryIO:
+        """Return the CAR from an offset on, made while it is read.
+
+        A folder that has changed makes another one, which nobody takes for this.
+        """
+        reading = _Reading(self._pieces())
+        while at > 0 and (piece := reading.read(min(at, PIECE))):  # an archive is made anew, the same
+            at -= len(piece)
+        return cast("BinaryIO", reading)
 
     def _pieces(self) -> Generator[bytes, None, None]:
         yield _header(self.root)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .blocking import Naming
+from .blocking import Naming, patience
 from .errors import AnswerError
 from .operation import (
     Abandoned,
@@ -131,7 +131,7 @@ class AsyncDriver:
             content = _in_threads(request.body)
         with self._named(f"{request.method} {request.url}"):
             prepared = self._http.build_request(
-                request.method, request.url, headers=headers, content=content, timeout=request.timeout
+                request.method, request.url, headers=headers, content=content, timeout=patience(request, self._httpx)
             )
             return await self._http.send(prepared, stream=True)
 

@@ -131,12 +131,19 @@ class BlockingDriver:
             content = request.body.chunks()
         with self._named(f"{request.method} {request.url}"):
             prepared = self._http.build_request(
-                request.method, request.url, headers=headers, content=content, timeout=request.timeout
+                request.method, request.url, headers=headers, content=content, timeout=patience(request, self._httpx)
             )
             return self._http.send(prepared, stream=True)
 
     def _named(self, what: str) -> Naming:
         return Naming(what, self._httpx.HTTPError)
+
+
+def patience(request: Request, library: Any) -> Any:
+    """Return how long the HTTP library waits."""
+    if request.settle is None:
+        return request.timeout
+    return library.Timeout(request.timeout, read=max(request.timeout, request.settle))
 
 
 class Naming:

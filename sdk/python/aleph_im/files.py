@@ -13,9 +13,10 @@ from .core import Core, decoded, given, segment
 from .download import place, transfer
 from .errors import AlephError, InsufficientFundsError, StatusError, VerificationError
 from .listing import along, page_of
-from .operation import Call, Effect, Invoke, Item, M, Service, Walk, operation, walk
+from .operation import Call, Effect, Invoke, Item, M, Response, Service, Walk, operation, walk
 from .prices import estimate
 from .publish import Submission, send, signed, why_rejected
+from .resume import RESUME_FROM, Resuming
 from .source import Content, Progress, Source, content_of, hasher, is_cid
 from .upload import CAR, IPFS, STORAGE, send_file
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .archive import Archive
 
 Engine = Literal["storage", "ipfs"]
+
+Resumed = Callable[[int], None]
+"""Called with the byte at which an upload goes on that broke off before, by this call or an earlier one."""
 
 E = TypeVar("E", Invoke, Item[bytes])
 
@@ -58,12 +62,17 @@ class Files(Service[M]):
         channel: str | None = None,
         sync: bool = True,
         progress: Progress | None = None,
+        resumed: Resumed | None = None,
     ) -> Call[StoredFile]:
         """Send a file with the signed message that pays for it.
 
         The source is read twice, to hash it and to send it, and never held in memory; what can be read only once is put on
         disk. ref is the hash of the STORE message that this one replaces, or a name. What the owner cannot pay is an
         InsufficientFundsError.
+
+        An upload of 8 MiB or more that breaks off goes on where it was: within the call, when the node is back within a minute,
+        and by another call of the same account for the same file within a day. resumed is called with the byte at which it
+        does. Nodes that do not offer this get all of it again.
         """
         return (
             yield from upload(
@@ -77,6 +86,7 @@ class Files(Service[M]):
                 channel=channel,
                 sync=sync,
                 progress=progress,
+                resumed=resumed,
             )
         )
 
@@ -92,12 +102,13 @@ class Files(Service[M]):
         channel: str | None = None,
         sync: bool = True,
         progress: Progress | None = None,
+        resumed: Resumed | None = None,
     ) -> Call[StoredFile]:
         """Send a folder to IPFS with the signed message that pays for it.
 
         It is read twice, to find its CID and to send it, and packed on the way. pack_folder tells the CID before anything is
         sent; what it returns can be passed here. All that is in the folder is sent, hidden files too; what is neither file nor
-        folder is a ValueError.
+        folder is a ValueError. It goes on where it broke off, as files do.
         """
         return (
             yield from upload_folder(
@@ -110,6 +121,7 @@ class Files(Service[M]):
                 channel=channel,
                 sync=sync,
                 progress=progress,
+                resumed=resumed,
             )
         )
 
@@ -214,26 +226,34 @@ def upload(
     *,
     engine: Engine = "storage",
     progress: Progress | None = None,
+    resumed: Resumed | None = None,
     **how: Unpack[Storing],
 ) -> Call[StoredFile]:
     """Send a file with the signed message that pays for it; see Files.upload."""
     content: Content = yield Invoke(lambda: content_of(source))
     try:
         file_hash: str = yield Invoke(lambda: content.hash(engine))
-        return (yield from _store(core, IPFS if engine == "ipfs" else STORAGE, engine, file_hash, content, progress, **how))
+        return (
+            yield from _store(core, IPFS if engine == "ipfs" else STORAGE, engine, file_hash, content, progress, resumed, **how)
+        )
     finally:
         content.close()
 
 
 def upload_folder(
-    core: Core, folder: str | os.PathLike[str] | Archive, *, progress: Progress | None = None, **how: Unpack[Storing]
+    core: Core,
+    folder: str | os.PathLike[str] | Archive,
+    *,
+    progress: Progress | None = None,
+    resumed: Resumed | None = None,
+    **how: Unpack[Storing],
 ) -> Call[StoredFile]:
     """Send a folder with the signed message that pays for it; see Files.upload_folder."""
     from .archive import Archive, pack_folder
 
     archive: Archive = folder if isinstance(folder, Archive) else (yield Invoke(lambda: pack_folder(folder)))
     content = Content(archive.open, archive.size, f"{archive.folder.name}.car")
-    return (yield from _store(core, CAR, "ipfs", archive.cid, content, progress, **how))
+    return (yield from _store(core, CAR, "ipfs", archive.cid, content, progress, resumed, **how))
 
 
 class Storing(TypedDict, total=False):
@@ -254,6 +274,7 @@ def _store(
     file_hash: str,
     content: Content,
     progress: Progress | None,
+    resumed: Resumed | None,
     *,
     ref: str | None = None,
     payment: Mapping[str, Any] | None = None,
@@ -266,7 +287,12 @@ def _store(
     members = {"item_type": engine, "item_hash": file_hash, **given(ref=ref, metadata=metadata, payment=payment)}
     message = yield from signed(core, "STORE", members, address=address, channel=channel)
     payer = {"message": message.envelope(), "sync": sync}
-    answer = yield from send_file(core, path, payer, content, progress)
+    answer: Response | None = None
+    if content.size >= RESUME_FROM:
+        one = Resuming(core, message.item_hash, payer, content, car=path == CAR, progress=progress, resumed=resumed)
+        answer = yield from one.run(file_hash)
+    if answer is None:
+        answer = yield from send_file(core, path, payer, content, progress)
     if answer.status == 402:
         raise (yield from _cannot_pay(core, message.item_hash, members, address, content.size))
     try:

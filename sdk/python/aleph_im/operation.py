@@ -55,6 +55,8 @@ class Request:
     """Seconds without a byte moving."""
     limit: int = 64 << 20
     """Bytes of an answer above which it is refused."""
+    settle: float | None = None
+    """Seconds until the answer begins, where it may take longer than timeout once all of the body was sent."""
 
 
 @dataclass(frozen=True)

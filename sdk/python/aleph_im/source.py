@@ -31,8 +31,8 @@ _IN_MEMORY = 8 << 20  # bytes of what cannot be read twice; more of it is put on
 class Content:
     """Bytes that can be read more than once."""
 
-    open: Callable[[], BinaryIO]
-    """Opens them from the beginning; the caller closes it."""
+    open: Callable[[int], BinaryIO]
+    """Opens them from an offset on; the caller closes it."""
     size: int
     name: str = "file"
     close: Callable[[], None] = lambda: None
@@ -41,7 +41,7 @@ class Content:
     def hash(self, engine: str) -> str:
         """Return the hash under which an engine, "storage" or "ipfs", keeps them."""
         digest = CIDHasher() if engine == "ipfs" else _SHA256()
-        with self.open() as file:
+        with self.open(0) as file:
             while piece := file.read(PIECE):
                 digest.update(piece)
         return digest.text()
@@ -108,9 +108,9 @@ def content_of(source: Source) -> Content:
         path = Path(source)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: files.upload_folder sends it")
-        return Content(lambda: open(path, "rb"), path.stat().st_size, path.name)
+        return Content(lambda at: _from(open(path, "rb"), at), path.stat().st_size, path.name)
     if isinstance(source, bytes):
-        return Content(lambda: io.BytesIO(source), len(source))
+        return Content(lambda at: _from(io.BytesIO(source), at), len(source))
     read = getattr(source, "read", None)
     if read is None:
         return _spooled(source)
@@ -119,13 +119,18 @@ def content_of(source: Source) -> Content:
     return _spooled(iter(lambda: read(PIECE), b""))
 
 
+def _from(file: BinaryIO, at: int) -> BinaryIO:
+    file.seek(at)
+    return file
+
+
 def _open_file(file: BinaryIO) -> Content:
     start = file.tell()
     size = file.seek(0, io.SEEK_END) - start
     name = getattr(file, "name", None)
 
-    def open_again() -> BinaryIO:
-        file.seek(start)
+    def open_again(at: int) -> BinaryIO:
+        file.seek(start + at)
         return cast("BinaryIO", _Kept(file))
 
     return Content(open_again, size, os.path.basename(name) if isinstance(name, str) else "file")
@@ -143,8 +148,8 @@ def _spooled(chunks: Iterable[bytes]) -> Content:
         raise
     size = spool.tell()
 
-    def open_again() -> BinaryIO:
-        spool.seek(0)
+    def open_again(at: int) -> BinaryIO:
+        spool.seek(at)
         return cast("BinaryIO", _Kept(spool))
 
     return Content(open_again, size, close=spool.close)
@@ -180,7 +185,7 @@ class Form:
         """Return the form from its beginning."""
         yield self.head
         sent = 0
-        with self.content.open() as file:
+        with self.content.open(0) as file:
             while sent < self.content.size and (piece := file.read(min(PIECE, self.content.size - sent))):
                 yield piece
                 sent += len(piece)
