@@ -93,8 +93,7 @@ class Resuming:
             if self._at > before:
                 attempt, wait = 0, core.options.backoff
             attempt += 1
-            patience = SETTLING if self._at == self._content.size else STALL
-            if attempt >= core.options.attempts and (self._at < 0 or core.clock() - self._moved > patience):
+            if attempt >= core.options.attempts and (self._at < 0 or core.clock() - self._moved > STALL):
                 if failure and self._at > 0:
                     raise TransportError(f"{failure}; the same upload goes on where it was, within a day") from failure
                 if failure:

@@ -85,13 +85,12 @@ class Cutting:
             _end(each)
         for thread in self._threads:
             thread.join()
-        for each in self._sockets:
-            each.close()
 
 
 def _end(each: socket.socket) -> None:
     with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
+    each.close()  # what was not read makes it a reset, so that who sends is not left waiting
 
 
 @contextmanager

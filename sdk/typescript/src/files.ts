@@ -3,11 +3,12 @@ import { checked, lengthOf, unchecked } from "./checked.ts";
 import type { Signed } from "./envelope.ts";
 import { AlephError, HttpError, VerificationError, rejection } from "./errors.ts";
 import { type HashKind, hashKind } from "./hash.ts";
-import type { CallOptions, Nodes } from "./nodes.ts";
+import type { Answer, CallOptions, Nodes } from "./nodes.ts";
 import { Prices, decimal, units } from "./prices.ts";
+import { type Resumable, resume, resumeFrom } from "./resume.ts";
 import type { Publisher, SendOptions, Submission } from "./publish.ts";
 import { newSha256 } from "./sha256.ts";
-import { type FileSource, type Progress, type Source, metered, openSource } from "./source.ts";
+import { type FileSource, type Progress, type Source, after, metered, openSource } from "./source.ts";
 import { FileCID } from "./unixfs.ts";
 import { post } from "./upload.ts";
 import type { Balance, FileVersion, Hash, Payment, StoreContent } from "./wire.ts";
@@ -21,6 +22,8 @@ export interface UploadOptions extends SendOptions {
   metadata?: Record<string, unknown>;
   payment?: Payment;
   progress?: Progress;
+  /** Told at which byte an upload goes on that broke off before, by this call or an earlier one. */
+  resumed?: (at: number) => void;
 }
 
 /** A folder that was read to its end, such as readFolder of `@aleph-im/sdk/folder` returns. */
@@ -67,6 +70,10 @@ export class Files {
   /**
    * Sends a file together with the signed STORE message that pays for it, in constant memory. What can be read twice is
    * read first to hash it; a stream is hashed while it is sent, and signed after its last byte.
+   *
+   * An upload of 8 MiB or more that breaks off goes on where it was, if it can be read twice and not in browsers: within the call,
+   * when the node is back within a minute, and by another call of the same signer for the same file within a day. Nodes that do
+   * not offer this get all of it again.
    */
   async upload(file: FileSource, o: UploadOptions = {}): Promise<Uploaded> {
     const engine = o.engine ?? "storage";
@@ -76,7 +83,7 @@ export class Files {
   /** Sends a folder to IPFS, together with the signed STORE message that pays for it. */
   async uploadFolder(folder: PackedFolder, o: Omit<UploadOptions, "engine"> = {}): Promise<Uploaded> {
     const blob = this.#nodes.config.xhr ? await collect(folder.archive()) : undefined;
-    const source = { size: folder.size, again: true, blob, open: () => folder.archive() };
+    const source = { size: folder.size, again: true, blob, open: (from = 0) => after(from, folder.archive()) };
     return this.#upload("/api/v0/ipfs/add_car", "ipfs", source, folder.hash, o);
   }
 
@@ -89,7 +96,12 @@ export class Files {
     const hasher = hasherOf(engine);
     let size = 0;
     const metadata = (s: Signed) => utf8ToBytes(JSON.stringify({ message: s.message, sync: o.sync ?? true }));
-    const answer = await post(this.#nodes, path, {
+    let answer: Answer | undefined;
+    if (sent && source.size !== undefined && source.size >= resumeFrom && !this.#nodes.config.xhr) {
+      const whole: Resumable = { source, size: source.size, car: path.endsWith("/add_car"), store: sent.signed.message.item_hash, fileHash: sent.fileHash };
+      answer = await resume(this.#nodes, whole, metadata(sent.signed), o);
+    }
+    answer ??= await post(this.#nodes, path, {
       source,
       first: sent && metadata(sent.signed),
       last: async () => metadata((await sign(hasher.digest())).signed),

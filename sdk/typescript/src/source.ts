@@ -14,7 +14,8 @@ export interface Source {
   again: boolean;
   /** The same as a blob, for runtimes that send only those. */
   blob: Blob | undefined;
-  open(): AsyncIterable<Uint8Array>;
+  /** From a byte on, which is not 0 only where open may be called more than once. */
+  open(from?: number): AsyncIterable<Uint8Array>;
 }
 
 /** Bytes that are handed on at a time. */
@@ -25,11 +26,11 @@ export function openSource(file: FileSource): Source {
   if (file instanceof ArrayBuffer) file = new Uint8Array(file);
   if (file instanceof Uint8Array) {
     const bytes = file as Uint8Array<ArrayBuffer>;
-    return { size: bytes.length, again: true, blob: new Blob([bytes]), open: () => pieces(bytes) };
+    return { size: bytes.length, again: true, blob: new Blob([bytes]), open: (from = 0) => pieces(bytes.subarray(from)) };
   }
   if (file instanceof Blob) {
     const blob = file;
-    return { size: blob.size, again: true, blob, open: () => small(blob.stream()) };
+    return { size: blob.size, again: true, blob, open: (from = 0) => small(blob.slice(from).stream()) };
   }
   const stream = file;
   return { size: undefined, again: false, blob: undefined, open: () => (stream instanceof ReadableStream ? small(stream) : stream) };
@@ -41,6 +42,14 @@ async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, unde
 
 async function* small(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const chunk of chunks(stream)) yield* pieces(chunk);
+}
+
+/** Leaves out the first bytes. */
+export async function* after(from: number, file: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of file) {
+    if (chunk.length > from) yield chunk.subarray(from);
+    from = Math.max(0, from - chunk.length);
+  }
 }
 
 /** Tells of each chunk before it is handed on. */

@@ -4,7 +4,7 @@ import { type Answer, type Nodes, reason } from "./nodes.ts";
 import { type Progress, type Source, metered } from "./source.ts";
 
 /** Milliseconds without a byte moved after which a transfer is given up. */
-const stall = 60_000;
+export const stall = 60_000;
 
 export interface Form {
   source: Source;
@@ -68,7 +68,7 @@ async function stream(nodes: Nodes, url: string, form: Form): Promise<Full> {
   }
 }
 
-function readable(body: AsyncGenerator<Uint8Array, void, undefined>): ReadableStream<Uint8Array> {
+export function readable(body: AsyncGenerator<Uint8Array, void, undefined>): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(out) {
@@ -121,7 +121,7 @@ function stalled(): TimeoutError {
 }
 
 /** Ends an upload that does not move. */
-class Patience {
+export class Patience {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -132,9 +132,10 @@ class Patience {
     this.renew();
   }
 
-  renew(): void {
+  /** Waits anew, that many milliseconds. */
+  renew(next = stall): void {
     clearTimeout(this.#timer);
-    if (!this.#over) this.#timer = setTimeout(() => this.#controller.abort(stalled()), stall);
+    if (!this.#over) this.#timer = setTimeout(() => this.#controller.abort(stalled()), next);
   }
 
   end(): void {
