@@ -207,7 +207,7 @@ func (w *Wallet) encrypt(ctx context.Context, name string, key Key) error {
 
 func (w *Wallet) decrypt(ctx context.Context, name string, chain message.Chain) (Key, error) {
 	path := w.path("keystores", name+".json")
-	raw, err := readPrivate(path, maxKeystore)
+	raw, err := readOwn(path, maxKeystore)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Key{}, fmt.Errorf("its keystore %s is gone", path)
 	}

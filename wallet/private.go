@@ -34,6 +34,14 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
+// readOwn reads a file that this tool wrote. What is no regular file there may have no end, or wait for a writer.
+func readOwn(path string, limit int64) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file; move it away", path)
+	}
+	return readPrivate(path, limit)
+}
+
 // PermissionError is a file with a secret that others can read.
 type PermissionError struct {
 	Path string

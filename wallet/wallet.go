@@ -90,7 +90,7 @@ func Open(cfg Config) (*Wallet, error) {
 		cfg.Ledger = openUSB
 	}
 	w := &Wallet{cfg: cfg, stretch: scryptN}
-	raw, err := readPrivate(w.path("wallet.toml"), maxBook)
+	raw, err := readOwn(w.path("wallet.toml"), maxBook)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:

@@ -145,7 +145,7 @@ func (f *deployFlags) environment() (map[string]string, error) {
 	variables := map[string]string{}
 	var lines []string
 	if f.envFile != "" {
-		raw, err := os.ReadFile(f.envFile)
+		raw, err := readRegular(f.envFile, 1<<20)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--env-file: %w", err)}
 		}

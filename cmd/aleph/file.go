@@ -256,14 +256,18 @@ func waitFor(ctx context.Context, api *client.Client, hash message.Hash) error {
 // openForUpload opens a file that can be read twice. What comes through a pipe is kept in a file that done removes.
 func (a *app) openForUpload(path string) (file *os.File, done func() error, err error) {
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := openRegular(path)
 		if err != nil {
-			return nil, nil, usageError{err}
+			return nil, nil, usageError{fmt.Errorf("%w; what has no name or no end is sent with: aleph file upload -", err)}
 		}
 		return file, file.Close, nil
 	}
 	return temporary(func(w io.Writer) error {
-		_, err := io.Copy(w, a.stdin())
+		most := a.params.MaxIPFSFile // nodes take no more, and what has no end would fill the disk
+		n, err := io.Copy(w, io.LimitReader(a.stdin(), most+1))
+		if err == nil && n > most {
+			err = usageError{fmt.Errorf("standard input has more than %d MiB, which is all that a node takes", most>>20)}
+		}
 		return err
 	})
 }

@@ -1,6 +1,49 @@
 package main
 
-import "io"
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// openRegular opens a file that has an end and can be read twice. A pipe or a device is refused before it is opened, which may
+// wait for ever.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file, but %s", path, formOf(info.Mode()))
+	}
+	return os.Open(path)
+}
+
+func formOf(mode os.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&os.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&os.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
+}
+
+// readRegular reads a file of at most that many bytes that has an end.
+func readRegular(path string, most int64) ([]byte, error) {
+	file, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(raw)) > most {
+		err = fmt.Errorf("%s has more than %d MiB", path, most>>20)
+	}
+	return raw, err
+}
 
 // unlessInterrupted waits for a read, or for the user to end the tool: then what it reads is not to be looked at. A read of a terminal
 // cannot be broken off; after Ctrl-C it ends with the process.

@@ -280,7 +280,7 @@ func (a *app) image(ctx context.Context, api *client.Client, account client.Acco
 	if hash, err := message.ParseHash(wanted); err == nil {
 		return hash, nil
 	}
-	file, err := os.Open(wanted)
+	file, err := openRegular(wanted)
 	if err != nil {
 		return "", usageError{fmt.Errorf("--image: %w", err)}
 	}
@@ -308,7 +308,7 @@ func (a *app) publicKeys(files []string) (keys []string, err error) {
 		}
 	}
 	for _, path := range files {
-		raw, err := os.ReadFile(path)
+		raw, err := readRegular(path, 1<<20)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--ssh-key: %w", err)}
 		}

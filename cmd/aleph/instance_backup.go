@@ -196,7 +196,7 @@ type rootImage struct {
 const rootMember = "rootfs.qcow2"
 
 func openImage(path string) (_ *rootImage, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--file: %w", err)}
 	}

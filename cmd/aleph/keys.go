@@ -88,8 +88,15 @@ func (a *app) givenKey() (key wallet.Key, given bool, err error) {
 		}
 		return key, true, err
 	case a.keyFile != "":
-		key, err = wallet.ReadKeyFile(a.keyFile, chain)
-		return key, true, err
+		var read wallet.Key
+		err = a.unlessInterrupted(func() (err error) { // the file may be a pipe that nobody writes to
+			read, err = wallet.ReadKeyFile(a.keyFile, chain)
+			return err
+		})
+		if err == errInterrupted {
+			return wallet.Key{}, true, err
+		}
+		return read, true, err
 	case a.account == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
 		key, err = wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
 		if err != nil {

@@ -142,3 +142,83 @@ func TestAnInterruptionSaysWhatIsLeft(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatHasNoEndIsRefusedAtOnce(t *testing.T) {
+	_, u, _ := funded(t)
+	pipe, key := filepath.Join(t.TempDir(), "pipe"), filepath.Join(t.TempDir(), "key.pub")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(key, []byte("ssh-ed25519 AAAA me\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/dev/zero", pipe} {
+		for _, args := range [][]string{
+			{"file", "upload", path},
+			{"instance", "create", "--image", path, "--ssh-key", key},
+			{"instance", "create", "--image", exampleFile, "--ssh-key", path},
+			{"program", "deploy", folder(t, map[string]string{"hello.wasm": emptyModule}), "--env-file", path},
+		} {
+			if code, _, errOut := u.run(args...); code != exitUsage || !strings.Contains(errOut, path+" is no regular file") {
+				t.Errorf("%v: exit code %d: %s", args, code, errOut)
+			}
+		}
+	}
+}
+
+func TestAPipeInThePlaceOfAFileOfTheToolIsRefused(t *testing.T) {
+	node := newFakeNode(t)
+	for _, name := range []string{"wallet.toml", "config.json"} {
+		u := newUser(t, node.URL)
+		delete(u.env, "ALEPH_PRIVATE_KEY")
+		var where struct{ Folder string }
+		u.result(&where, "config", "path")
+		if err := errors.Join(os.MkdirAll(where.Folder, 0o700), syscall.Mkfifo(filepath.Join(where.Folder, name), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errOut := u.run("account", "list"); code == exitOK || !strings.Contains(errOut, name+" is no regular file") {
+			t.Errorf("%s: exit code %d: %s", name, code, errOut)
+		}
+	}
+}
+
+func TestInterruptEndsAWaitForAKey(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	pipe := filepath.Join(t.TempDir(), "key")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var errOut bytes.Buffer
+	term := terminal{in: strings.NewReader(""), out: &errOut, err: &errOut, getenv: func(name string) string { return u.env[name] }}
+	if code := run(ctx, []string{"--network", u.network, "--api", u.api, "--key-file", pipe, "account", "show"}, term); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, errOut.String())
+	}
+	// The read that waits goes with the process; here somebody writes.
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+}
+
+func TestMoreThanNodesTakeIsNotKeptOnTheWay(t *testing.T) {
+	node, u, _ := funded(t)
+	raw, err := os.ReadFile(node.network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parameters map[string]any
+	if err := json.Unmarshal(raw, &parameters); err != nil {
+		t.Fatal(err)
+	}
+	parameters["max_file"], parameters["max_ipfs_file"] = 5, 12
+	if raw, err = json.Marshal(parameters); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(node.network, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.in = strings.Repeat("x", 13)
+	if code, _, errOut := u.run("file", "upload", "-"); code != exitUsage || !strings.Contains(errOut, "standard input has more than") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,7 +63,7 @@ func (a *app) readConfig() (config, error) {
 	if err != nil {
 		return c, err
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := readRegular(path, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
