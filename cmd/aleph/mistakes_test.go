@@ -156,7 +156,7 @@ func TestWhatHasNoEndIsRefusedAtOnce(t *testing.T) {
 			{"instance", "create", "--image", exampleFile, "--ssh-key", path},
 			{"program", "deploy", folder(t, map[string]string{"hello.wasm": emptyModule}), "--env-file", path},
 		} {
-			if code, _, errOut := u.run(args...); code != exitUsage || !strings.Contains(errOut, path+" is no regular file") {
+			if code, _, errOut := u.run(args...); code != exitUsage || !strings.Contains(errOut, path+" is no ") {
 				t.Errorf("%v: exit code %d: %s", args, code, errOut)
 			}
 		}
