@@ -251,8 +251,9 @@ func (p *Pipeline) redo(ctx context.Context, lost []*entry) error {
 	return err
 }
 
-// recover takes in what the journal holds that the database lost in a crash.
-func (p *Pipeline) recover(ctx context.Context) error {
+// recover takes in what the journal holds that the database lost in a crash. When the database cannot take all of it, the
+// journal stays as it is for the next start.
+func (p *Pipeline) recover(ctx context.Context) (err error) {
 	k := &p.keeper
 	if p.cfg.Journal == "" {
 		return nil
@@ -261,7 +262,7 @@ func (p *Pipeline) recover(ctx context.Context) error {
 		return errors.New("a database that several processes share needs no journal")
 	}
 	var text string
-	err := p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
+	err = p.cfg.Store.Read(ctx, func(r *store.Reader) (err error) {
 		text, err = r.Get(positionKey)
 		return err
 	})
@@ -275,26 +276,42 @@ func (p *Pipeline) recover(ctx context.Context) error {
 	if k.journal, err = journal.Open(p.cfg.Journal); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.journal.Close())
+		}
+	}()
 	k.timer = time.NewTimer(maxLate)
 	k.timer.Stop()
 	var group []*entry
+	take := func() error {
+		p.commit(ctx, group, nil, p.commitNow)
+		for _, e := range group {
+			if e.err != nil {
+				return e.err
+			}
+		}
+		group = nil
+		return nil
+	}
 	taken := 0
 	err = k.journal.Replay(position, func(r journal.Record) error {
 		e, err := p.recovered(ctx, r)
 		if err != nil {
 			return err
 		}
-		if group = append(group, e); len(group) == maxGroup {
-			p.commit(ctx, group, nil, p.commitNow)
-			group = nil
-		}
 		taken++
+		if group = append(group, e); len(group) == maxGroup {
+			return take()
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	p.commit(ctx, group, nil, p.commitNow)
+	if err := take(); err != nil {
+		return err
+	}
 	if taken > 0 {
 		p.cfg.Logger.Info("took in from the journal what was not committed when the node ended", "messages", taken)
 	}

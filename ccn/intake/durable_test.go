@@ -1,12 +1,17 @@
 package intake
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // image copies files of a place, which is what a crash leaves of them.
@@ -116,6 +121,58 @@ func TestAcknowledgedSurvivesACrash(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the database does not take at the start stays in the journal, although the database takes other things.
+func TestWhatAStartCannotTakeInIsLeftForTheNext(t *testing.T) {
+	at := onSQLite(t.TempDir())
+	r := start(t, at)
+	<-r.Started()
+	dir := t.TempDir()
+	image(t, at, dir, database)
+	h, raw := post(1, nil)
+	r.submit(raw)
+	image(t, at, dir, journals)
+	r.stop()
+
+	at = onSQLite(dir)
+	s, err := store.Open(t.Context(), at.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := slices.IndexFunc(sql.Drivers(), func(name string) bool { return strings.HasPrefix(name, "sqlite") })
+	db, err := sql.Open(sql.Drivers()[driver], filepath.Join(dir, "aleph.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, table := range []string{"messages", "pending_messages"} {
+		if _, err := db.Exec(`CREATE TRIGGER no_` + table + ` BEFORE INSERT ON ` + table + ` BEGIN SELECT RAISE(ABORT, 'no room'); END`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk, err := files.OpenDisk(filepath.Join(dir, "files"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(Config{Params: params.Devnet(), Store: s, State: &rules{}, Files: disk, Verify: verify, Journal: filepath.Join(dir, "journal")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no room") || !strings.Contains(err.Error(), string(h)) {
+		t.Errorf("the start ends with %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"messages", "pending_messages"} {
+		if _, err := db.Exec(`DROP TRIGGER no_` + table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := start(t, at)
+	<-again.Started()
+	again.wantStatus(h, message.StatusProcessed)
 }
 
 func hashOfPost(n int) message.Hash {
