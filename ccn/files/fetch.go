@@ -26,7 +26,7 @@ type FetcherConfig struct {
 	IPFS func(ctx context.Context, h message.Hash, limit int64) (Info, error)
 	// Hedge is how long one peer may be silent before the next is asked as well. 500 ms if zero.
 	Hedge time.Duration
-	// Timeout bounds each request (spec/ccn-core.md §7.6): how long a peer may be silent. 15 s if zero.
+	// Timeout bounds each request (spec/ccn-core.md §7.6): how long a peer may be silent, or take for 64 KiB. 15 s if zero.
 	Timeout time.Duration
 	Client  *http.Client // nil: one that does not decompress and stays on the host it was sent to
 }
@@ -35,6 +35,7 @@ type FetcherConfig struct {
 type Fetcher struct {
 	cfg FetcherConfig
 
+	asked       *peers
 	peers, ipfs fetchCount
 
 	mu     sync.Mutex
@@ -85,7 +86,7 @@ func NewFetcher(cfg FetcherConfig) *Fetcher {
 	if cfg.Client == nil {
 		cfg.Client = plainClient()
 	}
-	return &Fetcher{cfg: cfg, flying: make(map[message.Hash]*flight)}
+	return &Fetcher{cfg: cfg, asked: newPeers(cfg.Timeout), flying: make(map[message.Hash]*flight)}
 }
 
 // inParallel is how many peers are asked for one file at the same time.
@@ -165,11 +166,15 @@ func plainClient() *http.Client {
 	}
 }
 
-// race asks the peers in random order, a further one whenever one failed or was silent for too long, and takes the first
-// answer that is right.
+// race asks the peers in random order, but those last that are slow, a further one whenever one failed or was silent for too
+// long, and takes the first answer that is right.
 func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64, error) {
 	peers := append([]string(nil), f.cfg.Peers()...)
+	for i, peer := range peers {
+		peers[i] = strings.TrimRight(peer, "/")
+	}
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	f.asked.sort(peers)
 
 	ctx, stop := context.WithCancel(ctx)
 	type answer struct {
@@ -194,7 +199,7 @@ func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64,
 		}
 		select {
 		case <-next:
-			peer := strings.TrimRight(peers[0], "/")
+			peer := peers[0]
 			peers = peers[1:]
 			running++
 			go func() {
@@ -218,9 +223,13 @@ func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64,
 }
 
 // from gets the file from one peer: as it is, or in the base64 form that every reference node answers.
-func (f *Fetcher) from(ctx context.Context, peer string, h message.Hash, limit int64) (int64, error) {
-	size, err := f.get(ctx, peer+"/api/v0/storage/raw/"+string(h), h, limit, func(r io.Reader) io.Reader { return r })
-	if err == nil || ctx.Err() != nil {
+func (f *Fetcher) from(ctx context.Context, peer string, h message.Hash, limit int64) (size int64, err error) {
+	if err := f.asked.enter(ctx, peer); err != nil {
+		return 0, err
+	}
+	defer func() { f.asked.leave(ctx, peer, err) }()
+	size, err = f.get(ctx, peer+"/api/v0/storage/raw/"+string(h), h, limit, func(r io.Reader) io.Reader { return r })
+	if err == nil || ctx.Err() != nil || errors.Is(err, errSilent) {
 		return size, err
 	}
 	size, err2 := f.get(ctx, peer+"/api/v0/storage/"+string(h), h, limit, func(r io.Reader) io.Reader {
@@ -240,7 +249,7 @@ func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int
 	defer func() {
 		if err != nil && ctx.Err() == nil && within.Err() != nil {
 			// Not wrapped: the caller's context did not end.
-			err = fmt.Errorf("GET %s: silent for %s", url, f.cfg.Timeout)
+			err = fmt.Errorf("GET %s: %w for %s", url, errSilent, f.cfg.Timeout)
 		}
 	}()
 	req, err := http.NewRequestWithContext(within, http.MethodGet, url, nil)
@@ -259,7 +268,7 @@ func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return 0, fmt.Errorf("GET %s: the answer is encoded as %q, which was not asked for", url, e)
 	}
-	body := &heard{resp.Body, func() { silence.Reset(f.cfg.Timeout) }}
+	body := &heard{r: resp.Body, tell: func() { silence.Reset(f.cfg.Timeout) }}
 	size, err = f.cfg.Store.PutExpecting(within, h, decode(body), limit)
 	if err != nil {
 		return 0, fmt.Errorf("GET %s: %w", url, err)
@@ -267,15 +276,17 @@ func (f *Fetcher) get(ctx context.Context, url string, h message.Hash, limit int
 	return size, nil
 }
 
-// heard tells when bytes come.
+// heard tells when so many bytes came that the peer counts as no silent one.
 type heard struct {
 	r    io.Reader
 	tell func()
+	came int // since it was told
 }
 
 func (h *heard) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
-	if n > 0 {
+	if h.came += n; h.came >= slowest {
+		h.came = 0
 		h.tell()
 	}
 	return n, err

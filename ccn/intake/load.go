@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -245,26 +246,24 @@ func (p *Pipeline) forward(ctx context.Context, e *entry) {
 	}
 }
 
-// transfers runs a bounded number of functions at once.
-type transfers struct{ slots chan struct{} }
+// transfers runs a bounded number of functions at once. Those that wait for their turn are bounded by who starts them.
+type transfers struct {
+	slots   chan struct{}
+	started sync.WaitGroup
+}
 
-func newTransfers(n int) *transfers { return &transfers{make(chan struct{}, n)} }
+func newTransfers(n int) *transfers { return &transfers{slots: make(chan struct{}, n)} }
 
-// start waits for a free slot, then runs f in it. When ctx ends first, f runs in the caller's goroutine, to give up.
+// start runs f when a slot is free, or when ctx ends, for it to give up.
 func (t *transfers) start(ctx context.Context, f func()) {
-	select {
-	case t.slots <- struct{}{}:
-		go func() {
+	t.started.Go(func() {
+		select {
+		case t.slots <- struct{}{}:
 			defer func() { <-t.slots }()
-			f()
-		}()
-	case <-ctx.Done():
+		case <-ctx.Done():
+		}
 		f()
-	}
+	})
 }
 
-func (t *transfers) wait() {
-	for range cap(t.slots) {
-		t.slots <- struct{}{}
-	}
-}
+func (t *transfers) wait() { t.started.Wait() }

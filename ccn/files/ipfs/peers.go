@@ -19,53 +19,117 @@ import (
 
 // Peers gets blocks from other core nodes by the call that every trustless gateway of IPFS has, GET /ipfs/<cid>?format=raw.
 type Peers struct {
-	list func() []string
-	http *http.Client
+	list  func() []string
+	http  *http.Client
+	hedge time.Duration
 
 	mu   sync.Mutex
-	last string // that had a block; it is asked first
+	last string          // guarded by mu; that had a block: it is asked first
+	slow map[string]bool // guarded by mu; that said nothing for so long that another was asked as well: they are asked last
 }
 
-// blockTime is how long one node may take for one block.
-const blockTime = 15 * time.Second
+const (
+	blockTime  = 15 * time.Second       // that one node may take for one block
+	blockHedge = 500 * time.Millisecond // that one node may be silent before the next is asked as well
+	inParallel = 4                      // nodes that are asked for one block at the same time
+)
 
 // NewPeers returns an exchange with the nodes that list names by their base URLs.
 func NewPeers(list func() []string) *Peers {
-	return &Peers{list: list, http: &http.Client{
+	return &Peers{list: list, hedge: blockHedge, slow: make(map[string]bool), http: &http.Client{
 		Timeout: blockTime,
 		// A peer that answers for another would send this node wherever it likes.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Block implements Exchange: it asks one node after the other, and the next when bytes are not those of the block. It is
-// files.ErrNotFound when none has them.
+// Block implements Exchange: it asks one node, and the next when that is silent for a moment or bytes are not those of the
+// block. It is files.ErrNotFound when none has them.
 func (p *Peers) Block(ctx context.Context, h message.Hash) ([]byte, error) {
 	c, err := parseCID(h)
 	if err != nil {
 		return nil, err
 	}
-	peers := slices.Clone(p.list())
-	p.mu.Lock()
-	if i := slices.Index(peers, p.last); i > 0 {
-		peers[0], peers[i] = peers[i], peers[0]
+	ctx, stop := context.WithCancel(ctx)
+	type answer struct {
+		raw []byte
+		err error
 	}
-	p.mu.Unlock()
+	answers := make(chan answer, inParallel)
+	running := 0
+	defer func() {
+		stop()
+		for ; running > 0; running-- {
+			<-answers
+		}
+	}()
+	hedge := time.NewTimer(0)
+	defer hedge.Stop()
 	failed := []error{files.ErrNotFound}
-	for _, peer := range peers {
-		raw, err := p.from(ctx, peer, c)
-		if err == nil {
-			p.mu.Lock()
-			p.last = peer
-			p.mu.Unlock()
-			return raw, nil
+	for peers := p.order(); len(peers) > 0 || running > 0; {
+		var next <-chan time.Time
+		if len(peers) > 0 && running < inParallel {
+			next = hedge.C
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		select {
+		case <-next:
+			peer := peers[0]
+			peers = peers[1:]
+			running++
+			go func() {
+				raw, err := p.ask(ctx, peer, c)
+				answers <- answer{raw, err}
+			}()
+			hedge.Reset(p.hedge)
+		case a := <-answers:
+			running--
+			if a.err == nil {
+				return a.raw, nil
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			failed = append(failed, a.err)
+			hedge.Reset(0)
 		}
-		failed = append(failed, err)
 	}
 	return nil, errors.Join(failed...)
+}
+
+// order lists the nodes as they are asked.
+func (p *Peers) order() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place := func(peer string) int {
+		switch {
+		case p.slow[peer]:
+			return 2
+		case peer == p.last:
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(p.list()), func(a, b string) int { return place(a) - place(b) })
+}
+
+// ask asks one node and remembers how it did.
+func (p *Peers) ask(ctx context.Context, peer string, c cid.Cid) ([]byte, error) {
+	mark := func(slow bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.slow[peer] = slow
+	}
+	silent := time.AfterFunc(p.hedge, func() { mark(true) })
+	raw, err := p.from(ctx, peer, c)
+	if silent.Stop() && ctx.Err() == nil {
+		mark(false)
+	}
+	if err == nil {
+		p.mu.Lock()
+		p.last = peer
+		p.mu.Unlock()
+	}
+	return raw, err
 }
 
 func (p *Peers) from(ctx context.Context, peer string, c cid.Cid) ([]byte, error) {

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/message"
@@ -60,5 +62,40 @@ func TestAFolderIsFetchedBlockByBlockFromPeers(t *testing.T) {
 	}
 	if err := to.Verify(t.Context(), root); err != nil {
 		t.Error(err)
+	}
+}
+
+// A peer that takes requests and never answers is overtaken, and asked last from then on.
+func TestASilentPeerIsOvertakenAndAskedLast(t *testing.T) {
+	from := open(t)
+	root, _, err := from.AddFolder(t.Context(), fstest.MapFS{"large": {Data: []byte(strings.Repeat("0123456789", 100_000))}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int32
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-r.Context().Done()
+	}))
+	defer silent.Close()
+	blocks := 0
+	honest := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		blocks++
+		raw, err := from.Block(r.Context(), message.Hash(strings.TrimPrefix(r.URL.Path, "/ipfs/")))
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(raw)
+	}))
+	defer honest.Close()
+	peers := NewPeers(func() []string { return []string{silent.URL, honest.URL} })
+	peers.hedge = time.Second
+	to := open(t)
+	to.exchange = peers
+	if _, err := to.Fetch(t.Context(), root, 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 1 || blocks < 4 {
+		t.Errorf("the silent peer was asked for %d of %d blocks", n, blocks)
 	}
 }
