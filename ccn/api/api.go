@@ -215,6 +215,9 @@ func (a *API) route(h handler) http.Handler {
 			f = &fault{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("Maximum request body size %d exceeded.", tooLarge.Limit)}
 		case errors.Is(err, intake.ErrStopped):
 			f = &fault{status: http.StatusServiceUnavailable, text: err.Error()}
+		case errors.Is(err, store.ErrFull), errors.Is(err, files.ErrFull):
+			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+			f = &fault{status: http.StatusInsufficientStorage, text: "507: the node's disk is full: send it again later"}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.Header().Set("Connection", "close")
 			f = &fault{status: http.StatusRequestTimeout, text: "408: the body did not come in time"}

@@ -88,8 +88,10 @@ func Run(ctx context.Context, cfg Config) (*Manifest, error) {
 
 func run(ctx context.Context, cfg Config) (*Manifest, error) {
 	fresh := filepath.Join(cfg.Dir, databaseName+freshSuffix)
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	for _, left := range []string{fresh, fresh + "-journal", fresh + "-wal", fresh + "-shm"} { // of a backup that was cut short
+		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	m := &Manifest{Made: cfg.Now().UTC(), Schema: store.SchemaVersion(), Files: []message.Hash{}}
 	if err := copyJournal(ctx, cfg, m); err != nil {
@@ -122,8 +124,17 @@ func run(ctx context.Context, cfg Config) (*Manifest, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	// Between the removal of the old manifest and the new one the folder is no backup, and says so by having none.
-	if err := os.Remove(filepath.Join(cfg.Dir, manifestName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	raw, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	manifest := filepath.Join(cfg.Dir, manifestName)
+	if err := write(manifest+freshSuffix, raw, 0o644); err != nil {
+		return nil, err
+	}
+	// From here on nothing needs room. Between the removal of the old manifest and the new one the folder is no backup, and
+	// says so by having none.
+	if err := os.Remove(manifest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := os.Rename(fresh, filepath.Join(cfg.Dir, databaseName)); err != nil {
@@ -136,11 +147,10 @@ func run(ctx context.Context, cfg Config) (*Manifest, error) {
 	if err := os.Rename(journal+freshSuffix, journal); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
+	if err := os.Rename(manifest+freshSuffix, manifest); err != nil {
 		return nil, err
 	}
-	return m, writeWhole(filepath.Join(cfg.Dir, manifestName), raw, 0o644)
+	return m, syncDir(cfg.Dir)
 }
 
 // copyFiles copies what the snapshot refers to and the backup lacks.
@@ -205,7 +215,18 @@ func copyFile(ctx context.Context, from, to files.Store, h message.Hash) error {
 
 // writeWhole writes a file so that it is there whole and durably, or not at all.
 func writeWhole(path string, raw []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err := write(path+freshSuffix, raw, mode); err != nil {
+		return err
+	}
+	if err := os.Rename(path+freshSuffix, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// write writes a file durably.
+func write(path string, raw []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
@@ -213,13 +234,7 @@ func writeWhole(path string, raw []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return errors.Join(err, f.Close())
 }
 
 func syncDir(path string) error {

@@ -19,14 +19,16 @@ var ErrUnfinished = errors.New("a restore into this folder was not finished: emp
 
 // Unfinished returns an ErrUnfinished when dir holds half a backup. A node must not start on it.
 func Unfinished(dir string) error {
-	_, err := os.Stat(filepath.Join(dir, markName))
-	switch {
-	case err == nil:
-		return fmt.Errorf("data folder %s: %w", dir, ErrUnfinished)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
+	for _, mark := range []string{markName, markName + freshSuffix} { // the second is there when the first was being made
+		_, err := os.Stat(filepath.Join(dir, mark))
+		switch {
+		case err == nil:
+			return fmt.Errorf("data folder %s: %w", dir, ErrUnfinished)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("data folder: %w", err)
+		}
 	}
-	return fmt.Errorf("data folder: %w", err)
+	return nil
 }
 
 // Restore fills dataDir, which must be empty or absent, from the backup in dir, and checks every byte on the way. A folder

@@ -162,7 +162,7 @@ func (c *conn) rollback(ctx context.Context, err error) error {
 	if err != nil && (c.lost || c.engine.interrupted(err)) {
 		return fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
-	return err
+	return full(err)
 }
 
 // prepare returns the statement of a query, nil when the connection keeps enough of them already.

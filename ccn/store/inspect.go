@@ -182,5 +182,5 @@ func (s *Store) Snapshot(ctx context.Context, path string) error {
 	}
 	_, err = c.ExecContext(ctx, `VACUUM INTO ?`, path)
 	_, restore := c.ExecContext(context.WithoutCancel(ctx), `PRAGMA query_only = ON`)
-	return wrap(errors.Join(err, restore), "copy database to %s", path)
+	return wrap(full(errors.Join(err, restore)), "copy database to %s", path)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/backup"
 	"github.com/aleph-im/aleph-go/ccn/check"
 	"github.com/aleph-im/aleph-go/internal/config"
 	"github.com/aleph-im/aleph-go/params"
@@ -35,6 +36,9 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	network, err := params.Load(o.Network)
 	if err != nil {
+		return err
+	}
+	if err := backup.Unfinished(o.DataDir); err != nil {
 		return err
 	}
 	data, err := o.openData(ctx)

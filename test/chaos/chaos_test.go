@@ -47,7 +47,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if program.dir != "" {
+		_ = os.RemoveAll(program.dir) // what stays is in the folder for temporary files
+	}
+	os.Exit(code)
 }
 
 // runNode runs a node until its standard input ends and says where its API is.
