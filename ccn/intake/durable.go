@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/intake/journal"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -40,11 +41,13 @@ type keeper struct {
 	writing chan journaled   // to the goroutine that writes the journal; nil without one
 	written chan struct{}    // closed when that goroutine has ended
 	broken  atomic.Bool      // the journal is not written any more, and stays as it is for the next start
+	cause   error            // why, when writing it failed; of the goroutine that writes it
 }
 
 // journaled is a group on its way into the journal.
 type journaled struct {
 	records []journal.Record
+	round   uint64      // of the transaction in which it was applied
 	done    func(error) // called when they are durable, or when nobody can say
 }
 
@@ -100,7 +103,7 @@ func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, don
 		k.late = append(k.late, lateEntry{e, round})
 	}
 	k.end = end
-	k.writing <- journaled{records, done}
+	k.writing <- journaled{records, round, done}
 	if len(k.late) >= maxLateNum {
 		p.commitLate(ctx)
 	}
@@ -127,8 +130,12 @@ func (p *Pipeline) writeJournal(ctx context.Context) {
 				break collect
 			}
 		}
-		err := p.appendRecords(ctx, records)
+		inJournal, err := p.appendRecords(ctx, records)
 		for _, g := range groups {
+			if err == nil && !inJournal && g.round > p.cfg.Store.Committed() {
+				g.done(errors.Join(store.ErrUndone, k.cause))
+				continue
+			}
 			g.done(err)
 		}
 		clear(groups)
@@ -136,18 +143,20 @@ func (p *Pipeline) writeJournal(ctx context.Context) {
 	}
 }
 
-// appendRecords makes records durable, without the journal when that cannot be written: the database has them already.
-func (p *Pipeline) appendRecords(ctx context.Context, records []journal.Record) error {
+// appendRecords makes records durable, without the journal when that cannot be written: the database has those of the rounds
+// that are committed by now. A reader may have tried to commit one before, which undid it.
+func (p *Pipeline) appendRecords(ctx context.Context, records []journal.Record) (inJournal bool, err error) {
 	k := &p.keeper
 	if !k.broken.Load() {
 		err := k.journal.Append(records)
 		if err == nil {
-			return nil
+			return true, nil
 		}
 		p.cfg.Logger.Error("journal not written: groups of messages are committed one after the other", "error", err)
+		k.cause = files.Full(err)
 		k.broken.Store(true)
 	}
-	return p.write(ctx, func(*store.Tx) error { return nil })
+	return false, p.write(ctx, func(*store.Tx) error { return nil })
 }
 
 // drainJournal waits until everything that was applied is durable and answered.

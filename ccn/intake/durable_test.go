@@ -2,6 +2,7 @@ package intake
 
 import (
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,6 +215,14 @@ func TestBrokenJournalCostsNoMessage(t *testing.T) {
 	image(t, at, dir, database)
 	if n := count(t, onSQLite(dir)); n != 10 {
 		t.Errorf("the database has %d of 10 messages", n)
+	}
+	// A transaction that a reader could not commit is undone, and what it held is in no journal.
+	for round, want := range map[uint64]error{r.store.Committed(): nil, r.store.Committed() + 1: store.ErrUndone} {
+		told := make(chan error, 1)
+		r.keeper.writing <- journaled{round: round, done: func(err error) { told <- err }}
+		if err := <-told; !errors.Is(err, want) {
+			t.Errorf("a group of round %d: %v, want %v", round, err, want)
+		}
 	}
 	// It cannot be closed again, which is told.
 	r.wantErr = true
