@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -129,7 +130,8 @@ func (a *API) postLegacy(w http.ResponseWriter, r *http.Request) error {
 		Topic string          `json:"topic"`
 		Data  json.RawMessage `json:"data"`
 	}
-	if json.Unmarshal(body.bytes, &submission) != nil {
+	// Bytes that are no text would become others, and what nobody signs would not be what was sent.
+	if !utf8.Valid(body.bytes) || json.Unmarshal(body.bytes, &submission) != nil {
 		return &fault{status: http.StatusUnprocessableEntity}
 	}
 	if topic := a.cfg.Params.MessageTopic; submission.Topic != topic {
