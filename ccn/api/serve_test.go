@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -235,7 +236,11 @@ func TestConnectionsThatAreInUseAreBounded(t *testing.T) {
 
 func TestThousandsOfIdleConnectionsKeepNobodyOut(t *testing.T) {
 	s := serve(t, Limits{Connections: 100})
-	for i := range 3000 {
+	var open syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &open); err != nil {
+		t.Fatal(err)
+	}
+	for i := range min(10_000, int(open.Cur)-1000) {
 		conn, err := net.Dial("tcp", s.address)
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)

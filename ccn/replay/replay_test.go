@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -238,6 +239,39 @@ func TestAddressOfANodeIsChecked(t *testing.T) {
 		if _, err := replay.NewNode(address, nil); err == nil {
 			t.Errorf("%q was taken", address)
 		}
+	}
+}
+
+// A line that unpacks without end is skipped without being kept, and the next is read.
+func TestADumpThatUnpacksWithoutEndIsSkipped(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	const unpacked = 256 << 20
+	for range unpacked >> 20 {
+		if _, err := z.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := z.Write([]byte("\n{}\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := replay.NewDump("bomb", &bomb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	b, err := d.Next(t.Context(), "")
+	runtime.ReadMemStats(&after)
+	if err != nil || b.Skipped != 1 || len(b.Envelopes) != 1 {
+		t.Errorf("%d skipped, %d messages, %v", b.Skipped, len(b.Envelopes), err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > unpacked*3/4 {
+		t.Errorf("it took %d MiB", took>>20)
 	}
 }
 
