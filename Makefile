@@ -10,7 +10,7 @@ LDFLAGS := -s -w
 GUEST := $(BUILD)/guest
 RUNTIME := $(GUEST)/runtime-python.squashfs
 
-.PHONY: setup setup-demo build guest node-runtime demo test lint bench packages clean
+.PHONY: setup setup-demo build guest small-kernel node-runtime demo test lint bench packages clean
 
 setup: ## install what is missing on this machine
 	@scripts/setup.sh
@@ -30,6 +30,9 @@ build: ## build all binaries into build/
 guest: setup-demo ## guest kernel and Python runtime image, kept in build/guest
 	@crn/image/fetch-kernel.sh $(GUEST)
 	@crn/image/build-runtime.sh python $(GUEST)
+
+small-kernel: ## a small guest kernel in build/guest-small, compiled: some ten minutes, once; nothing needs it
+	@crn/image/build-kernel.sh $(BUILD)/guest-small
 
 node-runtime: setup-demo ## the runtime image with Node, which a network started afterwards offers
 	@crn/image/build-runtime.sh node $(GUEST)

@@ -70,7 +70,7 @@ var benchmarks = []benchmark{
 	{[]string{"network-up-s", "ccn-idle-mib", "crn-warm-overhead-asgi-ms", "crn-warm-overhead-binary-ms"}, network},
 	{[]string{"crn-throughput-warm"}, throughput},
 	{[]string{"crn-cold-restore-ms", "crn-cold-8-at-once-s", "crn-idle-function-mib"}, cold},
-	{[]string{"crn-boot-init-s"}, bootInit},
+	{[]string{"crn-boot-init-s", "crn-boot-small-init-s"}, bootInit},
 	{[]string{"crn-restart-s", "crn-restart-lost"}, restart},
 	{[]string{"crn-wasm-cold-ms", "crn-wasm-process-ms"}, webAssembly},
 	{[]string{"demo-answer-s"}, demo},

@@ -115,7 +115,7 @@ func answers(ctx context.Context, client *http.Client, url string) error {
 // directMachine starts the server as the only process of a machine like those of programs, but with a network card, and returns
 // the address at which it answers. stop ends the machine and waits.
 func directMachine(ctx context.Context, o options, dir, server string) (url string, stop func(), err error) {
-	_, _, print, err := machines(ctx, o, dir)
+	_, _, print, err := machines(ctx, o, filepath.Join(o.root, "build", "guest"), dir)
 	if err != nil {
 		return "", nil, err
 	}
