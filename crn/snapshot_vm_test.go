@@ -48,7 +48,10 @@ type drawn struct {
 
 // copying makes a node whose machines end with their last answer, so that each call is a cold one.
 func copying(t *testing.T) *node {
-	return start(t, func(c *crn.Config) { c.ReuseTimeout = -1 })
+	return start(t, func(c *crn.Config) {
+		c.ReuseTimeout = -1
+		c.InitTimeout = 5 * time.Minute // beside other work an interpreter may take minutes to boot
+	})
 }
 
 // cold calls a program that does not run.
