@@ -51,7 +51,11 @@ const (
 
 // Start starts a machine. It returns once QEMU runs it; the guest is still booting then. The console goes to spec.Console, which
 // the machine closes.
-func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (_ *Instance, err error) {
+func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (*Instance, error) {
+	return i.start(ctx, spec)
+}
+
+func (i *Instances) start(ctx context.Context, spec InstanceSpec, more ...string) (_ *Instance, err error) {
 	print, err := i.driver.Fingerprint(ctx)
 	if err != nil {
 		return nil, err
@@ -63,11 +67,15 @@ func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (_ *Instance, 
 	if err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
 	}
+	form, err := i.Form(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
+	}
 	dir := filepath.Join(i.dir, spec.ID)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
 	}
-	m, err := i.launch(ctx, dir, spec, args, print)
+	m, err := i.launch(ctx, dir, spec, append(args, more...), print, form)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
@@ -75,7 +83,7 @@ func (i *Instances) Start(ctx context.Context, spec InstanceSpec) (_ *Instance, 
 	return m, nil
 }
 
-func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, args []string, print vm.Fingerprint) (*Instance, error) {
+func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, args []string, print vm.Fingerprint, form string) (*Instance, error) {
 	c, err := i.confine(dir, spec, print)
 	if err != nil {
 		return nil, err
@@ -118,7 +126,7 @@ func (i *Instances) launch(ctx context.Context, dir string, spec InstanceSpec, a
 		return nil, err
 	}
 	handOver() // so that a QEMU that ended does not seem to be there
-	err = writeRecord(dir, cell.Process.Pid)
+	err = writeRecord(dir, cell.Process.Pid, form)
 	var m *Instance
 	if err == nil {
 		limit := attachLimit
@@ -201,7 +209,8 @@ type Instance struct {
 
 	attached  context.Context // ends when this node leaves the machine, or it is released
 	leave     context.CancelFunc
-	copying   chan struct{} // holds one while disks are copied
+	copying   chan struct{} // holds one while disks are copied, or memory is sent
+	sending   atomic.Bool   // it is for memory, up to Continue
 	freezing  sync.Mutex    // held while the guest's agent is asked to freeze or to thaw, and in between
 	off       atomic.Bool   // the guest turned itself off
 	detaching atomic.Bool

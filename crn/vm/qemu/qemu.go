@@ -214,7 +214,7 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	}
 	m.started = time.Now()
 	// What is written here finds the process again after this one was killed.
-	if err := writeRecord(dir, m.cell.Process.Pid); err != nil {
+	if err := writeRecord(dir, m.cell.Process.Pid, ""); err != nil {
 		_ = unix.Kill(-m.cell.Process.Pid, unix.SIGKILL)
 		_ = m.cell.Wait()
 		return nil, errors.Join(err, m.cell.release())

@@ -105,7 +105,7 @@ func TestAProcessThatTookThePidIsSpared(t *testing.T) {
 		t.Fatal(err)
 	}
 	// This process has the pid, and did not start when the record says.
-	if err := writeRecord(dir, os.Getpid()); err != nil {
+	if err := writeRecord(dir, os.Getpid(), ""); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, recordFile))

@@ -21,16 +21,17 @@ type record struct {
 	PID    int    `json:"pid"`
 	Start  uint64 `json:"start"` // clock ticks after the host's boot
 	BootID string `json:"boot_id"`
+	Form   string `json:"form,omitempty"` // of a machine that outlives the node; see Instances.Form
 }
 
 const recordFile = "process.json"
 
-func writeRecord(dir string, pid int) error {
+func writeRecord(dir string, pid int, form string) error {
 	p, err := readProc(pid)
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal(record{pid, p.start, bootID()})
+	raw, err := json.Marshal(record{pid, p.start, bootID(), form})
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func endMarked(ctx context.Context, dir string, spare map[int]bool) error {
 			continue
 		}
 		if p, err := readProc(pid); err == nil {
-			errs = append(errs, endProcess(ctx, record{pid, p.start, bootID()}))
+			errs = append(errs, endProcess(ctx, record{PID: pid, Start: p.start, BootID: bootID()}))
 		}
 	}
 	return errors.Join(errs...)
