@@ -14,11 +14,18 @@ import (
 // its own IPv6 address; what it asks of the world comes back.
 func (h *Host) table(guests []Guest) string {
 	var taps, own4, own6, forwards []string
+	var inside4, inside6, outside4, outside6 []string
 	for _, g := range guests {
 		name := Name(g.Slot)
 		taps = append(taps, name)
 		own4 = append(own4, fmt.Sprintf("%s . %s", name, g.Addresses.IPv4))
 		own6 = append(own6, fmt.Sprintf("%s . %s", name, g.Addresses.IPv6))
+		if in := g.Inside; in != nil {
+			inside4 = append(inside4, fmt.Sprintf("%s . %s : %s", name, g.Addresses.IPv4, in.IPv4))
+			inside6 = append(inside6, fmt.Sprintf("%s . %s : %s", name, g.Addresses.IPv6, in.IPv6))
+			outside4 = append(outside4, fmt.Sprintf("%s . %s : %s", name, in.IPv4, g.Addresses.IPv4))
+			outside6 = append(outside6, fmt.Sprintf("%s . %s : %s", name, in.IPv6, g.Addresses.IPv6))
+		}
 		for _, f := range g.Forwards {
 			for protocol, open := range map[string]bool{"tcp": f.TCP, "udp": f.UDP} {
 				if open {
@@ -41,6 +48,12 @@ func (h *Host) table(guests []Guest) string {
 	fmt.Fprintf(&b, "set nameservers4 { type ipv4_addr; %s }\n", elements(family(h.cfg.Nameservers, netip.Addr.Is4)))
 	fmt.Fprintf(&b, "set nameservers6 { type ipv6_addr; %s }\n", elements(family(h.cfg.Nameservers, netip.Addr.Is6)))
 	fmt.Fprintf(&b, "map forwards { type inet_proto . inet_service : ipv4_addr . inet_service; %s }\n", elements(forwards))
+	for name, list := range map[string][]string{"inside4": inside4, "outside4": outside4} {
+		fmt.Fprintf(&b, "map %s { type ifname . ipv4_addr : ipv4_addr; %s }\n", name, elements(list))
+	}
+	for name, list := range map[string][]string{"inside6": inside6, "outside6": outside6} {
+		fmt.Fprintf(&b, "map %s { type ifname . ipv6_addr : ipv6_addr; %s }\n", name, elements(list))
+	}
 	b.WriteString(chains)
 	return b.String()
 }
@@ -66,6 +79,8 @@ const chains = `
 chain source {
 	type filter hook prerouting priority raw; policy accept;
 	iifname != @taps accept
+	ip saddr set iifname . ip saddr map @outside4
+	ip6 saddr set iifname . ip6 saddr map @outside6
 	iifname . ip saddr @own4 accept
 	iifname . ip6 saddr @own6 accept
 	ip6 saddr fe80::/10 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
@@ -104,6 +119,11 @@ chain incoming {
 chain outgoing {
 	type nat hook output priority -100; policy accept;
 	ip daddr != 127.0.0.0/8 fib daddr type local dnat ip to meta l4proto . th dport map @forwards
+}
+chain destination {
+	type filter hook postrouting priority 300; policy accept;
+	ip daddr set oifname . ip daddr map @inside4
+	ip6 daddr set oifname . ip6 daddr map @inside6
 }
 chain source_nat {
 	type nat hook postrouting priority srcnat; policy accept;

@@ -30,8 +30,15 @@ import (
 type Guest struct {
 	Slot      int
 	Addresses Addresses
-	Forwards  []Forward
+	// Inside are the addresses that the guest itself knows, where they are others: it came with its memory from a node that gave it
+	// these. Its packets bear them up to its tap, and those above beyond. nil for most.
+	Inside   *Addresses
+	MAC      string // of its network card; of use with Inside only
+	Forwards []Forward
 }
+
+// GatewayMAC is the hardware address of the host on all taps, so that a guest that comes from another node finds it as it knows it.
+const GatewayMAC = "52:55:00:00:00:01"
 
 // Forward makes a port of a guest reachable on the same port number of the host, for TCP, UDP or both.
 type Forward struct {
@@ -154,8 +161,11 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	for _, g := range guests {
 		name := Name(g.Slot)
 		if !have[name] {
+			if g.Inside != nil && strict() {
+				return errors.New("network of guests: a guest keeps its addresses on a host only where net.ipv4.conf.all.rp_filter is 0 or 2")
+			}
 			fmt.Fprintf(&commands, "tuntap add dev %s mode tap user %d\n", name, h.cfg.Uid)
-			fmt.Fprintf(&commands, "link set dev %s alias %s\n", name, h.alias())
+			fmt.Fprintf(&commands, "link set dev %s address %s alias %s\n", name, GatewayMAC, h.alias())
 		}
 		delete(have, name)
 		fmt.Fprintf(&commands, "address replace %s dev %s\n", netip.PrefixFrom(g.Addresses.IPv4Host, bits4), name)
@@ -163,6 +173,7 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 			fmt.Fprintf(&commands, "address replace %s dev %s nodad\n", g.Addresses.Prefix6(), name)
 		}
 		fmt.Fprintf(&commands, "link set dev %s up\n", name)
+		keepInside(g, ipv6, &commands)
 	}
 	for name := range have {
 		fmt.Fprintf(&commands, "link delete dev %s\n", name)
@@ -183,6 +194,9 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	}
 	if err := h.run(ctx, "ip", commands.String(), "-batch", "-"); err != nil {
 		return fmt.Errorf("network of guests: set up the taps: %w", err)
+	}
+	if err := heedInside(guests); err != nil {
+		return fmt.Errorf("network of guests: %w", err)
 	}
 	return nil
 }

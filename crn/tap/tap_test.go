@@ -2,6 +2,7 @@ package tap
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -136,7 +137,7 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ip(t, "link set lo up", "netns add world", "netns add a", "netns add b",
+	ip(t, "link set lo up", "netns add world", "netns add a", "netns add b", "netns add c",
 		"link add ext0 type veth peer name out0 netns world",
 		"addr add 198.51.100.1/24 dev ext0", "addr add 2001:db8:ffff::1/64 dev ext0 nodad", "link set ext0 up",
 		"-n world addr add 198.51.100.2/24 dev out0", "-n world addr add 2001:db8:ffff::2/64 dev out0 nodad",
@@ -146,22 +147,33 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 		"-n world -6 route add 2001:db8:1:2::/64 via 2001:db8:ffff::1", "-n world route add 172.16.0.0/12 via 198.51.100.1",
 	)
 	var guests []Guest
-	for i, name := range []string{"a", "b"} {
+	// The third came from another node, where it had the number that the first has here.
+	elsewhere := AddressesOf(netip.MustParsePrefix("2001:db8:9:9::/64"), 2048, message.HashBytes([]byte("c")), KindInstance)
+	for i, name := range []string{"a", "b", "c"} {
 		slot := 2048 + i
 		g := Guest{Slot: slot, Addresses: AddressesOf(pool, slot, message.HashBytes([]byte(name)), KindInstance), Forwards: []Forward{
 			{GuestPort: 22, HostPort: uint16(24000 + i), TCP: true},
 		}}
+		own := g.Addresses
+		if name == "c" {
+			g.Inside, g.MAC = &elsewhere, "52:54:00:00:00:0c"
+			own = elsewhere
+		}
 		guests = append(guests, g)
 		ip(t, fmt.Sprintf("link add %s type veth peer name eth0 netns %s", Name(slot), name), "link set dev "+Name(slot)+" alias "+h.alias(),
-			fmt.Sprintf("-n %s link set lo up", name), fmt.Sprintf("-n %s link set eth0 up", name),
-			fmt.Sprintf("-n %s addr add %s/24 dev eth0", name, g.Addresses.IPv4), fmt.Sprintf("-n %s addr add %s/124 dev eth0 nodad", name, g.Addresses.IPv6))
+			fmt.Sprintf("-n %s link set lo up", name),
+			fmt.Sprintf("-n %s link set eth0 address %s up", name, cmp.Or(g.MAC, MACOf(message.HashBytes([]byte(name))))),
+			fmt.Sprintf("-n %s addr add %s/24 dev eth0", name, own.IPv4), fmt.Sprintf("-n %s addr add %s/124 dev eth0 nodad", name, own.IPv6))
 	}
 	if err := h.Apply(t.Context(), guests); err != nil {
 		t.Fatal(err)
 	}
-	for i, name := range []string{"a", "b"} {
-		ip(t, fmt.Sprintf("-n %s route add default via %s", name, guests[i].Addresses.IPv4Host),
-			fmt.Sprintf("-n %s -6 route add default via %s", name, guests[i].Addresses.IPv6Network))
+	for i, name := range []string{"a", "b", "c"} {
+		own := guests[i].Addresses
+		if guests[i].Inside != nil {
+			own = *guests[i].Inside
+		}
+		ip(t, fmt.Sprintf("-n %s route add default via %s", name, own.IPv4Host), fmt.Sprintf("-n %s -6 route add default via %s", name, own.IPv6Network))
 	}
 	// A second address, for pretending.
 	ip(t, "-n a addr add 172.24.1.99/32 dev lo", "-n a addr add 2001:db8:1:2:3::99/128 dev lo nodad")
@@ -169,7 +181,8 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 	serve(t, "world", 53, 80)
 	serve(t, "a", 22, 80)
 	serve(t, "b", 22, 80)
-	a, b := guests[0].Addresses, guests[1].Addresses
+	serve(t, "c", 22, 80)
+	a, b, c := guests[0].Addresses, guests[1].Addresses, guests[2].Addresses
 	bracket := func(a netip.Addr) string { return "[" + a.String() + "]" }
 
 	for _, test := range []struct {
@@ -197,6 +210,14 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 		{"but the name server there", "a", "", "10.1.2.3:53", "198.51.100.1"},
 		{"a guest cannot pretend to be another", "a", "172.24.1.99", "203.0.113.9:80", ""},
 		{"nor by IPv6", "a", "2001:db8:1:2:3::99", "[2001:db8:ffff::2]:80", ""},
+		{"the world reaches a guest that keeps its addresses", "world", "", "198.51.100.1:24002", "198.51.100.2"},
+		{"and at the IPv6 address that it has here", "world", "", bracket(c.IPv6) + ":22", "2001:db8:ffff::2"},
+		{"that guest reaches the world as the host", "c", "", "203.0.113.9:80", "198.51.100.1"},
+		{"and by IPv6 as what it is here", "c", "", "[2001:db8:ffff::2]:80", c.IPv6.String()},
+		{"and not the host at its gateway", "c", "", elsewhere.IPv4Host.String() + ":80", ""},
+		{"nor a guest that has its number here", "c", "", a.IPv4Host.String() + ":80", ""},
+		{"nor another", "c", "", b.IPv4.String() + ":80", ""},
+		{"the host itself reaches it", "", "", "198.51.100.1:24002", "198.51.100.1"},
 		{"the host reaches its guests", "", "", a.IPv4.String() + ":80", a.IPv4Host.String()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -215,7 +236,7 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 
 	t.Run("what is said again changes nothing, and what is left out is gone", func(t *testing.T) {
 		for range 2 {
-			if err := h.Apply(t.Context(), guests[1:]); err != nil {
+			if err := h.Apply(t.Context(), guests[1:2]); err != nil {
 				t.Fatal(err)
 			}
 		}

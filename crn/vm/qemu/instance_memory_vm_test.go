@@ -7,20 +7,26 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/aleph-im/aleph-go/crn/vm"
 )
 
 // receiver is a machine that waits for the memory of c, on disks of its own that hold the same.
 func (c *copied) receiver() *Instance {
 	c.t.Helper()
 	spec := c.spec
-	spec.ID, spec.Root, spec.Console = "receiver", filepath.Join(c.dir, "root-there"), nowhere{io.Discard}
-	raw, err := os.ReadFile(c.spec.Root)
-	if err == nil {
-		err = os.WriteFile(spec.Root, raw, 0o600)
+	there := func(path string) string {
+		raw, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path+"-there", raw, 0o600)
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return path + "-there"
 	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	spec.ID, spec.Root, spec.Console = "receiver", there(c.spec.Root), nowhere{io.Discard}
+	spec.Drives = []vm.Drive{{Path: there(c.spec.Drives[0].Path)}}
 	m, err := c.i.Receive(c.t.Context(), spec)
 	if err != nil {
 		c.t.Fatal(err)
