@@ -199,6 +199,7 @@ type exported struct {
 	Files   any          `json:"disk_files"`
 	Parent  message.Hash `json:"parent"`
 	Stopped bool         `json:"stopped"`
+	Live    any          `json:"live"` // nil when it cannot move with its memory
 }
 
 // step looks at both nodes and gives the order that is next. Each can be given again.
@@ -270,22 +271,29 @@ func (j journey) order(e exported) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address of compute node %q: %w", j.from.Address, err)
 	}
-	return map[string]any{
+	order := map[string]any{
 		"vm_hash": j.hash, "source_host": source.Hostname(), "source_port": port, "export_token": e.Token, "disk_files": e.Files,
 		"parent": e.Parent, "stopped": e.Stopped,
-	}, nil
+	}
+	if e.Live != nil {
+		order["live"] = e.Live
+	}
+	return order, nil
 }
 
-// fetchAhead has the disks of an instance fetched while it runs, and reports whether that goes on. Where it fails, or one of the nodes
-// does not know how, they are fetched when it is off.
+// fetchAhead has the disks of an instance fetched while it runs, and reports whether that goes on. Then it comes with its memory, where
+// both nodes can. Where that or this fails, or one of the nodes does not know how, they are fetched when it is off.
 func (s *Scheduler) fetchAhead(ctx context.Context, j journey) (fetching bool, err error) {
 	there := "/control/migrate/" + string(j.hash) + "/ahead"
-	var ahead struct{ State, Error string }
+	var ahead struct{ State, Error, Cold string }
 	status, err := s.order(ctx, http.MethodGet, j.to.Address, there, nil, &ahead)
 	switch {
 	case status == http.StatusOK:
 		if ahead.Error != "" {
 			s.cfg.Logger.Warn("disks of an instance not fetched while it runs", "hash", j.hash, "crn", j.to.Address, "error", ahead.Error)
+		}
+		if ahead.Cold != "" {
+			s.cfg.Logger.Info("an instance does not move with its memory", "hash", j.hash, "to", j.to.Address, "because", ahead.Cold)
 		}
 		return ahead.State == "fetching", nil
 	case status != http.StatusNotFound:

@@ -190,6 +190,7 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /control/machine/{ref}/migration/disk/{name}":   s.disk,
 		"POST /control/machine/{ref}/migration/ahead":        s.ordered(s.offer),
 		"GET /control/machine/{ref}/migration/pieces/{name}": s.pieces,
+		"POST /control/machine/{ref}/migration/memory":       s.memory,
 		"POST /control/machine/{ref}/migration/handover":     s.handOver,
 		"POST /control/machine/{ref}/migration/cleanup":      s.ordered(s.forget),
 		"POST /control/migrate":                              s.ordered(s.arrive),

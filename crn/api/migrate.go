@@ -26,6 +26,8 @@ type mover interface {
 	Disk(hash message.Hash, name, token string) (*os.File, error)
 	// Pieces returns the hashes of the pieces of a file of one that leaves.
 	Pieces(ctx context.Context, hash message.Hash, name, token string) ([]byte, error)
+	// SendMemory writes the memory of one that is offered.
+	SendMemory(ctx context.Context, hash message.Hash, token string, w io.Writer) error
 	// HandOver gives it away for good.
 	HandOver(hash message.Hash, token, claim string) error
 	// Forget removes what is left of it.
@@ -192,7 +194,48 @@ func (s *Server) offer(w http.ResponseWriter, r *http.Request, _ []byte) {
 		s.failed(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"vm_hash": hash, "disk_files": movedDisks(hash, o.Files), "export_token": o.Token, "parent": o.Parent})
+	answer(w, http.StatusOK, map[string]any{"vm_hash": hash, "disk_files": movedDisks(hash, o.Files), "export_token": o.Token, "parent": o.Parent, "live": o.Live})
+}
+
+// memory answers POST …/migration/memory, which is ours: the memory of an instance that is offered, for who has the token, and then for
+// as long as its guest stands still a sign of life now and then. See crn/instance for what it is made of.
+func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
+	hash, ok := s.moving(w, r)
+	if !ok {
+		return
+	}
+	var order struct{ Token string }
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil || json.Unmarshal(body, &order) != nil {
+		fail(w, http.StatusBadRequest, "Body is not valid JSON")
+		return
+	}
+	out := &unheld{w: w, flush: http.NewResponseController(w).Flush}
+	err = s.cfg.Instances.SendMemory(r.Context(), hash, order.Token, out)
+	switch {
+	case out.begun: // it breaks off
+	case errors.Is(err, instance.ErrUnknown):
+		fail(w, http.StatusUnauthorized, "Invalid or missing export token")
+	case err != nil:
+		s.failed(w, err)
+	}
+}
+
+// unheld passes on at once what is written.
+type unheld struct {
+	w     http.ResponseWriter
+	flush func() error
+	begun bool
+}
+
+func (u *unheld) Write(b []byte) (int, error) {
+	if !u.begun {
+		u.begun = true
+		u.w.Header().Set("Content-Type", "application/octet-stream")
+		u.w.Header().Set("X-Accel-Buffering", "no") // a proxy in front is not to hold it back either
+	}
+	n, err := u.w.Write(b)
+	return n, errors.Join(err, u.flush())
 }
 
 func movedDisks(hash message.Hash, files []instance.MovedFile) []movedDisk {
@@ -244,13 +287,14 @@ func (s *Server) forget(w http.ResponseWriter, r *http.Request, _ []byte) {
 // refuses some addresses of that node; here it must be a registered one's.
 func (s *Server) arriving(w http.ResponseWriter, r *http.Request, body []byte) (hash message.Hash, a instance.Arrival, ok bool) {
 	order := struct {
-		Hash    string       `json:"vm_hash"`
-		Host    string       `json:"source_host"`
-		Port    int          `json:"source_port"`
-		Token   string       `json:"export_token"`
-		Files   []movedDisk  `json:"disk_files"`
-		Parent  message.Hash `json:"parent"`
-		Stopped bool         `json:"stopped"`
+		Hash    string         `json:"vm_hash"`
+		Host    string         `json:"source_host"`
+		Port    int            `json:"source_port"`
+		Token   string         `json:"export_token"`
+		Files   []movedDisk    `json:"disk_files"`
+		Parent  message.Hash   `json:"parent"`
+		Stopped bool           `json:"stopped"`
+		Live    *instance.Live `json:"live"`
 	}{Port: 443}
 	if err := json.Unmarshal(body, &order); err != nil {
 		fail(w, http.StatusBadRequest, "Body is not valid JSON: "+err.Error())
@@ -274,7 +318,7 @@ func (s *Server) arriving(w http.ResponseWriter, r *http.Request, body []byte) (
 		s.failed(w, err)
 		return "", a, false
 	}
-	a = instance.Arrival{Source: source, Token: order.Token, Parent: order.Parent, Stopped: order.Stopped}
+	a = instance.Arrival{Source: source, Token: order.Token, Parent: order.Parent, Stopped: order.Stopped, Live: order.Live}
 	for _, f := range order.Files {
 		a.Files = append(a.Files, f.MovedFile)
 	}
@@ -354,6 +398,9 @@ func (s *Server) ahead(w http.ResponseWriter, r *http.Request, _ []byte) {
 		body["state"], body["error"] = "failed", a.Failure.Error()
 	case a.Done:
 		body["state"] = "fetched"
+	}
+	if a.Cold != nil {
+		body["cold"] = a.Cold.Error()
 	}
 	answer(w, http.StatusOK, body)
 }

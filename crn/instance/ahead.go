@@ -22,6 +22,7 @@ type Offered struct {
 	Token  string
 	Files  []MovedFile // without their hashes
 	Parent message.Hash
+	Live   *Live // nil when it cannot go with its memory
 }
 
 // offer is what a node keeps of it.
@@ -50,12 +51,20 @@ func (p *Pool) Offer(hash message.Hash) (Offered, error) {
 	if err != nil {
 		return Offered{}, fmt.Errorf("instance %s: %w", hash, err)
 	}
+	live, err := x.live()
+	if err != nil {
+		return Offered{}, fmt.Errorf("instance %s: %w", hash, err)
+	}
 	o := &offer{token: secret(), until: time.Now().Add(offerLasts)}
-	for _, f := range files {
+	offered := slices.Clone(files)
+	if live != nil {
+		offered = append(offered, live.Files...)
+	}
+	for _, f := range offered {
 		o.names = append(o.names, f.Name)
 	}
 	x.offer = o
-	return Offered{Token: o.token, Files: files, Parent: x.rec.Parent}, nil
+	return Offered{Token: o.token, Files: files, Parent: x.rec.Parent, Live: live}, nil
 }
 
 // offers reports whether a file of the instance may be fetched ahead. pool.mu is held.
@@ -70,11 +79,13 @@ type Ahead struct {
 	Fetched int64 // bytes
 	Total   int64
 	Failure error // why it was given up
+	Cold    error // why it does not come with its memory, once that is known
 }
 
 // errand is what is fetched ahead.
 type errand struct {
-	arrival Arrival
+	arrival Arrival // its files are also those of a move with the memory
+	message *message.Instance
 	bytes   int64 // that its instance may have of the disk
 	fetched atomic.Int64
 	end     context.CancelFunc
@@ -83,6 +94,7 @@ type errand struct {
 	// Guarded by pool.mu.
 	done    bool
 	failure error
+	cold    error
 }
 
 const (
@@ -107,6 +119,9 @@ func (p *Pool) FetchAhead(ctx context.Context, hash message.Hash, a Arrival) err
 		return fmt.Errorf("instance %s: %w", hash, err)
 	}
 	a.Files = slices.Clone(a.Files)
+	if a.Live != nil {
+		a.Files = append(a.Files, a.Live.Files...)
+	}
 	for i := range a.Files { // what is checked later, when they are final
 		a.Files[i].SHA256 = string(a.Parent)
 	}
@@ -132,7 +147,7 @@ func (p *Pool) FetchAhead(ctx context.Context, hash message.Hash, a Arrival) err
 		return ErrStopped
 	}
 	life, end := context.WithCancel(p.life)
-	e := &errand{arrival: a, bytes: r.DiskMiB << 20, end: end, ended: make(chan struct{})}
+	e := &errand{arrival: a, message: m, bytes: r.DiskMiB << 20, end: end, ended: make(chan struct{})}
 	p.errands[hash] = e
 	p.running.Go(func() {
 		defer close(e.ended)
@@ -149,7 +164,7 @@ func (p *Pool) Ahead(hash message.Hash) (Ahead, error) {
 	if e == nil {
 		return Ahead{}, fmt.Errorf("instance %s: %w", hash, ErrUnknown)
 	}
-	a := Ahead{Done: e.done, Fetched: e.fetched.Load(), Failure: e.failure}
+	a := Ahead{Done: e.done, Fetched: e.fetched.Load(), Failure: e.failure, Cold: e.cold}
 	for _, f := range e.arrival.Files {
 		for _, part := range f.Extents {
 			a.Total += part[1]
@@ -162,11 +177,13 @@ func (p *Pool) Ahead(hash message.Hash) (Ahead, error) {
 func (p *Pool) runErrand(ctx context.Context, hash message.Hash, e *errand) {
 	err := p.fetchAhead(ctx, hash, e)
 	if ctx.Err() == nil {
-		p.mu.Lock()
-		e.done, e.failure = true, err
-		p.mu.Unlock()
 		if err != nil {
 			p.cfg.Log.Warn("disks not fetched ahead", "hash", hash, "from", e.arrival.Source, "error", err)
+			p.mu.Lock()
+			e.done, e.failure = true, err
+			p.mu.Unlock()
+		} else {
+			p.beginLive(ctx, hash, e)
 		}
 	}
 	wait := time.NewTimer(keepAhead)

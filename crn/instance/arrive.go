@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,7 +27,8 @@ type Arrival struct {
 	Token   string
 	Files   []MovedFile
 	Parent  message.Hash
-	Stopped bool // it was not running, and is not to
+	Stopped bool  // it was not running, and is not to
+	Live    *Live // nil when it cannot come with its memory
 }
 
 // Arriving is how far such an instance is.
@@ -69,6 +71,8 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 		return false, fmt.Errorf("instance %s: %w", hash, ErrBusy)
 	case x.here():
 		return false, fmt.Errorf("instance %s is here: %w", hash, os.ErrExist)
+	case x.awaitsWord():
+		return false, nil // it may have been given to this node already
 	case x.rec.Wanted == wantedArriving && x.rec.Move.Token == a.Token && x.rec.Move.Source == a.Source:
 		if reflect.DeepEqual(x.rec.Move.Files, a.Files) {
 			return false, nil
@@ -114,6 +118,12 @@ func (p *Pool) Expect(ctx context.Context, hash message.Hash) error {
 // check refuses files that the instance cannot have.
 func (a Arrival) check(m *message.Instance) error {
 	allowed := movedNames(m)
+	if a.Live != nil {
+		maps.Copy(allowed, liveNames(m))
+		if err := a.Live.Kept.check(); err != nil {
+			return err
+		}
+	}
 	for _, f := range a.Files {
 		limit, ok := allowed[f.Name]
 		delete(allowed, f.Name) // once
@@ -170,6 +180,7 @@ func (x *instance) fetch() {
 	p.mu.Unlock()
 	x.fetched.Store(0)
 	err := p.bring(ctx, x, &m)
+	defer x.goOn() // once it is written down that the instance is here
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x.abort = nil
@@ -192,6 +203,9 @@ func (x *instance) fetch() {
 			p.cfg.Log.Info("instance is here", "hash", x.hash, "from", m.Source)
 			return
 		}
+	case errors.Is(err, errCold):
+		x.giveUpMemory(&m, err)
+		return
 	case errors.Is(err, errCalledOff):
 		p.cfg.Log.Warn("instance does not come", "hash", x.hash, "from", m.Source, "error", err)
 		x.record(wantedErased)
@@ -215,6 +229,9 @@ func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
 	if m.Secret != nil {
 		return p.restoreReplica(ctx, x.hash, m)
 	}
+	if m.Lost && m.Live && m.Here {
+		return nil
+	}
 	if m.Lost {
 		for _, f := range m.Files {
 			if !same(ctx, p.movedPath(x.hash, m.Parent, f.Name), f) {
@@ -227,8 +244,10 @@ func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
 	if err := os.MkdirAll(filepath.Join(p.disks(x.hash), dataDir), 0o700); err != nil {
 		return err
 	}
+	if m.Live {
+		return p.receiveLive(ctx, x, m)
+	}
 	p.endErrand(x.hash)
-	base := migrationPath(m.Source, x.hash)
 	for _, f := range m.Files {
 		path := p.movedPath(x.hash, m.Parent, f.Name)
 		if err := x.fetchFile(ctx, f, path, m); err != nil {
@@ -240,12 +259,17 @@ func (p *Pool) bring(ctx context.Context, x *instance, m *move) error {
 			}
 		}
 	}
-	// From the other node's yes on the disks are ours. Should we be killed before that is written down, it says yes again.
+	return p.askForIt(ctx, x.hash, m)
+}
+
+// askForIt has an instance handed over that is here whole. From the other node's yes on the disks are ours. Should we be killed before
+// that is written down, it says yes again.
+func (p *Pool) askForIt(ctx context.Context, hash message.Hash, m *move) error {
 	order, err := json.Marshal(map[string]string{"token": m.Token, "claim": m.Claim})
 	if err != nil {
 		return err
 	}
-	response, err := p.ask(ctx, http.MethodPost, base+"handover", bytes.NewReader(order), nil)
+	response, err := p.ask(ctx, http.MethodPost, migrationPath(m.Source, hash)+"handover", bytes.NewReader(order), nil)
 	if err != nil {
 		return fmt.Errorf("have it handed over: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -47,10 +48,8 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Mac
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
-	spec := qemu.InstanceSpec{
-		ID: string(r.Hash), VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB,
-		Root: filepath.Join(p.disks(r.Hash), rootFile), RootMiB: m.Rootfs.SizeMiB, Seed: filepath.Join(p.disks(r.Hash), seedFile),
-	}
+	spec := p.newSpec(r, m)
+	x.forgetKept()
 	if err := os.MkdirAll(p.disks(r.Hash), 0o700); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
@@ -68,7 +67,6 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Mac
 		if err := p.refreshPorts(ctx, x); err != nil {
 			p.cfg.Log.Warn("ports of an instance stay as they were", "hash", r.Hash, "error", err)
 		}
-		spec.Tap, spec.MAC = tap.Name(r.Slot), tap.MACOf(r.Hash)
 	}
 	if err := p.applyNetwork(ctx); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
@@ -100,6 +98,18 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Mac
 		return nil, errors.Join(err, console.Close(), p.giveCardsBack(r))
 	}
 	return machine, nil
+}
+
+// newSpec describes the machine of an instance, but for the image under its root disk, its volumes and its console.
+func (p *Pool) newSpec(r record, m *message.Instance) qemu.InstanceSpec {
+	spec := qemu.InstanceSpec{
+		ID: string(r.Hash), VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB,
+		Root: filepath.Join(p.disks(r.Hash), rootFile), RootMiB: m.Rootfs.SizeMiB, Seed: filepath.Join(p.disks(r.Hash), seedFile),
+	}
+	if r.Internet {
+		spec.Tap, spec.MAC = tap.Name(r.Slot), tap.MACOf(r.Hash)
+	}
+	return spec
 }
 
 // makeRoot makes the root disk on top of the parent image, unless it is there.
@@ -280,9 +290,15 @@ func (p *Pool) removeDisks(hash message.Hash, data bool) error {
 	return err
 }
 
-// removeAll removes what else there is of an instance.
+// removeAll removes what else there is of an instance; what was fetched ahead waits for it to come after all.
 func (p *Pool) removeAll(hash message.Hash) error {
-	err := os.RemoveAll(p.disks(hash))
+	p.mu.Lock()
+	comes := p.errands[hash] != nil
+	p.mu.Unlock()
+	err := removeExcept(p.disks(hash), func(name string) bool { return comes && strings.HasSuffix(name, aheadSuffix) })
+	if !comes || errors.Is(err, os.ErrNotExist) {
+		err = os.RemoveAll(p.disks(hash))
+	}
 	logs, _ := filepath.Glob(p.logPath(string(hash)) + "*")
 	for _, path := range logs {
 		err = errors.Join(err, os.Remove(path))

@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,6 +166,8 @@ type fakeDriver struct {
 	deaf    bool // guests do not heed the power button
 	stuck   bool // machines cannot be ended
 	refusal error
+	form    string       // that machines would have here; "form" when empty
+	passes  func() error // whether memory comes through
 	copy    func(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 }
 
@@ -179,9 +182,23 @@ func (d *fakeDriver) Start(_ context.Context, spec qemu.InstanceSpec) (instance.
 	if d.running[spec.ID] != nil {
 		return nil, errors.New("it runs already")
 	}
-	m := &fakeMachine{driver: d, id: spec.ID, console: spec.Console, done: make(chan struct{})}
+	m := &fakeMachine{driver: d, id: spec.ID, console: spec.Console, done: make(chan struct{}), memory: fmt.Sprint("boot ", len(d.starts))}
 	d.running[spec.ID] = m
 	return m, nil
+}
+
+// Receive implements instance.Driver. The machine has no memory before ReceiveMemory.
+func (d *fakeDriver) Receive(ctx context.Context, spec qemu.InstanceSpec) (instance.Machine, error) {
+	m, err := d.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	m.(*fakeMachine).memory, m.(*fakeMachine).still = "", true
+	return m, nil
+}
+
+func (d *fakeDriver) Form(context.Context, qemu.InstanceSpec) (string, error) {
+	return cmp.Or(d.form, "form"), nil
 }
 
 func (d *fakeDriver) Adopt(_ context.Context, console func(string) (io.WriteCloser, error)) (map[string]instance.Machine, error) {
@@ -232,6 +249,57 @@ type fakeMachine struct {
 	presses int
 	kills   int
 	copies  int // of its disks
+
+	// Guarded by driver.mu.
+	memory string // what its guest knows
+	still  bool   // its guest stands still
+}
+
+func (m *fakeMachine) Form() string { return "form" }
+
+func (m *fakeMachine) SendMemory(_ context.Context, w io.Writer, _ int64) error {
+	m.driver.mu.Lock()
+	m.still = true
+	memory := m.memory
+	m.driver.mu.Unlock()
+	_, err := io.WriteString(w, memory)
+	if m.driver.passes != nil {
+		err = errors.Join(err, m.driver.passes())
+	}
+	if err != nil {
+		m.driver.mu.Lock()
+		m.still = false
+		m.driver.mu.Unlock()
+	}
+	return err
+}
+
+func (m *fakeMachine) ReceiveMemory(_ context.Context, r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	m.driver.mu.Lock()
+	defer m.driver.mu.Unlock()
+	m.memory = string(raw)
+	if m.driver.passes != nil {
+		err = errors.Join(err, m.driver.passes())
+	}
+	return err
+}
+
+func (m *fakeMachine) Continue(context.Context) error {
+	m.driver.mu.Lock()
+	defer m.driver.mu.Unlock()
+	m.still = false
+	return nil
+}
+
+// knows is what the guest of a machine that goes on knows; "" of one that stands still, or of none.
+func (d *fakeDriver) knows(hash message.Hash) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.running[string(hash)]; m != nil && !m.still {
+		return m.memory
+	}
+	return ""
 }
 
 func (m *fakeMachine) end(off bool) {

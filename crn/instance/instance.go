@@ -34,6 +34,8 @@ type instance struct {
 	eraseData  bool               // and new persistent volumes
 	restored   bool               // it has run from the image that was last restored
 	offer      *offer             // what may be fetched ahead of a move
+	passage    *passage           // of its memory to another node
+	still      bool               // its guest stands still for a move, and hears no power button
 	abort      context.CancelFunc // of the start in progress
 	failures   int                // starts that failed or machines that crashed, one after the other
 	retry      time.Time          // not to be started before
@@ -82,6 +84,20 @@ func (x *instance) memory() int {
 
 func (x *instance) addresses() tap.Addresses {
 	return tap.AddressesOf(x.pool.cfg.IPv6Pool, x.rec.Slot, x.rec.Hash, tap.KindInstance)
+}
+
+// networked reports whether the network is to know it.
+func (x *instance) networked() bool {
+	return x.here() || x.rec.Wanted == wantedArriving && x.rec.Move.Live
+}
+
+// inside are the addresses that its guest knows, unless they are its own.
+func (x *instance) inside() *tap.Addresses {
+	if x.rec.Kept == nil {
+		return nil
+	}
+	a := x.rec.Kept.addresses(x.hash)
+	return &a
 }
 
 func (x *instance) info() Info {

@@ -83,11 +83,14 @@ func (p *Pool) Disk(hash message.Hash, name, token string) (*os.File, error) {
 	return p.leavingDisk(hash, name, token)
 }
 
-// leavingDisk opens a file of an instance that leaves.
+// leavingDisk opens a file of an instance that leaves, or stands still for another node.
 func (p *Pool) leavingDisk(hash message.Hash, name, token string) (*os.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.instances[hash]
+	if x != nil && x.stillOffers(name, token) {
+		return os.Open(p.movedPath(hash, x.rec.Parent, name))
+	}
 	if x == nil || x.rec.Wanted != wantedLeaving || !x.rec.Move.Ready || x.rec.Move.Token != token {
 		return nil, fmt.Errorf("instance %s: %w", hash, ErrUnknown)
 	}
@@ -107,6 +110,9 @@ func (p *Pool) HandOver(hash message.Hash, token, claim string) error {
 	x := p.instances[hash]
 	if x == nil || x.rec.Wanted == wantedErased {
 		return fmt.Errorf("instance %s: %w", hash, ErrUnknown)
+	}
+	if given, err := x.giveAway(token, claim); given || err != nil {
+		return err
 	}
 	m := x.rec.Move
 	if x.rec.Wanted != wantedLeaving || !m.Ready || m.Token != token || claim == "" || m.Claim != "" && m.Claim != claim {

@@ -33,6 +33,11 @@ func (x *instance) next(now time.Time) step {
 		default:
 		}
 		switch restore := x.rec.Restore; {
+		case x.awaitsWord():
+			if now.Before(x.retry) {
+				return stepNone
+			}
+			return stepFetch
 		case x.rec.Wanted != wantedRunning || x.rec.Restart || restore != nil && !restore.Swapped:
 			return stepStop
 		case x.fenced(now):
@@ -95,7 +100,7 @@ func (x *instance) run() {
 			}
 			x.settle(generation, failure)
 			var then time.Time // when there may be something to do by itself
-			if (x.rec.Restore != nil || machine == nil && x.due()) && now.Before(x.retry) {
+			if (x.rec.Restore != nil || (machine == nil || x.awaitsWord()) && x.due()) && now.Before(x.retry) {
 				then = x.retry
 			}
 			if machine != nil && x.rec.Replica != nil && (then.IsZero() || x.lease.Before(then)) {
@@ -146,6 +151,7 @@ func (x *instance) run() {
 		}
 	}
 	beside.Wait()
+	x.callOff()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.machine != nil {

@@ -38,7 +38,10 @@ type move struct {
 	Source string `json:"source,omitempty"` // base URL of the node that it arrives from
 	Ready  bool   `json:"ready,omitempty"`  // to be fetched: its machine has ended and its files are listed
 	Secret []byte `json:"secret,omitempty"` // of the key of the replica that it comes back from
-	Lost   bool   `json:"lost,omitempty"`   // the scheduler no more counts on the node that it arrives from
+	// Live: it goes with its memory, and its files have no hashes.
+	Live bool `json:"live,omitempty"`
+	Here bool `json:"here,omitempty"` // its disks and its memory have come; the other node has only to give it away
+	Lost bool `json:"lost,omitempty"` // the scheduler no more counts on the node that it arrives from
 }
 
 // MovedFile is a disk that travels, by a name that is the same on both nodes.
@@ -60,6 +63,9 @@ const (
 func (p *Pool) movedPath(hash, parent message.Hash, name string) string {
 	if name == parentFile {
 		return filepath.Join(p.cfg.Dir, parentDir, string(parent))
+	}
+	if volume, ok := strings.CutPrefix(name, scratchPrefix); ok {
+		return image.DiskPath(filepath.Join(p.disks(hash), scratchDir), volume)
 	}
 	if volume, ok := strings.CutPrefix(name, dataPrefix); ok {
 		return image.DiskPath(filepath.Join(p.disks(hash), dataDir), volume)

@@ -125,6 +125,9 @@ func (p *Pool) ensure(ctx context.Context, hash message.Hash, planned bool, begi
 			}
 			x.asked()
 		}
+		if planned && x.passage != nil {
+			x.passage.end() // the plan has it here after all
+		}
 		if planned && !x.rec.Planned {
 			x.rec.Planned = true
 			if err := p.records.save(x.rec); err != nil {

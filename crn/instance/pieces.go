@@ -42,7 +42,7 @@ func pieceSums(ctx context.Context, f io.ReaderAt, size int64) ([]byte, error) {
 	return sums, nil
 }
 
-// Pieces returns the SHA-256 of the pieces of a file of an instance that leaves, for who has the token. The error is that of Disk.
+// Pieces returns the SHA-256 of the pieces of a file of an instance that leaves or stands still, for who has the token. The error is that of Disk.
 func (p *Pool) Pieces(ctx context.Context, hash message.Hash, name, token string) ([]byte, error) {
 	f, err := p.leavingDisk(hash, name, token)
 	if err != nil {
@@ -68,19 +68,24 @@ func (p *Pool) differing(ctx context.Context, f MovedFile, ahead *os.File, sourc
 	if len(theirs) != len(ours) {
 		return nil, fmt.Errorf("%d bytes came for the hashes of its pieces, %d are wanted", len(theirs), len(ours))
 	}
-	for i := 0; i < len(ours); i += sha256.Size {
-		if bytes.Equal(ours[i:i+sha256.Size], theirs[i:i+sha256.Size]) {
+	return unlike(ours, theirs, f.Size), nil
+}
+
+// unlike are the parts of a file of so many bytes whose pieces have other hashes than ours, or no hash among these.
+func unlike(ours, theirs []byte, size int64) (parts [][2]int64) {
+	for i := 0; i < len(theirs); i += sha256.Size {
+		if i < len(ours) && bytes.Equal(ours[i:i+sha256.Size], theirs[i:i+sha256.Size]) {
 			continue
 		}
 		begin := int64(i/sha256.Size) * pieceSize
-		end := min(begin+pieceSize, f.Size)
+		end := min(begin+pieceSize, size)
 		if n := len(parts); n > 0 && begin-(parts[n-1][0]+parts[n-1][1]) < minGap {
 			parts[n-1][1] = end - parts[n-1][0]
 		} else {
 			parts = append(parts, [2]int64{begin, end - begin})
 		}
 	}
-	return parts, nil
+	return parts
 }
 
 // askPieces asks another node, which reads the whole file first, for the hashes of its pieces.

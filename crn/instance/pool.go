@@ -49,6 +49,11 @@ type Machine interface {
 	Release() error
 	Detach() error
 	Inspect() vm.Status
+	// Form names what its guest sees of QEMU and of the host; "" where that is not known.
+	Form() string
+	SendMemory(ctx context.Context, w io.Writer, limit int64) error
+	ReceiveMemory(ctx context.Context, r io.Reader) error
+	Continue(ctx context.Context) error
 	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 	CopyChanges(ctx context.Context, disks []qemu.DiskCopy, all bool) error
 	Measurement(ctx context.Context) (*qemu.Measurement, error)
@@ -58,6 +63,10 @@ type Machine interface {
 // Driver runs machines; [QEMU] in a node.
 type Driver interface {
 	Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error)
+	// Receive starts a machine that is to receive its memory.
+	Receive(ctx context.Context, spec qemu.InstanceSpec) (Machine, error)
+	// Form is that which a machine would have here.
+	Form(ctx context.Context, spec qemu.InstanceSpec) (string, error)
 	Adopt(ctx context.Context, console func(id string) (io.WriteCloser, error)) (map[string]Machine, error)
 }
 
@@ -196,6 +205,9 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		if (r.Wanted == wantedReleased || r.Wanted == wantedLeaving && r.Move.Claim != "") && time.Since(r.Changed) > keepReleased {
 			r.Wanted = wantedErased
 		}
+		if r.Wanted == wantedArriving && r.Move.Live && !r.Move.Here {
+			r.Wanted = wantedErased // the other node has its guest go on
+		}
 		p.instances[r.Hash] = newInstance(p, r)
 		if p.instances[r.Hash].here() {
 			p.dropReplica(r.Hash)
@@ -249,6 +261,13 @@ func (p *Pool) adopt(ctx context.Context) error {
 			continue
 		}
 		x.machine = m
+		x.still = x.rec.Move != nil && x.rec.Move.Live
+		if x.rec.Wanted == wantedRunning && !x.rec.confidential() {
+			// The node before this one may have been killed in the middle of a move.
+			if err := m.Continue(ctx); err != nil {
+				p.cfg.Log.Error("instance may stand still", "hash", x.hash, "error", err)
+			}
+		}
 		x.times.Started = time.Now()
 		x.lease = time.Now().Add(grace)
 		p.cfg.Log.Info("instance adopted", "hash", x.hash, "pid", m.Inspect().PID)
@@ -265,7 +284,12 @@ func (p *Pool) removeOrphans() error {
 			parents[string(r.Image)], parents[string(r.Before)] = true, true
 		}
 	}
-	known := func(name string) bool { return p.instances[message.Hash(name)] != nil }
+	for _, e := range p.errands {
+		parents[string(e.arrival.Parent)] = true
+	}
+	known := func(name string) bool {
+		return p.instances[message.Hash(name)] != nil || p.errands[message.Hash(name)] != nil
+	}
 	return errors.Join(
 		removeExcept(filepath.Join(p.cfg.Dir, diskDir), known),
 		removeExcept(filepath.Join(p.cfg.Dir, parentDir), func(name string) bool { return parents[name] }),
@@ -390,8 +414,10 @@ func (p *Pool) applyNetwork(ctx context.Context) error {
 	p.mu.Lock()
 	var guests []tap.Guest
 	for _, x := range p.instances {
-		if x.rec.Internet && (x.here() || x.machine != nil) {
-			guests = append(guests, tap.Guest{Slot: x.rec.Slot, Addresses: x.addresses(), Forwards: slices.Clone(x.rec.Ports)})
+		if x.rec.Internet && (x.networked() || x.machine != nil) {
+			guests = append(guests, tap.Guest{
+				Slot: x.rec.Slot, Addresses: x.addresses(), Inside: x.inside(), MAC: tap.MACOf(x.hash), Forwards: slices.Clone(x.rec.Ports),
+			})
 		}
 	}
 	p.mu.Unlock()
@@ -405,6 +431,15 @@ type QEMU struct{ *qemu.Instances }
 // Start implements [Driver].
 func (q QEMU) Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error) {
 	m, err := q.Instances.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Receive implements [Driver].
+func (q QEMU) Receive(ctx context.Context, spec qemu.InstanceSpec) (Machine, error) {
+	m, err := q.Instances.Receive(ctx, spec)
 	if err != nil {
 		return nil, err
 	}

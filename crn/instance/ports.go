@@ -90,7 +90,7 @@ func (p *Pool) refreshPorts(ctx context.Context, x *instance) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !x.here() {
+	if !x.networked() {
 		return nil
 	}
 	changed := x.rec

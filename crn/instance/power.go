@@ -83,9 +83,15 @@ const press = 5 * time.Second
 // stop lets the guest turn itself off, and cuts its power when that takes too long, or longer than it may run here.
 func (x *instance) stop(m Machine) {
 	p := x.pool
+	x.callOff()
 	p.mu.Lock()
 	x.ending, x.times.Stopping = true, time.Now()
+	still := x.still
 	p.mu.Unlock()
+	if still {
+		x.cut(m)
+		return
+	}
 	limit := time.NewTimer(p.cfg.StopTimeout)
 	defer limit.Stop()
 	again := time.NewTicker(press)
@@ -145,7 +151,7 @@ func (x *instance) collect(m Machine) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	x.machine, x.ending, x.session = nil, false, nil
+	x.machine, x.ending, x.still, x.session = nil, false, false, nil
 	x.times.Stopped = time.Now()
 	switch {
 	case x.rec.Wanted != wantedRunning:

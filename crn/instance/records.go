@@ -47,6 +47,7 @@ type record struct {
 	Restore   *restoration // of its root disk; nil when none is going on
 	Line      string       // names its disks: of an instance that begins anew it is another
 	Replica   *Replication // unless there is none on another node
+	Kept      *kept        // addresses that its guest brought along, for as long as it runs; nil for most
 	Hardware  *hardware    // that it needs beside processors, memory and disk; nil for most
 }
 
@@ -84,6 +85,7 @@ var migrations = []string{
 	UPDATE instance SET line = lower(hex(randomblob(16)));
 	ALTER TABLE instance ADD COLUMN replica TEXT; -- JSON`,
 	`ALTER TABLE instance ADD COLUMN hardware TEXT; -- JSON`,
+	`ALTER TABLE instance ADD COLUMN kept TEXT; -- JSON`,
 }
 
 // records is the database of instances. What was saved is on disk.
@@ -161,12 +163,16 @@ func (r *records) save(x record) error {
 	if err != nil {
 		return fmt.Errorf("record instance %s: %w", x.Hash, err)
 	}
+	addresses, err := column(x.Kept)
+	if err != nil {
+		return fmt.Errorf("record instance %s: %w", x.Hash, err)
+	}
 	err = r.transaction(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, hardware, defined_at, changed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		_, err := tx.Exec(`INSERT INTO instance (hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, hardware, kept, defined_at, changed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (hash) DO UPDATE SET slot = excluded.slot, planned = excluded.planned, parent = excluded.parent,
-				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, restore = excluded.restore, line = excluded.line, replica = excluded.replica, hardware = excluded.hardware, changed_at = excluded.changed_at`,
-			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved, restored, x.Line, replica, needs,
+				wanted = excluded.wanted, restart = excluded.restart, refusal = excluded.refusal, move = excluded.move, restore = excluded.restore, line = excluded.line, replica = excluded.replica, hardware = excluded.hardware, kept = excluded.kept, changed_at = excluded.changed_at`,
+			string(x.Hash), x.Slot, x.Owner, x.VCPUs, x.MemoryMiB, x.DiskMiB, x.Internet, string(x.Payment), x.Chain, x.Planned, string(x.Parent), string(x.Wanted), x.Restart, x.Refusal, moved, restored, x.Line, replica, needs, addresses,
 			x.Defined.UnixMicro(), x.Changed.UnixMicro())
 		if err != nil {
 			return err
@@ -229,7 +235,7 @@ func (r *records) load() (list []record, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, hardware, defined_at, changed_at FROM instance`)
+	rows, err = r.db.Query(`SELECT hash, slot, owner, vcpus, memory_mib, disk_mib, internet, payment, chain, planned, parent, wanted, restart, refusal, move, restore, line, replica, hardware, kept, defined_at, changed_at FROM instance`)
 	if err != nil {
 		return nil, err
 	}
@@ -237,15 +243,15 @@ func (r *records) load() (list []record, err error) {
 	for rows.Next() {
 		var x record
 		var defined, changed int64
-		var moved, restored, replica, needs []byte
-		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &restored, &x.Line, &replica, &needs, &defined, &changed)
+		var moved, restored, replica, needs, addresses []byte
+		err := rows.Scan(&x.Hash, &x.Slot, &x.Owner, &x.VCPUs, &x.MemoryMiB, &x.DiskMiB, &x.Internet, &x.Payment, &x.Chain, &x.Planned, &x.Parent, &x.Wanted, &x.Restart, &x.Refusal, &moved, &restored, &x.Line, &replica, &needs, &addresses, &defined, &changed)
 		if err != nil {
 			return nil, err
 		}
 		for _, member := range []struct {
 			raw []byte
 			v   any
-		}{{moved, &x.Move}, {restored, &x.Restore}, {needs, &x.Hardware}} {
+		}{{moved, &x.Move}, {restored, &x.Restore}, {needs, &x.Hardware}, {addresses, &x.Kept}} {
 			if member.raw == nil {
 				continue
 			}
