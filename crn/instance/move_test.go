@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,6 +70,16 @@ func (l *road) RoundTrip(r *http.Request) (*http.Response, error) {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
+	if hash, ok := strings.CutSuffix(r.URL.Path, "/migration/memory"); ok {
+		response := l.memory(r, message.Hash(path.Base(hash)))
+		if l.after != nil {
+			if err := l.after(n); err != nil {
+				response.Body.Close()
+				return nil, err
+			}
+		}
+		return response, nil
+	}
 	answer := httptest.NewRecorder()
 	mux.ServeHTTP(answer, r)
 	if l.after != nil {
