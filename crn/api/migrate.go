@@ -194,7 +194,11 @@ func (s *Server) offer(w http.ResponseWriter, r *http.Request, _ []byte) {
 		s.failed(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"vm_hash": hash, "disk_files": movedDisks(hash, o.Files), "export_token": o.Token, "parent": o.Parent, "live": o.Live})
+	body := map[string]any{"vm_hash": hash, "disk_files": movedDisks(hash, o.Files), "export_token": o.Token, "parent": o.Parent}
+	if o.Live != nil {
+		body["live"] = o.Live
+	}
+	answer(w, http.StatusOK, body)
 }
 
 // memory answers POST …/migration/memory, which is ours: the memory of an instance that is offered, for who has the token, and then for

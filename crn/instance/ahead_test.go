@@ -199,7 +199,7 @@ func TestOnlyDisksOfAnInstanceThatRunsAreOffered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, token := range map[string]string{"rootfs.qcow2": "x", "seed.iso": o.Token, "../../records.db": o.Token, "data.kept": ""} {
+		for name, token := range map[string]string{"rootfs.qcow2": "x", "seed.iso.new": o.Token, "../../records.db": o.Token, "data.kept": ""} {
 			if f, err := from.Disk(hash, name, token); err == nil {
 				f.Close()
 				t.Errorf("%s was given to who says %q", name, token)
