@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -260,4 +261,124 @@ func TestOneNodeHasAnInstanceWhateverBreaksOnItsWay(t *testing.T) {
 	if steps < 10 {
 		t.Errorf("a move took only %d requests", steps)
 	}
+}
+
+// While its guest stands still, what happens to an instance at home comes first: it is not given away any more.
+func TestWhatHappensAtHomeComesBeforeAMove(t *testing.T) {
+	for name, test := range map[string]struct {
+		happens func(from *rig, hash message.Hash) error
+		memory  string // that its guest knows then; "" when it does not run
+	}{
+		"its machine is killed": {func(from *rig, hash message.Hash) error {
+			from.driver.machine(hash).end(false)
+			time.Sleep(time.Minute)
+			return nil
+		}, "boot 2"},
+		"its owner stops it": {func(from *rig, hash message.Hash) error {
+			_, err := from.Stop(context.Background(), hash)
+			return err
+		}, ""},
+		"its owner has it start again": {func(from *rig, hash message.Hash) error {
+			_, err := from.Reboot(context.Background(), hash)
+			return err
+		}, "boot 2"},
+		"the plan has it stay": {func(from *rig, hash message.Hash) error {
+			return from.Allocate(context.Background(), []message.Hash{hash}).Errors[hash]
+		}, "a process"},
+		"it is offered anew": {func(from *rig, hash message.Hash) error {
+			_, err := from.Offer(hash)
+			return err
+		}, "moved"},
+		"its disks are to be copied": {func(from *rig, hash message.Hash) error {
+			if err := from.Copy(context.Background(), hash, nil, from.dir, false); !errors.Is(err, instance.ErrBusy) {
+				return fmt.Errorf("they are: %w", err)
+			}
+			return nil
+		}, "moved"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to, l, hash := newMove(t)
+				defer func() { from.stop(); to.stop() }()
+				from.driver.machine(hash).memory = "a process"
+				stands := false
+				from.driver.passes = func() error { stands = true; return nil }
+				l.before = func(int) error {
+					if !stands {
+						return nil
+					}
+					stands = false
+					return test.happens(from, hash)
+				}
+				live(t, from, to, hash)
+				time.Sleep(5 * time.Minute)
+				if test.memory == "moved" {
+					goesOnAlone(t, hash, to, from, "a process")
+					return
+				}
+				if to.Has(hash) || to.driver.machine(hash) != nil {
+					t.Error("it was given away")
+				}
+				if from.driver.knows(hash) != test.memory {
+					t.Errorf("its guest knows %q, want %q", from.driver.knows(hash), test.memory)
+				}
+				from.keptThere()
+			})
+		})
+	}
+}
+
+func TestMemoryIsSentToWhoHasTheTokenAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from, to, _, hash := newMove(t)
+		defer func() { from.stop(); to.stop() }()
+		o, err := from.Offer(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent strings.Builder
+		for _, token := range []string{"", "x"} {
+			if err := from.SendMemory(t.Context(), hash, token, &sent); !errors.Is(err, instance.ErrUnknown) || sent.Len() > 0 {
+				t.Errorf("to who says %q: %v, %d bytes", token, err, sent.Len())
+			}
+		}
+		// One at a time.
+		first, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- from.SendMemory(first, hash, o.Token, io.Discard) }()
+		synctest.Wait()
+		if err := from.SendMemory(t.Context(), hash, o.Token, &sent); !errors.Is(err, instance.ErrBusy) || sent.Len() > 0 {
+			t.Errorf("a second time: %v, %d bytes", err, sent.Len())
+		}
+		if from.driver.knows(hash) != "" {
+			t.Error("its guest does not stand still")
+		}
+		for _, wrong := range []struct{ token, claim string }{{"", "mine"}, {o.Token + "x", "mine"}, {o.Token, ""}} {
+			if err := from.HandOver(hash, wrong.token, wrong.claim); !errors.Is(err, instance.ErrMoving) {
+				t.Errorf("%+v: %v", wrong, err)
+			}
+		}
+		cancel()
+		if err := <-done; err == nil || from.driver.knows(hash) == "" {
+			t.Errorf("who asked is gone, and its guest stands still: %v", err)
+		}
+		// Not for ever.
+		if err := from.SendMemory(t.Context(), hash, o.Token, io.Discard); err == nil || from.driver.knows(hash) == "" {
+			t.Errorf("nobody asks for it, and its guest stands still: %v", err)
+		}
+		if err := from.HandOver(hash, o.Token, "mine"); !errors.Is(err, instance.ErrMoving) {
+			t.Errorf("it is given away while its guest goes on: %v", err)
+		}
+		for name, at := range map[string]string{"a number of no node": "slot", "no pool": "pool"} {
+			a := instance.Arrival{Source: "http://from.test", Token: o.Token, Files: o.Files, Parent: o.Parent, Live: new(*o.Live)}
+			if at == "slot" {
+				a.Live.Kept.Slot = 70000
+			} else {
+				a.Live.Kept.Pool = netip.MustParsePrefix("ff02::/64")
+			}
+			if err := to.FetchAhead(t.Context(), hash, a); !errors.Is(err, instance.ErrUnsupported) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/aleph-im/aleph-go/signature/ethereum"
 )
 
-// movesWhenItsNodeDrainsAndWhenItsOwnerAsks creates an instance and moves it there and back.
+// movesWhenItsNodeDrainsAndWhenItsOwnerAsks creates an instance and moves it there and, with its memory, back.
 func movesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	owner, err := ethereum.NewAccount(chain.Accounts()[0].PrivateKey)
 	if err != nil {
@@ -97,6 +97,9 @@ func movesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	if _, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--end"); code != 0 {
 		t.Fatal("the node drains on")
 	}
+	// Back it goes with its memory: the guest does not notice.
+	const alive = "cat /proc/sys/kernel/random/boot_id /tmp/process; tr '\\0' ' ' < /proc/$(cat /tmp/process)/cmdline"
+	_, before := onInstance(t, m.ItemHash, key, "", "mkdir -p /tmp; sleep 100000 >/dev/null 2>&1 & echo $! > /tmp/process; "+alive)
 	begin = time.Now()
 	if out, code := aleph(t, "instance", "move", string(m.ItemHash), "--to", first, "--yes"); code != 0 || !strings.Contains(out, from.Name) {
 		t.Fatalf("its owner cannot move it: %s", out)
@@ -104,6 +107,9 @@ func movesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	t.Logf("back on %s %v after its owner asked", first, time.Since(begin).Round(time.Millisecond))
 	if third, file := onInstance(t, m.ItemHash, key, second, "cat /vol/vdc/file"); third != first || file != "precious" {
 		t.Errorf("on %s the file holds %q", third, file)
+	}
+	if _, after := onInstance(t, m.ItemHash, key, second, alive); after != before || !strings.Contains(after, "sleep 100000") {
+		t.Errorf("it had %q and has %q: it moved without its memory", before, after)
 	}
 	oneCopy(t, m.ItemHash)
 	if _, code := aleph(t, "instance", "delete", string(m.ItemHash), "--yes"); code != 0 {
