@@ -121,6 +121,11 @@ const (
 	memoryTimes = 8
 )
 
+// travels is what may travel of a memory of so many MiB, in bytes.
+func (p *Pool) travels(memoryMiB int64) int64 {
+	return memoryTimes * (memoryMiB + int64(p.cfg.OverheadMiB)) << 20
+}
+
 // SendMemory sends the memory of an instance to the node that has the token of its offer and has asked for it, and keeps the guest
 // standing still until the instance is handed over, or that node is gone. w is what memoryReader reads. An error before the first byte is
 // ErrUnknown, ErrNotRunning or ErrBusy.
@@ -148,7 +153,7 @@ func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, 
 	s := &passage{token: token, machine: machine, names: x.offer.names, end: cancel, over: make(chan struct{})}
 	x.passage = s
 	p.running.Add(1)
-	limit := memoryTimes * int64(x.rec.MemoryMiB+p.cfg.OverheadMiB) << 20
+	limit := p.travels(int64(x.rec.MemoryMiB))
 	p.mu.Unlock()
 	defer p.running.Done()
 

@@ -154,7 +154,7 @@ func (p *Pool) bringLive(ctx context.Context, x *instance, m *move) (hangUp func
 	}
 	stalled := time.AfterFunc(stallLimit, func() { cancel(fmt.Errorf("no bytes came for %s", stallLimit)) })
 	defer stalled.Stop()
-	in := &memoryReader{r: heard{response.Body, stalled}}
+	in := &memoryReader{r: heard{response.Body, stalled}, most: p.travels(int64(instance.Resources.MemoryMiB))}
 	if err := machine.ReceiveMemory(ctx, in); err != nil {
 		return hangUp, err
 	}

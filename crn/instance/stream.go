@@ -52,8 +52,9 @@ func (m *memoryWriter) finish(files []MovedFile) error {
 // memoryReader reads what memoryWriter wrote. Up to the end of the memory it is an io.Reader.
 type memoryReader struct {
 	r    io.Reader
-	left int  // bytes of the part that is being read
-	done bool // this was all
+	most int64 // bytes that may come
+	left int   // bytes of the part that is being read
+	done bool  // this was all
 }
 
 // Read implements io.Reader. What breaks off is io.ErrUnexpectedEOF.
@@ -71,7 +72,11 @@ func (m *memoryReader) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
-	n, err := m.r.Read(b[:min(len(b), m.left)])
+	if m.most <= 0 {
+		return 0, errors.New("more comes than the memory can take to travel")
+	}
+	n, err := m.r.Read(b[:min(int64(len(b)), int64(m.left), m.most)])
+	m.most -= int64(n)
 	if m.left -= n; errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
