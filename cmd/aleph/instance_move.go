@@ -22,9 +22,9 @@ func (a *app) instanceMove() *cobra.Command {
 			}
 			return print(a, v, writeMachine)
 		})
-	c.Long = `Say on which compute node an instance is to be, and wait until it is there. The guest is turned off, its disks are fetched by the
-other node, and it starts there with what it had: only its addresses and forwarded ports are others. What is stopped stays stopped.
-It runs on where it is until the other node has room, and it moves without this command once that is asked for.
+	c.Long = `Say on which compute node an instance is to be, and wait until it is there. Its disks are fetched by
+the other node. Where that one can, its memory comes too and the guest goes on there after a moment; otherwise it is turned off and
+starts there, and its log says why. Its addresses and forwarded ports are others. What is stopped stays stopped. It runs on where it is until the other node has room, and it moves without this command once that is asked for.
 
 It stays on that node from then on, also while its node does not answer. With --anywhere the network chooses again, as it does when a
 node is drained.`

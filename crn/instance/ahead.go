@@ -226,6 +226,19 @@ func (p *Pool) fetchAhead(ctx context.Context, hash message.Hash, e *errand) err
 	return nil
 }
 
+// why says what kept an instance from coming with its memory. pool.mu is held.
+func (e *errand) why() string {
+	switch {
+	case e == nil:
+		return "its disks were not fetched ahead"
+	case e.failure != nil:
+		return "its disks did not come ahead: " + e.failure.Error()
+	case e.cold != nil:
+		return e.cold.Error()
+	}
+	return "its disks had not come ahead yet"
+}
+
 func (p *Pool) aheadPath(hash message.Hash, name string) string {
 	return filepath.Join(p.disks(hash), name+aheadSuffix)
 }

@@ -61,6 +61,9 @@ func (p *Pool) Arrive(ctx context.Context, hash message.Hash, a Arrival) (begun 
 	r.Move = &move{Token: a.Token, Files: a.Files, Parent: a.Parent, Stopped: a.Stopped, Begun: time.Now(), Source: a.Source, Claim: secret()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !a.Stopped {
+		r.Move.Cold = p.errands[hash].why()
+	}
 	x := p.instances[hash]
 	if x == nil {
 		_, err := p.add(r)
@@ -180,7 +183,7 @@ func (x *instance) fetch() {
 	p.mu.Unlock()
 	x.fetched.Store(0)
 	err := p.bring(ctx, x, &m)
-	defer x.goOn() // once it is written down that the instance is here
+	defer func() { x.arrived(&m) }() // once it is written down that the instance is here
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x.abort = nil

@@ -34,6 +34,25 @@ func (p *Pool) openConsole(id string) (io.WriteCloser, error) {
 	return &console{log: log}, nil
 }
 
+// note adds a line of the node's own to the log of an instance, for its owner.
+func (p *Pool) note(hash message.Hash, text string) {
+	line := wire.LogLine{Time: time.Now(), Stream: "stderr", Text: "node: " + text}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.instances[hash]; x != nil && x.machine != nil {
+		x.console.Add(line)
+		return
+	}
+	log, err := logfile.OpenLog(p.logPath(string(hash)), logLimit)
+	if err == nil {
+		log.Add(line)
+		err = log.Close()
+	}
+	if err != nil {
+		p.cfg.Log.Warn("its log lacks a line", "hash", hash, "error", err)
+	}
+}
+
 // console turns the bytes of a serial console into lines with their time.
 type console struct {
 	log *logfile.Log

@@ -71,6 +71,22 @@ func goesOnAlone(t *testing.T, hash message.Hash, here, there *rig, memory strin
 	}
 }
 
+// told checks that the owner of an instance finds something in its log.
+func (r *rig) told(hash message.Hash, what string) {
+	r.t.Helper()
+	lines, file, err := r.Logs(hash)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer file.Close()
+	for line := range lines {
+		if strings.Contains(line.Text, what) {
+			return
+		}
+	}
+	r.t.Errorf("its log does not say %q", what)
+}
+
 func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		from, to, _, hash := newMove(t)
@@ -97,6 +113,7 @@ func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 				t.Errorf("%s is another one: %v, %v", filepath.Base(path), err, err2)
 			}
 		}
+		to.told(hash, "moved here with its memory")
 		if a, err := to.Arrived(hash); err != nil || !a.Here {
 			t.Errorf("got %+v, %v", a, err)
 		}
@@ -177,6 +194,8 @@ func TestWhatCannotMoveWithItsMemoryMovesWithoutIt(t *testing.T) {
 					t.Fatal("it did not move")
 				}
 				to.keptThere()
+				to.told(hash, "without its memory")
+				to.told(hash, test.want)
 			})
 		})
 	}

@@ -40,6 +40,7 @@ type move struct {
 	Secret []byte `json:"secret,omitempty"` // of the key of the replica that it comes back from
 	// Live: it goes with its memory, and its files have no hashes.
 	Live bool `json:"live,omitempty"`
+	Cold string `json:"cold,omitempty"` // why it arrives without its memory
 	Here bool `json:"here,omitempty"` // its disks and its memory have come; the other node has only to give it away
 	Lost bool `json:"lost,omitempty"` // the scheduler no more counts on the node that it arrives from
 }

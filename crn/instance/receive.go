@@ -346,11 +346,23 @@ func (x *instance) giveUpMemory(m *move, why error) {
 	x.record(wantedErased)
 }
 
-// goOn has the guest of an instance go on that has just come with its memory.
-func (x *instance) goOn() {
+// arrived tells the owner of an instance how it has come, if it has, and has its guest go on if it came with its memory.
+func (x *instance) arrived(m *move) {
 	p := x.pool
 	p.mu.Lock()
-	machine := x.machine
+	here, machine := x.here(), x.machine
+	if here && m.Source != "" {
+		how := "moved here with its memory"
+		if !x.still || machine == nil {
+			how = "moved here without its memory"
+			if m.Live {
+				how += ": its machine ended on the way"
+			} else if m.Cold != "" {
+				how += ": " + m.Cold
+			}
+		}
+		defer p.note(x.hash, how+" (from "+m.Source+")")
+	}
 	if x.rec.Wanted != wantedRunning || !x.still || machine == nil {
 		p.mu.Unlock()
 		return

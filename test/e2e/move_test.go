@@ -65,25 +65,30 @@ func movesWhenItsNodeDrainsAndWhenItsOwnerAsks(t *testing.T) {
 	begin := time.Now()
 	from := registeredAt(t, c, first)
 	operator := operatorKey(t, from.Owner)
-	if _, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--yes"); code != 0 {
-		t.Fatal("the node does not drain")
-	}
 	// The node that it goes to is killed while it comes.
+	killed := make(chan error, 1)
 	for _, p := range network.Compute {
 		if p.URL == first {
 			continue
 		}
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-			if parts, _ := filepath.Glob(filepath.Join(filepath.Dir(network.InfoPath()), p.Name, "instances", "disks", "*", "*.ahead")); len(parts) > 0 {
-				break
+		go func() {
+			for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+				if _, err := os.Stat(filepath.Join(filepath.Dir(network.InfoPath()), p.Name, "instances", "disks", string(m.ItemHash))); err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					killed <- errors.New("its disks do not come")
+					return
+				}
 			}
-			if time.Now().After(deadline) {
-				t.Fatal("its disks do not come")
-			}
-		}
-		if err := errors.Join(p.Kill(), p.Start()); err != nil {
-			t.Fatal(err)
-		}
+			killed <- errors.Join(p.Kill(), p.Start())
+		}()
+	}
+	if _, code := alephAs(t, operator, "node", "drain", string(from.Hash), "--yes"); code != 0 {
+		t.Fatal("the node does not drain")
+	}
+	if err := <-killed; err != nil {
+		t.Fatal(err)
 	}
 	second, file := onInstance(t, m.ItemHash, key, first, "cat /vol/vdc/file")
 	t.Logf("from %s to %s, SSH answers %v after the drain", first, second, time.Since(begin).Round(time.Millisecond))
