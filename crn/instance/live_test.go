@@ -120,6 +120,9 @@ func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(to.dir, "disks", "*", "*.ahead")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		if _, err := to.Ahead(hash); !errors.Is(err, instance.ErrUnknown) {
+			t.Errorf("it is fetched ahead still: %v", err)
+		}
 		// The plan has it there, and the node that it left clears up.
 		if o := to.Allocate(t.Context(), []message.Hash{hash}); len(o.Errors) > 0 || to.driver.count() != 1 {
 			t.Errorf("the plan starts it again: %v", o.Errors)
@@ -147,6 +150,12 @@ func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 		goesOnAlone(t, hash, to, from, "a process")
 		if _, err := to.Reboot(t.Context(), hash); err != nil || inside() {
 			t.Errorf("after a reboot it keeps addresses of another node, %v", err)
+		}
+		if err := to.Erase(t.Context(), hash); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(to.dir, "disks/*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
 		}
 	})
 }

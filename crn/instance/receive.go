@@ -363,6 +363,9 @@ func (x *instance) arrived(m *move) {
 		}
 		defer p.note(x.hash, how+" (from "+m.Source+")")
 	}
+	if here {
+		defer p.endErrand(x.hash)
+	}
 	if x.rec.Wanted != wantedRunning || !x.still || machine == nil {
 		p.mu.Unlock()
 		return
