@@ -39,10 +39,10 @@ type move struct {
 	Ready  bool   `json:"ready,omitempty"`  // to be fetched: its machine has ended and its files are listed
 	Secret []byte `json:"secret,omitempty"` // of the key of the replica that it comes back from
 	// Live: it goes with its memory, and its files have no hashes.
-	Live bool `json:"live,omitempty"`
+	Live bool   `json:"live,omitempty"`
 	Cold string `json:"cold,omitempty"` // why it arrives without its memory
-	Here bool `json:"here,omitempty"` // its disks and its memory have come; the other node has only to give it away
-	Lost bool `json:"lost,omitempty"` // the scheduler no more counts on the node that it arrives from
+	Here bool   `json:"here,omitempty"` // its disks and its memory have come; the other node has only to give it away
+	Lost bool   `json:"lost,omitempty"` // the scheduler no more counts on the node that it arrives from
 }
 
 // MovedFile is a disk that travels, by a name that is the same on both nodes.

@@ -1,6 +1,8 @@
 package tap
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,6 +25,46 @@ func keepInside(g Guest, ipv6 bool, commands *strings.Builder) {
 	if ipv6 {
 		fmt.Fprintf(commands, "address replace %s dev %s nodad\n", alone(g.Inside.IPv6Network), name)
 		fmt.Fprintf(commands, "neighbour replace %s lladdr %s dev %s nud permanent\n", g.Inside.IPv6, g.MAC, name)
+	}
+}
+
+// addresses returns those of the host that it did not make up for itself, by the name of their interface.
+func (h *Host) addresses(ctx context.Context) (map[string][]netip.Prefix, error) {
+	out, err := h.output(ctx, "ip", "", "-json", "address", "show", "scope", "global")
+	if err != nil {
+		return nil, err
+	}
+	var links []struct {
+		Ifname    string
+		Addresses []struct {
+			Local  netip.Addr
+			Length int `json:"prefixlen"`
+		} `json:"addr_info"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	list := map[string][]netip.Prefix{}
+	for _, l := range links {
+		for _, a := range l.Addresses {
+			if p := netip.PrefixFrom(a.Local, a.Length); p.IsValid() { // ip lists others as empty
+				list[l.Ifname] = append(list[l.Ifname], p)
+			}
+		}
+	}
+	return list, nil
+}
+
+// forgetInside writes the orders that take from a tap what an earlier machine of its guest took it for. have are its addresses.
+func forgetInside(g Guest, have []netip.Prefix, commands *strings.Builder) {
+	for _, prefix := range have {
+		a := prefix.Addr()
+		own := a == g.Addresses.IPv4Host || a == g.Addresses.IPv6Network
+		if own || g.Inside != nil && (a == g.Inside.IPv4Host || a == g.Inside.IPv6Network) {
+			continue
+		}
+		fmt.Fprintf(commands, "address delete %s dev %s\n", prefix, Name(g.Slot))
+		fmt.Fprintf(commands, "neighbour flush dev %s nud permanent\n", Name(g.Slot))
 	}
 }
 

@@ -153,6 +153,10 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	if err != nil {
 		return fmt.Errorf("network of guests: %w", err)
 	}
+	addresses, err := h.addresses(ctx)
+	if err != nil {
+		return fmt.Errorf("network of guests: %w", err)
+	}
 	ipv6, err := hasIPv6()
 	if err != nil {
 		return fmt.Errorf("network of guests: %w", err)
@@ -174,6 +178,7 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 		}
 		fmt.Fprintf(&commands, "link set dev %s up\n", name)
 		keepInside(g, ipv6, &commands)
+		forgetInside(g, addresses[name], &commands)
 	}
 	for name := range have {
 		fmt.Fprintf(&commands, "link delete dev %s\n", name)

@@ -234,6 +234,24 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 		})
 	}
 
+	t.Run("a guest that starts anew has the addresses that it has here", func(t *testing.T) {
+		guests[2].Inside = nil
+		for range 2 {
+			if err := h.Apply(t.Context(), guests); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := exec.Command("sh", "-c", "ip address show dev "+Name(2050)+"; ip neighbour show dev "+Name(2050)+"; ip -6 neighbour show dev "+Name(2050)).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.IPv4Host.String()+"/24") || !strings.Contains(string(out), c.Prefix6().String()) {
+			t.Errorf("%s, %v", out, err)
+		}
+		for _, other := range []netip.Addr{elsewhere.IPv4Host, elsewhere.IPv4, elsewhere.IPv6Network} {
+			if strings.Contains(string(out), other.String()) {
+				t.Errorf("%s is there still: %s", other, out)
+			}
+		}
+	})
+
 	t.Run("what is said again changes nothing, and what is left out is gone", func(t *testing.T) {
 		for range 2 {
 			if err := h.Apply(t.Context(), guests[1:2]); err != nil {
