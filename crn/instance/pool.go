@@ -7,10 +7,8 @@ package instance
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,37 +35,6 @@ type Network interface {
 	Instance(ctx context.Context, hash message.Hash) (*message.Instance, error)
 	File(ctx context.Context, ref message.Hash, latest bool, limit int64) (corenode.File, error)
 	Aggregate(ctx context.Context, address, key string, age time.Duration, v any) error
-}
-
-// Machine is a running machine; [qemu.Instance] in a node.
-type Machine interface {
-	Done() <-chan struct{}
-	TurnedOff() bool
-	Said() string
-	PressPower()
-	Kill() error
-	Release() error
-	Detach() error
-	Inspect() vm.Status
-	// Form names what its guest sees of QEMU and of the host; "" where that is not known.
-	Form() string
-	SendMemory(ctx context.Context, w io.Writer, limit int64) error
-	ReceiveMemory(ctx context.Context, r io.Reader) error
-	Continue(ctx context.Context) error
-	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
-	CopyChanges(ctx context.Context, disks []qemu.DiskCopy, all bool) error
-	Measurement(ctx context.Context) (*qemu.Measurement, error)
-	InjectSecret(ctx context.Context, header, secret string) (json.RawMessage, error)
-}
-
-// Driver runs machines; [QEMU] in a node.
-type Driver interface {
-	Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error)
-	// Receive starts a machine that is to receive its memory.
-	Receive(ctx context.Context, spec qemu.InstanceSpec) (Machine, error)
-	// Form is that which a machine would have here.
-	Form(ctx context.Context, spec qemu.InstanceSpec) (string, error)
-	Adopt(ctx context.Context, console func(id string) (io.WriteCloser, error)) (map[string]Machine, error)
 }
 
 // Guests is the network of guests; [tap.Host] in a node.
@@ -423,35 +390,4 @@ func (p *Pool) applyNetwork(ctx context.Context) error {
 	p.mu.Unlock()
 	slices.SortFunc(guests, func(a, b tap.Guest) int { return a.Slot - b.Slot })
 	return p.cfg.Guests.Apply(ctx, guests)
-}
-
-// QEMU is the driver of a node.
-type QEMU struct{ *qemu.Instances }
-
-// Start implements [Driver].
-func (q QEMU) Start(ctx context.Context, spec qemu.InstanceSpec) (Machine, error) {
-	m, err := q.Instances.Start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// Receive implements [Driver].
-func (q QEMU) Receive(ctx context.Context, spec qemu.InstanceSpec) (Machine, error) {
-	m, err := q.Instances.Receive(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// Adopt implements [Driver].
-func (q QEMU) Adopt(ctx context.Context, console func(string) (io.WriteCloser, error)) (map[string]Machine, error) {
-	adopted, err := q.Instances.Adopt(ctx, console)
-	machines := map[string]Machine{}
-	for id, m := range adopted {
-		machines[id] = m
-	}
-	return machines, err
 }
