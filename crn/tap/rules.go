@@ -48,12 +48,10 @@ func (h *Host) table(guests []Guest) string {
 	fmt.Fprintf(&b, "set nameservers4 { type ipv4_addr; %s }\n", elements(family(h.cfg.Nameservers, netip.Addr.Is4)))
 	fmt.Fprintf(&b, "set nameservers6 { type ipv6_addr; %s }\n", elements(family(h.cfg.Nameservers, netip.Addr.Is6)))
 	fmt.Fprintf(&b, "map forwards { type inet_proto . inet_service : ipv4_addr . inet_service; %s }\n", elements(forwards))
-	for name, list := range map[string][]string{"inside4": inside4, "outside4": outside4} {
-		fmt.Fprintf(&b, "map %s { type ifname . ipv4_addr : ipv4_addr; %s }\n", name, elements(list))
-	}
-	for name, list := range map[string][]string{"inside6": inside6, "outside6": outside6} {
-		fmt.Fprintf(&b, "map %s { type ifname . ipv6_addr : ipv6_addr; %s }\n", name, elements(list))
-	}
+	fmt.Fprintf(&b, "map inside4 { type ifname . ipv4_addr : ipv4_addr; %s }\n", elements(inside4))
+	fmt.Fprintf(&b, "map outside4 { type ifname . ipv4_addr : ipv4_addr; %s }\n", elements(outside4))
+	fmt.Fprintf(&b, "map inside6 { type ifname . ipv6_addr : ipv6_addr; %s }\n", elements(inside6))
+	fmt.Fprintf(&b, "map outside6 { type ifname . ipv6_addr : ipv6_addr; %s }\n", elements(outside6))
 	b.WriteString(chains)
 	return b.String()
 }
