@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,13 @@ func (m *movers) Offer(message.Hash) (instance.Offered, error) {
 }
 func (m *movers) Pieces(context.Context, message.Hash, string, string) ([]byte, error) {
 	return []byte(`"sums"`), m.err
+}
+func (m *movers) SendMemory(_ context.Context, _ message.Hash, token string, w io.Writer) error {
+	if m.err != nil {
+		return m.err
+	}
+	_, err := io.WriteString(w, `"memory for `+token+`"`)
+	return errors.Join(err, errors.New("nobody asked for it"))
 }
 func (m *movers) Ahead(message.Hash) (instance.Ahead, error) { return m.fetched, m.hereErr }
 func (m *movers) FetchAhead(_ context.Context, _ message.Hash, a instance.Arrival) error {
@@ -162,6 +170,11 @@ func TestAnswersToMovesAreThoseOfTheReference(t *testing.T) {
 		"offer of what is stopped": {movers{err: instance.ErrBusy}, "POST", machine + "ahead", "", 409, "error"},
 		"pieces":                   {movers{}, "GET", machine + "pieces/data.x?token=secret", "", 200, "sums"},
 		"pieces without token":     {movers{err: unknown}, "GET", machine + "pieces/data.x", "", 401, `{"error":"Invalid or missing export token"}`},
+		"memory":                   {movers{}, "POST", machine + "memory", `{"token":"a"}`, 200, "memory for a"},
+		"memory without token":     {movers{err: unknown}, "POST", machine + "memory", `{}`, 401, `{"error":"Invalid or missing export token"}`},
+		"memory of what is busy":   {movers{err: instance.ErrBusy}, "POST", machine + "memory", `{"token":"a"}`, 409, "error"},
+		"memory without JSON":      {movers{}, "POST", machine + "memory", `x`, 400, "error"},
+		"why it comes without":     {movers{fetched: instance.Ahead{Done: true, Cold: errors.New("another QEMU")}}, "GET", "/control/migrate/" + string(hash) + "/ahead", "", 200, `"cold":"another QEMU"`},
 		"ahead":                    {movers{}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 202, `"state":"fetching"`},
 		"ahead once more":          {movers{err: os.ErrExist}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"other.test","export_token":"t","disk_files":[]}`, 202, `"state":"fetching"`},
 		"ahead from nowhere":       {movers{}, "POST", "/control/migrate/" + string(hash) + "/ahead", `{"vm_hash":"` + string(hash) + `","source_host":"169.254.169.254","export_token":"t","disk_files":[]}`, 400, "no registered node"},

@@ -206,7 +206,7 @@ func (x *instance) fetch() {
 			p.cfg.Log.Info("instance is here", "hash", x.hash, "from", m.Source)
 			return
 		}
-	case errors.Is(err, errCold):
+	case errors.Is(err, errCold) || m.Live && errors.Is(err, errCalledOff):
 		x.giveUpMemory(&m, err)
 		return
 	case errors.Is(err, errCalledOff):
