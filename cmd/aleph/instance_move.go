@@ -113,16 +113,14 @@ func (a *app) destination(ctx context.Context, api *client.Client, to string) (*
 		if !isNamed(n, to) {
 			continue
 		}
-		taking, err := api.SchedulerNodes(ctx)
+		takes, err := a.takesWorkloads(ctx, api)
 		if err != nil {
-			return nil, fmt.Errorf("ask which compute nodes take workloads: %w", err)
+			return nil, err
 		}
-		for _, t := range taking {
-			if t.ID == string(n.Hash) {
-				return &n, nil
-			}
+		if err := takes(&n); err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("compute node %s takes no workloads: it is linked to no core node, does not answer, or is being drained", n.Name)
+		return &n, nil
 	}
 	return nil, usageError{fmt.Errorf("--to %s: no compute node has this hash, name or address; aleph node compute lists them", to)}
 }

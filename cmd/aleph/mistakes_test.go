@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -219,6 +221,52 @@ func TestMoreThanNodesTakeIsNotKeptOnTheWay(t *testing.T) {
 	}
 	u.in = strings.Repeat("x", 13)
 	if code, _, errOut := u.run("file", "upload", "-"); code != exitUsage || !strings.Contains(errOut, "standard input has more than") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestANodeThatDiesDuringADownloadLeavesNothing(t *testing.T) {
+	node := newFakeNode(t)
+	hash, content := message.HashBytes([]byte("large")), bytes.Repeat([]byte("x"), 1<<20)
+	node.files[hash] = content
+	dying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/storage/raw/") {
+			node.Config.Handler.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		if r.Header.Get("Range") == "" {
+			_, _ = w.Write(content[:len(content)/2])
+		}
+		panic(http.ErrAbortHandler) // it is gone
+	}))
+	t.Cleanup(dying.Close)
+	u := newUser(t, dying.URL)
+	dir := t.TempDir()
+	code, _, errOut := u.run("file", "download", string(hash), "--to", filepath.Join(dir, "copy"))
+	if code != exitNetwork || !strings.Contains(errOut, "Is the node up") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+func TestADamagedKeystoreSignsNothing(t *testing.T) {
+	u := newUser(t, newFakeNode(t).URL)
+	delete(u.env, "ALEPH_PRIVATE_KEY")
+	u.env["ALEPH_PASSWORD"] = "good"
+	var where struct{ Folder string }
+	u.result(&where, "config", "path")
+	u.result(nil, "account", "create", "--account", "safe", "--encrypted")
+	kept, err := filepath.Glob(filepath.Join(where.Folder, "keystores", "*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	if err := os.Truncate(kept[0], 40); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := u.run("post", "create", "note", "1", "--account", "safe"); code != exitKey || !strings.Contains(errOut, `account "safe": the keystore is not JSON`) {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }

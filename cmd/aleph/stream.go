@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -169,58 +168,6 @@ func (a *app) communityWallet(ctx context.Context, api *client.Client) (string, 
 		return "", fmt.Errorf("look who gets a share of streams: %w", err)
 	}
 	return settings.Wallet, nil
-}
-
-// streamedNode is a compute node that takes streams.
-type streamedNode struct {
-	client.ComputeNode
-	receiver string
-}
-
-// node finds the compute node that the user names by hash, name or address, or else the best of those that take streams.
-func (s *streaming) node(ctx context.Context, wanted string) (*streamedNode, error) {
-	nodes, err := s.a.nodes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for compute nodes: %w", err)
-	}
-	slices.SortStableFunc(nodes.Compute, func(a, b client.ComputeNode) int { return cmp.Compare(b.Score, a.Score) })
-	var reasons []error
-	for _, n := range nodes.Compute {
-		if wanted == "" && n.Parent != nil || isNamed(n, wanted) {
-			receiver, err := s.receiver(ctx, &n)
-			if err == nil {
-				return &streamedNode{n, receiver}, nil
-			}
-			reasons = append(reasons, err)
-		}
-	}
-	if wanted != "" && len(reasons) == 0 {
-		return nil, unknownNode(wanted)
-	}
-	return nil, errors.Join(append(reasons, errors.New("no compute node takes streams: pay with hold or credit"))...)
-}
-
-// isNamed says whether the user means a node by its hash, name or address.
-func isNamed(n client.ComputeNode, wanted string) bool {
-	return wanted == string(n.Hash) || strings.EqualFold(wanted, n.Name) || wanted == strings.TrimRight(n.Address, "/")
-}
-
-func unknownNode(wanted string) error {
-	return usageError{fmt.Errorf("--node %s: no compute node has this hash, name or address; aleph node compute lists them", wanted)}
-}
-
-// receiver asks a node where streams to it go. It must be where its owner told the network.
-func (s *streaming) receiver(ctx context.Context, n *client.ComputeNode) (string, error) {
-	receiver, err := s.api.StreamReceiver(ctx, n.Address, s.chain)
-	switch {
-	case err != nil:
-		return "", err
-	case receiver == "":
-		return "", fmt.Errorf("compute node %s takes no streams on %s", n.Name, s.chain)
-	case n.StreamReward != "" && !strings.EqualFold(n.StreamReward, receiver):
-		return "", fmt.Errorf("compute node %s wants streams to %s, its owner registered %s: not used", n.Name, receiver, n.StreamReward)
-	}
-	return receiver, nil
 }
 
 // owed are the streams that the account's instances need, without those of except, and with one more that costs price a second at

@@ -86,11 +86,18 @@ func newStreamRig(t *testing.T) *streamRig {
 }
 
 // register makes the compute node known, with terms or without.
-func (r *streamRig) register(terms message.Hash) {
-	r.node.core.SetAggregate("corechannel", map[string]any{"resource_nodes": []any{map[string]any{
-		"hash": exampleCompute, "name": "crn-1", "owner": exampleAddress, "status": "linked", "address": r.compute.URL, "parent": exampleCore,
+func (r *streamRig) register(terms message.Hash) { r.registerFor(exampleAddress, terms) }
+
+// registerFor does so with another owner.
+func (r *streamRig) registerFor(owner string, terms message.Hash) {
+	r.node.core.SetAggregate("corechannel", map[string]any{"nodes": []any{map[string]any{
+		"hash": exampleCore, "name": "core-1", "owner": exampleAddress, "status": "active", "multiaddress": "/ip4/127.0.0.1/tcp/1",
+		"resource_nodes": []string{exampleCompute},
+	}}, "resource_nodes": []any{map[string]any{
+		"hash": exampleCompute, "name": "crn-1", "owner": owner, "status": "linked", "address": r.compute.URL, "parent": exampleCore,
 		"stream_reward": strings.ToLower(r.receiver), "terms_and_conditions": terms,
 	}}})
+	r.heeded(true)
 }
 
 // chain is the way to a chain, which refuses one transaction when those that it takes are used up.
