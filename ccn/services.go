@@ -146,7 +146,7 @@ func (n *Node) catchUp() *catchup.Service {
 
 // watcher is a service that looks again when a message was applied on which its work depends.
 type watcher struct {
-	concerned func(message.Content) bool
+	concerned func(*intake.Event) bool
 	notify    func()
 }
 
@@ -163,7 +163,7 @@ func (n *Node) tell(ctx context.Context, watchers []watcher) error {
 				return nil
 			}
 			for _, w := range watchers {
-				if e.Missed > 0 || e.Status == message.StatusProcessed && e.Content != nil && w.concerned(e.Content) {
+				if e.Missed > 0 || e.Status == message.StatusProcessed && e.Content != nil && w.concerned(&e) {
 					w.notify()
 				}
 			}
@@ -171,10 +171,17 @@ func (n *Node) tell(ctx context.Context, watchers []watcher) error {
 	}
 }
 
-func (n *Node) movesPlan(c message.Content) bool {
-	switch c := c.(type) {
-	case *message.Program, *message.Instance, *message.Forget:
+// movesPlan says whether the plan may be another after an event. Most that is forgotten are posts and files, which are in no plan:
+// to compute it for them would have the store commit what it still gathers.
+func (n *Node) movesPlan(e *intake.Event) bool {
+	if slices.ContainsFunc(e.Ended, inPlan) {
 		return true
+	}
+	switch c := e.Content.(type) {
+	case *message.Program, *message.Instance:
+		return true
+	case *message.Forget:
+		return n.store.Shared()
 	case *message.Aggregate:
 		return c.Key == schedule.StatusKey || c.Key == schedule.HomesKey || c.Key == schedule.WishesKey || c.Key == schedule.DrainingKey ||
 			slices.Contains(n.cfg.Params.Corechannel.Keys, c.Key)
@@ -182,8 +189,13 @@ func (n *Node) movesPlan(c message.Content) bool {
 	return false
 }
 
-func (n *Node) movesRegistry(c message.Content) bool {
-	post, ok := c.(*message.Post)
+// inPlan says whether messages of a type are what the plan is computed from.
+func inPlan(t message.Type) bool {
+	return t == message.TypeProgram || t == message.TypeInstance || t == message.TypeAggregate
+}
+
+func (n *Node) movesRegistry(e *intake.Event) bool {
+	post, ok := e.Content.(*message.Post)
 	return ok && (post.PostType == n.cfg.Params.Nodes.OperationType || post.PostType == message.PostTypeAmend ||
 		slices.Contains(n.cfg.Params.Balances.PostTypes, post.PostType))
 }

@@ -108,6 +108,7 @@ func (p *Pipeline) write(ctx context.Context, write func(tx *store.Tx) error) (e
 // result is what a transaction did with one entry; it holds once the transaction is committed.
 type result struct {
 	out   Outcome
+	ended []message.Type // see Event
 	event bool
 	due   bool // its row, or one that it woke, is due now
 }
@@ -254,7 +255,7 @@ func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, erro
 	} else {
 		m := e.item.Message
 		r.out = Outcome{Hash: m.ItemHash, Status: effect.Status, Duplicate: effect.Duplicate, Message: m, Content: e.item.Content}
-		r.event = !effect.Duplicate
+		r.event, r.ended = !effect.Duplicate, effect.Ended
 		wakes = append(wakes, effect.Wakes...)
 		if !effect.Duplicate {
 			err = tx.DeleteRejected(m.ItemHash)
@@ -386,6 +387,7 @@ func (p *Pipeline) announce(e *entry, r result) {
 	p.events.publish(Event{
 		Hash: r.out.Hash, Status: r.out.Status, Message: e.item.Message, Content: e.item.Content, Raw: e.item.Raw,
 		Size: e.item.Size, Received: e.item.ReceptionTime, Origin: e.origin, Err: r.out.Err,
+		Ended: r.ended,
 	})
 }
 

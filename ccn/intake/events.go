@@ -21,6 +21,7 @@ type Event struct {
 	Received message.Time
 	Origin   Origin
 	Err      *message.Error // of what is pending or rejected
+	Ended    []message.Type // types of messages that it put an end to, as a FORGET does; unknown where processes share a database
 	Missed   uint64         // events that this subscriber lost just before, as it was too slow
 	Position int64          // of what was applied; see Pipeline.Position
 }

@@ -1,9 +1,12 @@
 package intake
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/state"
+	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -45,4 +48,20 @@ func TestPositionTellsWhatWasAppliedBeforeFromWhatComes(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestEventSaysWhatItsMessagePutAnEndTo(t *testing.T) {
+	want := []message.Type{message.TypePost, message.TypeProgram}
+	r := start(t, onSQLite(t.TempDir()), func(c *Config) {
+		c.State = applier(func(*store.Tx, *state.Item) (*state.Effect, error) {
+			return &state.Effect{Status: message.StatusProcessed, Ended: want}, nil
+		})
+	})
+	events, cancel := r.Subscribe(1)
+	defer cancel()
+	_, raw := post(1, nil)
+	r.submit(raw)
+	if e := <-events; !slices.Equal(e.Ended, want) {
+		t.Errorf("the event says that it ended %v, want %v", e.Ended, want)
+	}
 }

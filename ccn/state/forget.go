@@ -240,6 +240,7 @@ func (w *work) bury(m *store.MessageRow, by *store.Forgetting) error {
 		return err
 	}
 	w.effect.Forgotten = append(w.effect.Forgotten, h)
+	w.effect.ended(m.Message.Type)
 	return w.erase(m)
 }
 

@@ -8,6 +8,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,6 +86,13 @@ type Effect struct {
 	Wakes     []message.WaitKey // what came to be
 	Forgotten []message.Hash    // messages that are forgotten now
 	Undone    []message.Hash    // messages that were applied and are rejected now
+	Ended     []message.Type    // types of messages that were applied and are not any more, forgotten or undone; each once
+}
+
+func (e *Effect) ended(t message.Type) {
+	if !slices.Contains(e.Ended, t) {
+		e.Ended = append(e.Ended, t)
+	}
 }
 
 // Needs lists the files that must be in the files table before Apply.

@@ -175,6 +175,7 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		row.Content = m.Content
 	}
 	w.effect.Undone = append(w.effect.Undone, h)
+	w.effect.ended(m.Message.Type)
 	w.wake(message.WaitRefused(h))
 	return w.tx.PutRejected(row)
 }
