@@ -22,8 +22,8 @@ import (
 
 // Bounds of what is applied and not committed, and of the journal.
 const (
-	maxLate    = time.Second
-	maxLateNum = 2048     // messages
+	maxLate    = 5 * time.Second
+	maxLateNum = 8192     // messages: one more changes few pages that none before it did
 	maxSegment = 16 << 20 // bytes of the journal, after which the database must have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
@@ -36,7 +36,8 @@ const positionKey = "journal"
 type keeper struct {
 	journal *journal.Journal // of the goroutine that writes it, or while that has nothing to do, of the one that applies
 	end     journal.Position // that the journal will have when everything is written
-	late    []lateEntry      // applied, and perhaps not committed
+	late    []lateRecord     // applied, and perhaps not committed
+	applied int              // messages and files since the last look at what is committed
 	timer   *time.Timer      // runs while there are some
 	writing chan journaled   // to the goroutine that writes the journal; nil without one
 	written chan struct{}    // closed when that goroutine has ended
@@ -53,14 +54,15 @@ type journaled struct {
 
 // due says when it is time to commit; nil while nothing waits for it.
 func (k *keeper) due() <-chan time.Time {
-	if len(k.late) == 0 {
+	if k.applied == 0 {
 		return nil
 	}
 	return k.timer.C
 }
 
-type lateEntry struct {
-	*entry
+// lateRecord is what is needed to apply a message again, which is little of what its entry holds.
+type lateRecord struct {
+	journal.Record
 	round uint64
 }
 
@@ -96,15 +98,16 @@ func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, don
 		p.redoLost(ctx)
 		return err
 	}
-	if len(k.late) == 0 {
+	if k.applied == 0 {
 		k.timer.Reset(maxLate)
 	}
-	for _, e := range group {
-		k.late = append(k.late, lateEntry{e, round})
+	k.applied += max(len(group), 1)
+	for _, r := range records {
+		k.late = append(k.late, lateRecord{r, round})
 	}
 	k.end = end
 	k.writing <- journaled{records, round, done}
-	if len(k.late) >= maxLateNum {
+	if k.applied >= maxLateNum {
 		p.commitLate(ctx)
 	}
 	return nil
@@ -211,19 +214,26 @@ func (p *Pipeline) emptyJournal(ctx context.Context) error {
 	return k.journal.Drop(end)
 }
 
-// redoLost applies again what a failed commit undid. Its senders were answered, and it is in the journal.
+// redoLost applies again what a failed commit undid. Its senders were answered, and it is in the journal. What waited in the
+// database does so again, and is taken up as ever.
 func (p *Pipeline) redoLost(ctx context.Context) {
 	k := &p.keeper
 	defer func() {
 		clear(k.late)
-		k.late = k.late[:0]
+		k.late, k.applied = k.late[:0], 0
 	}()
 	committed := p.cfg.Store.Committed()
 	var lost []*entry
-	for _, e := range k.late {
-		if e.round > committed {
-			lost = append(lost, e.entry)
+	for _, r := range k.late {
+		if r.round <= committed {
+			continue
 		}
+		e, err := p.recovered(ctx, r.Record)
+		if err != nil {
+			p.leaveInJournal(r.Message, err)
+			continue
+		}
+		lost = append(lost, e)
 	}
 	if len(lost) == 0 || p.redo(ctx, lost) == nil {
 		return
@@ -234,10 +244,15 @@ func (p *Pipeline) redoLost(ctx context.Context) {
 			_, err = p.setToWait(ctx, e, err)
 		}
 		if err != nil {
-			k.broken.Store(true) // the next start takes it in again
-			p.cfg.Logger.Error("message not applied, but safe in the journal: restart the node when its database can be written", "message", hashOf(e), "error", err)
+			p.leaveInJournal(e.envelope, err)
 		}
 	}
+}
+
+// leaveInJournal leaves a message that was answered to the next start.
+func (p *Pipeline) leaveInJournal(envelope []byte, err error) {
+	p.keeper.broken.Store(true)
+	p.cfg.Logger.Error("message not applied, but safe in the journal: restart the node when its database can be written", "message", namedHash(envelope), "error", err)
 }
 
 func (p *Pipeline) redo(ctx context.Context, lost []*entry) error {
