@@ -15,7 +15,7 @@ type tending struct {
 }
 
 // tendEvery is how long commits gather before the database is tended: pages that many of them change are copied once.
-const tendEvery = time.Second
+const tendEvery = 3 * time.Second
 
 func (t *tending) start(c *conn) {
 	ctx, cancel := context.WithCancel(context.Background())
