@@ -207,17 +207,12 @@ func (a *API) route(h handler) http.Handler {
 		if err == nil {
 			return
 		}
-		var f *fault
 		var tooLarge *http.MaxBytesError
+		f := a.faultOf(r.Method, r.URL.Path, err)
 		switch {
-		case errors.As(err, &f):
+		case f != nil:
 		case errors.As(err, &tooLarge):
 			f = &fault{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("Maximum request body size %d exceeded.", tooLarge.Limit)}
-		case errors.Is(err, intake.ErrStopped):
-			f = &fault{status: http.StatusServiceUnavailable, text: err.Error()}
-		case errors.Is(err, store.ErrFull), errors.Is(err, files.ErrFull):
-			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-			f = &fault{status: http.StatusInsufficientStorage, text: "507: the node's disk is full: send it again later"}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.Header().Set("Connection", "close")
 			f = &fault{status: http.StatusRequestTimeout, text: "408: the body did not come in time"}
@@ -229,17 +224,41 @@ func (a *API) route(h handler) http.Handler {
 		case within.Context().Err() != nil:
 			f = &fault{status: http.StatusServiceUnavailable, text: fmt.Sprintf("503: there was no answer within %v", a.limits.Answer)}
 		default:
-			a.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-			f = &fault{status: http.StatusInternalServerError, text: "500 Internal Server Error\n\nServer got itself in trouble"}
+			f = a.trouble(r.Method, r.URL.Path, err)
 		}
-		kind := "text/plain; charset=utf-8"
-		if f.json {
-			kind = "application/json; charset=utf-8"
-		}
-		w.Header().Set("Content-Type", kind)
-		w.WriteHeader(f.status)
-		_, _ = w.Write([]byte(f.body())) // a client that is gone needs no answer
+		f.write(w)
 	})
+}
+
+// faultOf returns the answer that an error asks for whatever became of the request, nil when there is none.
+func (a *API) faultOf(method, path string, err error) *fault {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, intake.ErrStopped):
+		return &fault{status: http.StatusServiceUnavailable, text: err.Error()}
+	case errors.Is(err, store.ErrFull), errors.Is(err, files.ErrFull):
+		a.cfg.Logger.Error("request failed", "method", method, "path", path, "error", err)
+		return &fault{status: http.StatusInsufficientStorage, text: "507: the node's disk is full: send it again later"}
+	}
+	return nil
+}
+
+// trouble tells the operator of an error that is not the client's, and returns the answer to it.
+func (a *API) trouble(method, path string, err error) *fault {
+	a.cfg.Logger.Error("request failed", "method", method, "path", path, "error", err)
+	return &fault{status: http.StatusInternalServerError, text: "500 Internal Server Error\n\nServer got itself in trouble"}
+}
+
+func (f *fault) write(w http.ResponseWriter) {
+	kind := "text/plain; charset=utf-8"
+	if f.json {
+		kind = "application/json; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(f.status)
+	_, _ = w.Write([]byte(f.body())) // a client that is gone needs no answer
 }
 
 // broken returns why the body of a request could not be read; nil when it could.

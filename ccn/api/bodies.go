@@ -27,13 +27,16 @@ type allowance struct{ left atomic.Int64 }
 
 var errBusy = refuse(http.StatusServiceUnavailable, "503: the node is busy with other requests, try again later")
 
+// leastBody is what a body counts at least, in bytes, however short it is.
+const leastBody = 4 << 10
+
 // take reads at most limit bytes, and one more when there are more. Memory grows with what comes, not with what a client
 // says will come.
 func (m *allowance) take(r io.Reader, limit int64) (*held, error) {
 	h := &held{from: m}
 	for {
 		if len(h.bytes) == cap(h.bytes) {
-			size := min(max(2*int64(cap(h.bytes)), 4<<10), limit+1)
+			size := min(max(2*int64(cap(h.bytes)), leastBody), limit+1)
 			if more := size - h.taken; m.left.Add(-more) < 0 {
 				m.left.Add(more)
 				h.release()
@@ -52,6 +55,16 @@ func (m *allowance) take(r io.Reader, limit int64) (*held, error) {
 			return nil, err
 		}
 	}
+}
+
+// count counts a body that is in memory already.
+func (m *allowance) count(body []byte) (*held, error) {
+	h := &held{bytes: body, from: m, taken: max(int64(len(body)), leastBody)}
+	if m.left.Add(-h.taken) < 0 {
+		h.release()
+		return nil, errBusy
+	}
+	return h, nil
 }
 
 // answered is what an answer takes of the memory for answers, until it is released: when the client has it.

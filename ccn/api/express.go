@@ -18,7 +18,7 @@ import (
 )
 
 // Most of what a busy node is asked is to publish messages, over connections on which nothing else is asked. The express
-// reads these requests by itself, which takes a fraction of what the server of net/http needs, and calls the same handler.
+// reads these requests by itself, which takes a fraction of what the server of net/http needs, and does what the handler does.
 // A connection on which anything else comes (another path, a header that it does not know, half a header) goes to that
 // server, with every byte of the request, and stays there.
 type express struct {
@@ -34,9 +34,11 @@ type express struct {
 	stopping bool              // guarded by mu
 }
 
+const expressPath = "/api/v0/messages"
+
 // Requests of the express begin with this line; headers that say nothing else than these names may follow.
 var (
-	expressLine    = []byte("POST /api/v0/messages HTTP/1.1\r\n")
+	expressLine    = []byte("POST " + expressPath + " HTTP/1.1\r\n")
 	expressHeaders = [...]string{"Host", "Content-Type", "Content-Length", "User-Agent", "Accept", "Accept-Encoding", "Connection"}
 )
 
@@ -234,17 +236,44 @@ func (e *express) answer(conn *listen.Conn, in *bufio.Reader, length int64) (aga
 	w := &expressWriter{conn: conn, header: http.Header{}}
 	defer func() {
 		if r := recover(); r != nil {
-			e.api.cfg.Logger.Error("request failed", "path", "/api/v0/messages", "panic", r, "stack", string(debug.Stack()))
+			e.api.cfg.Logger.Error("request failed", "path", expressPath, "panic", r, "stack", string(debug.Stack()))
 			again = false
 		}
 	}()
+	if int64(in.Buffered()) >= length && !e.api.cfg.OperationsOnly { // most are there as a whole, and no handler need read them
+		body, _ := in.Peek(int(length))
+		e.publish(w, body)
+		_, _ = in.Discard(int(length))
+		return w.send() == nil
+	}
 	body := &io.LimitedReader{R: in, N: length}
 	request := &http.Request{
-		Method: http.MethodPost, URL: &url.URL{Path: "/api/v0/messages"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: http.MethodPost, URL: &url.URL{Path: expressPath}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, Body: io.NopCloser(body), ContentLength: length, RemoteAddr: conn.RemoteAddr().String(),
 	}
 	e.api.ServeHTTP(w, request.WithContext(e.requests))
 	return w.send() == nil && body.N == 0 && w.header.Get("Connection") != "close"
+}
+
+// publish is the handler of a body that is in memory.
+func (e *express) publish(w *expressWriter, body []byte) {
+	held, err := e.api.memory.count(body)
+	if err == nil {
+		defer held.release()
+		var answer published
+		var status int
+		if answer, status, err = e.api.publish(e.requests, body); err == nil {
+			err = reply(w, status, answer)
+		}
+	}
+	if err == nil {
+		return
+	}
+	f := e.api.faultOf(http.MethodPost, expressPath, err)
+	if f == nil {
+		f = e.api.trouble(http.MethodPost, expressPath, err)
+	}
+	f.write(w)
 }
 
 // expressWriter keeps an answer until it is whole.

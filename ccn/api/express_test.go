@@ -65,6 +65,7 @@ func TestExpressAnswersAsTheServerDoes(t *testing.T) {
 	bodies := []string{
 		``, `{`, `[]`, `{}`, `{"sync":true}`, `{"message":{}}`, `{"message":{},"sync":"x"}`, `{"message":{"item_hash":"x"},"sync":true}`,
 		`{"MESSAGE":{},"other":1}`, "{\"message\":\"\xff\"}", `{"message":{}} x`, `{"sync":true,"message":{},"message":1}`,
+		`{"message":{"text":"` + strings.Repeat("long ", expressBuffer) + `"}}`,
 	}
 	for _, body := range bodies {
 		var got [2][]byte

@@ -47,22 +47,27 @@ func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer body.release()
-	submission, err := readSubmission(body.bytes)
-	if err != nil {
-		return err
-	}
-	if len(submission.Message) == 0 || submission.Message[0] != '{' {
-		return invalid("missing", "message", "Field required: a message object", "")
-	}
-	sync := false
-	if submission.Sync != nil && json.Unmarshal(submission.Sync, &sync) != nil {
-		return invalid("bool_type", "sync", "Input should be a valid boolean", string(submission.Sync))
-	}
-	answer, status, err := a.submit(r.Context(), submission.Message, sync)
+	answer, status, err := a.publish(r.Context(), body.bytes)
 	if err != nil {
 		return err
 	}
 	return reply(w, status, answer)
+}
+
+// publish takes in the message of a body, which is the caller's again when it returns.
+func (a *API) publish(ctx context.Context, body []byte) (published, int, error) {
+	submission, err := readSubmission(body)
+	if err != nil {
+		return published{}, 0, err
+	}
+	if len(submission.Message) == 0 || submission.Message[0] != '{' {
+		return published{}, 0, invalid("missing", "message", "Field required: a message object", "")
+	}
+	sync := false
+	if submission.Sync != nil && json.Unmarshal(submission.Sync, &sync) != nil {
+		return published{}, 0, invalid("bool_type", "sync", "Input should be a valid boolean", string(submission.Sync))
+	}
+	return a.submit(ctx, submission.Message, sync)
 }
 
 // submission is the body of postMessage. Its texts are its own.
