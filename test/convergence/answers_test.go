@@ -110,7 +110,7 @@ func (c *client) askAll(told *telling) {
 	owners := []string{alice, bob, carol, dave, params.DevnetAuthority}
 	for _, owner := range owners {
 		for _, path := range []string{
-			"aggregates/%s.json?with_info=true", "authorizations/granted/%s.json", "authorizations/received/%s.json", "addresses/%s/files",
+			"aggregates/%s.json?with_info=true", "aggregates/%s.json?keys=k&value_only=true", "aggregates/%s.json?keys=security,k&limit=1", "authorizations/granted/%s.json", "authorizations/received/%s.json", "addresses/%s/files",
 			"addresses/%s/post_types", "addresses/%s/channels", "addresses/%s/balance?include_credit_details=true",
 			"addresses/%s/credit_history", "addresses/%s/credit_history?sort_by=amount&direction=incoming", "addresses/%s/credit_history/summary",
 		} {
@@ -120,6 +120,7 @@ func (c *client) askAll(told *telling) {
 	for _, m := range append(slices.Clone(s.said), s.forgets...) {
 		c.get("/api/v0/messages/%s", m.ItemHash)
 		c.get("/api/v0/messages/%s/content", m.ItemHash)
+		c.get("/api/v0/messages/%s/status", m.ItemHash)
 		switch m.Type {
 		case message.TypePost, message.TypeAggregate, message.TypeForget:
 			continue
@@ -153,7 +154,7 @@ func (c *client) askAll(told *telling) {
 	c.pages("/api/v0/balances", "")
 	c.pages("/api/v0/credit_balances", "")
 	for _, path := range []string{
-		"v0/posts.json?sortBy=tx-time", "v1/posts.json?types=note&addresses=0xAlice", "v1/posts.json?refs=" + string(s.posts[0].ItemHash), "v0/aggregates?keys=k",
+		"v0/posts.json?sortBy=tx-time", "v1/posts.json?types=note&addresses=0xAlice", "v0/posts.json?tags=b", "v1/posts.json?tags=b,a&sortOrder=1", "v1/posts.json?refs=" + string(s.posts[0].ItemHash), "v0/aggregates?keys=k",
 		"v0/addresses/stats.json", "v1/addresses/stats.json?sortBy=messages&sortOrder=1", "v1/addresses/stats.json?sortBy=post", "v0/channels/list.json",
 		"v0/programs/on/message", "v0/costs?include_details=2", "v0/costs?payment_type=credit&include_details=1",
 	} {

@@ -177,7 +177,7 @@ func forget(owner string, t float64) *message.Forget {
 }
 
 var kinds = []string{
-	"post", "post", "amend", "amend", "aggregate", "aggregate", "key", "grant", "grant", "file", "file", "version", "version", "named", "large",
+	"post", "post", "amend", "amend", "aggregate", "aggregate", "long names", "long values", "key", "grant", "grant", "file", "file", "version", "version", "named", "large",
 	"instance", "instance", "program", "program", "replacement", "replacement", "vprogram", "balances", "balances", "distribution", "distribution", "expense", "transfer", "transfer",
 	"prices", "crisis",
 }
@@ -194,13 +194,19 @@ func (s *story) add() {
 	case "amend":
 		if len(s.posts) > 0 {
 			original := earlier(s.posts, "original")
-			c := post(s.heir(original), t, fmt.Sprint(n))
+			c := post(s.heir(original), t, pick([]string{fmt.Sprint(n), `{"tags":["a","b"]}`, `{"tags":["b"]}`, `{"tags":5}`}, "amended"))
 			c.PostType, c.Ref = message.PostTypeAmend, string(original.ItemHash)
 			s.say(c)
 		}
 	case "aggregate":
 		member := pick([]string{"a", "bb", "c"}, "member")
 		s.say(aggregate(o, t, "k", fmt.Sprintf(`{%q:%d,%q:[%d]}`, member, n, member+"x", n)))
+	case "long names": // that are in one place of a document: see decision 0046
+		name := strings.Repeat("n", 256)
+		s.say(aggregate(o, t, "k", fmt.Sprintf(`{%q:%d,%q:%d}`, name+pick([]string{"x", "y"}, "end"), n, name+pick([]string{"x", "z"}, "other end"), n)))
+	case "long values": // that make a document more than one piece
+		value := strings.Repeat(fmt.Sprint(n%10), 5000)
+		s.say(aggregate(o, t, "k", fmt.Sprintf(`{%q:%q,"a":%d}`, pick([]string{"l", "m", "n"}, "member"), value, n)))
 	case "key":
 		s.say(aggregate(o, t, string(hash("key")), fmt.Sprintf(`{"n%d":%d}`, n%3, n)))
 	case "grant":
@@ -338,6 +344,14 @@ func (s *story) forget() {
 		}
 		target := one(s.T, free, "target")
 		f.Address, f.Hashes = target.content.Base().Address, []message.Hash{target.ItemHash}
+		switch even(s.T, 4, "more") {
+		case 0: // of whoever
+			f.Hashes = append(f.Hashes, one(s.T, free, "second target").ItemHash)
+		case 1: // which is refused
+			if len(s.forgets) > 0 {
+				f.Hashes = append(f.Hashes, one(s.T, s.forgets, "FORGET").ItemHash)
+			}
+		}
 	}
 	var edit []func(*message.Message)
 	if s.loyal && even(s.T, 2, "delegated") == 0 {
