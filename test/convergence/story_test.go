@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/aleph-im/aleph-go/ccn/ledger"
-	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -61,9 +60,17 @@ func (s *story) owner() string {
 // say adds a message, sometimes signed by dave.
 func (s *story) say(content message.Content) *said {
 	var edit []func(*message.Message)
-	if p, ok := content.(*message.Post); ok && strings.HasPrefix(p.PostType, "aleph_credit") {
-		channel := "ALEPH_CREDIT"
-		edit = append(edit, func(m *message.Message) { m.Channel = &channel })
+	if p, ok := content.(*message.Post); ok {
+		channel := ""
+		switch {
+		case strings.HasPrefix(p.PostType, "aleph_credit"):
+			channel = "ALEPH_CREDIT"
+		case p.PostType == measured:
+			channel = "aleph-scoring"
+		}
+		if channel != "" {
+			edit = append(edit, func(m *message.Message) { m.Channel = &channel })
+		}
 	}
 	if content.Base().Address != params.DevnetAuthority && even(s.T, 5, "delegated") == 0 {
 		edit = append(edit, sender(dave))
@@ -179,8 +186,11 @@ func forget(owner string, t float64) *message.Forget {
 var kinds = []string{
 	"post", "post", "amend", "amend", "aggregate", "aggregate", "long names", "long values", "key", "grant", "grant", "file", "file", "version", "version", "named", "large",
 	"instance", "instance", "program", "program", "replacement", "replacement", "vprogram", "balances", "balances", "distribution", "distribution", "expense", "transfer", "transfer",
-	"prices", "crisis",
+	"prices", "crisis", "measurements",
 }
+
+// measured is the type of posts that say how nodes do.
+const measured = "aleph-network-metrics"
 
 func (s *story) add() {
 	o, t := s.owner(), s.at()
@@ -279,6 +289,12 @@ func (s *story) add() {
 		if to := s.owner(); to != o {
 			s.credits(o, t, ledger.CreditTransfer, fmt.Sprintf(`{"transfer":{"credits":[{"address":%q,"amount":%d}]},"n":%d}`, to, s.amount(), n))
 		}
+	case "measurements": // by whom they count, and by others
+		by := pick([]string{params.DevnetAuthority, params.DevnetAuthority, o}, "measured by")
+		c := post(by, t, fmt.Sprintf(`{"metrics":{"ccn":[{"node_id":"n","measured_at":%d,"base_latency":%d,"pending_messages":"%d"}],
+			"crn":[{"node_id":"n","measured_at":"%d","full_check_latency":0.%d},{"node_id":""}]}}`, even(s.T, 4, "measured at"), n, n, even(s.T, 4, "measured at"), n))
+		c.PostType = measured
+		s.say(c)
 	case "prices":
 		if !s.priced {
 			return
@@ -383,53 +399,4 @@ func tell(t *rapid.T) *story {
 		s.forget()
 	}
 	return s
-}
-
-// files are what the stories store.
-var files = []store.FileRow{
-	{Hash: hash("v0"), Size: 10, Type: store.FileTypeFile}, {Hash: hash("v1"), Size: 3 << 20, Type: store.FileTypeFile},
-	{Hash: hash("v2"), Size: 4 << 20, Type: store.FileTypeFile}, {Hash: hash("large"), Size: 30 << 20, Type: store.FileTypeFile},
-}
-
-// news is one thing that a node hears of: a copy of a message, a confirmation of it, or a file.
-type news struct {
-	message *message.Message
-	anchor  *store.Confirmation
-	file    *store.FileRow
-}
-
-// news returns all that there is to hear beside the stored files, in the order in which it could have happened.
-func (s *story) news() []news {
-	var list []news
-	all := append(slices.Clone(s.said), s.forgets...)
-	for _, m := range all {
-		if m.ItemType != message.ItemInline {
-			list = append(list, news{file: &store.FileRow{Hash: m.ItemHash, Size: int64(len(m.text)), Type: store.FileTypeFile}})
-		}
-		list = append(list, news{message: m.Message})
-	}
-	for i := range even(s.T, 4, "anchored") {
-		list = append(list, news{message: one(s.T, all, "anchor").Message, anchor: &store.Confirmation{
-			TxHash: fmt.Sprint("0x", i), Chain: "ETH", Height: int64(1 + even(s.T, 3, "height")), Time: message.Time(i), Publisher: alice,
-		}})
-	}
-	return list
-}
-
-// echo returns a copy of a message that says other things where nobody signs.
-func echo(t *rapid.T, m *message.Message) *message.Message {
-	other := *m
-	other.Time += message.Time(even(t, 3, "another time") - 1)
-	if rapid.Bool().Draw(t, "another channel") {
-		channel := "another"
-		other.Channel = &channel
-	}
-	return &other
-}
-
-// forge returns a copy of a message that nobody signed.
-func forge(t *rapid.T, m *message.Message) *message.Message {
-	bad := echo(t, m)
-	bad.Signature = one(t, []string{"", "forged", "zz"}, "signature")
-	return bad
 }
