@@ -155,7 +155,7 @@ func (c *client) askAll(told *telling) {
 	c.pages("/api/v0/credit_balances", "")
 	for _, path := range []string{
 		"v0/posts.json?sortBy=tx-time", "v1/posts.json?types=note&addresses=0xAlice", "v0/posts.json?tags=b", "v1/posts.json?tags=b,a&sortOrder=1", "v1/posts.json?refs=" + string(s.posts[0].ItemHash), "v0/aggregates?keys=k",
-		"v0/core/n/metrics", "v0/core/n/metrics?sort=DESC", "v0/compute/n/metrics?start_date=1&end_date=3",
+		"v0/core/n/metrics?start_date=0", "v0/core/n/metrics?end_date=2&sort=DESC", "v0/compute/n/metrics?start_date=1&end_date=3",
 		"v0/addresses/stats.json", "v1/addresses/stats.json?sortBy=messages&sortOrder=1", "v1/addresses/stats.json?sortBy=post", "v0/channels/list.json",
 		"v0/programs/on/message", "v0/costs?include_details=2", "v0/costs?payment_type=credit&include_details=1",
 	} {
