@@ -101,7 +101,16 @@ func refused(r *store.Reader, h message.Hash) (*store.MessageRow, message.Conten
 	}, content, nil
 }
 
-// checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong.
+// untilThere lets a refusal wait for what is absent as well.
+func untilThere(err error, absent *message.Error) error {
+	if absent == nil {
+		return err
+	}
+	return waitingFor(err, absent.WaitsFor...)
+}
+
+// checkTargets lists what is to be forgotten. Permissions come before everything else that can be wrong. What is wrong with the
+// first target is told, so a refusal because of another is judged again when one comes that is named before.
 func (s *State) checkTargets(r *reader, it *Item, c *message.Forget) ([]message.Hash, error) {
 	at := placeOf(it)
 	named := slices.Clone(c.Hashes)
@@ -135,10 +144,10 @@ func (s *State) checkTargets(r *reader, it *Item, c *message.Forget) ([]message.
 			continue
 		}
 		if t.scope.typ == message.TypeForget {
-			return nil, &message.Error{Code: message.ErrForgetForget, Errors: []any{missingMessage{h}}}
+			return nil, untilThere(&message.Error{Code: message.ErrForgetForget, Errors: []any{missingMessage{h}}}, absent)
 		}
 		if err := s.permitAs(r, it, t.owner, t.scope); err != nil {
-			return nil, err
+			return nil, untilThere(err, absent)
 		}
 		targets = append(targets, h)
 		if t.applied && i < len(c.Hashes) {
