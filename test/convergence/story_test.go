@@ -204,7 +204,7 @@ func (s *story) add() {
 	case "amend":
 		if len(s.posts) > 0 {
 			original := earlier(s.posts, "original")
-			c := post(s.heir(original), t, pick([]string{fmt.Sprint(n), `{"tags":["a","b"]}`, `{"tags":["b"]}`, `{"tags":5}`}, "amended"))
+			c := post(s.heir(original), t, pick([]string{fmt.Sprint(n), fmt.Sprintf(`{"tags":["a","b"],"n":%d}`, n), fmt.Sprintf(`{"tags":["b"],"n":%d}`, n), fmt.Sprintf(`{"tags":%d}`, n)}, "amended"))
 			c.PostType, c.Ref = message.PostTypeAmend, string(original.ItemHash)
 			s.say(c)
 		}
