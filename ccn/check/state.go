@@ -87,7 +87,10 @@ func (c *checker) apply(tx *store.Tx, st *state.State, row *store.MessageRow) er
 			return err
 		}
 	}
-	_, err = st.Apply(tx, it)
+	effect, err := st.Apply(tx, it)
+	if err == nil && effect.Refusal != nil {
+		err = effect.Refusal
+	}
 	var refusal *message.Error
 	if errors.As(err, &refusal) {
 		c.report.add(Finding{

@@ -254,10 +254,10 @@ func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, erro
 		r, err = p.refuse(tx, e, refusal, now)
 	} else {
 		m := e.item.Message
-		r.out = Outcome{Hash: m.ItemHash, Status: effect.Status, Duplicate: effect.Duplicate, Message: m, Content: e.item.Content}
+		r.out = Outcome{Hash: m.ItemHash, Status: effect.Status, Err: effect.Refusal, Duplicate: effect.Duplicate, Message: m, Content: e.item.Content}
 		r.event, r.ended = !effect.Duplicate, effect.Ended
 		wakes = append(wakes, effect.Wakes...)
-		if !effect.Duplicate {
+		if !effect.Duplicate && effect.Refusal == nil { // the refusal of one that undid itself stands
 			err = tx.DeleteRejected(m.ItemHash)
 		}
 		err = errors.Join(err, tx.DeletePending(m.ItemHash, m.Sender, m.Signature))

@@ -364,6 +364,28 @@ func TestRejectedComesBack(t *testing.T) {
 	})
 }
 
+// A message may put an end to what it needs, and be refused for that. What is known of its refusal stays.
+func TestAMessageThatUndoesItselfIsRejected(t *testing.T) {
+	each(t, func(t *testing.T, at place) {
+		refusal := message.Errorf(message.ErrVMRefNotFound, "it was pushed out")
+		r := start(t, at, func(c *Config) {
+			c.State = applier(func(tx *store.Tx, it *state.Item) (*state.Effect, error) {
+				envelope, err := it.Message.MarshalJSON()
+				if err != nil {
+					return nil, err
+				}
+				row := &store.RejectedRow{Hash: it.Message.ItemHash, Sender: it.Message.Sender, Envelope: envelope, ErrorCode: refusal.Code, Verified: true}
+				return &state.Effect{Status: message.StatusRejected, Undone: []message.Hash{row.Hash}, Refusal: refusal}, tx.PutRejected(row)
+			})
+		})
+		h, raw := post(1, nil)
+		if out := r.submit(raw); out.Status != message.StatusRejected || out.Err != refusal {
+			t.Errorf("got %+v", out)
+		}
+		r.wantStatus(h, message.StatusRejected)
+	})
+}
+
 type applier func(*store.Tx, *state.Item) (*state.Effect, error)
 
 func (f applier) Apply(tx *store.Tx, it *state.Item) (*state.Effect, error) { return f(tx, it) }

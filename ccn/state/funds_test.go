@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
+	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -62,4 +63,38 @@ func TestRepricingComputesCostsAgain(t *testing.T) {
 		t.Errorf("before %s\nafter %s", before, after)
 	}
 	w.write(func(tx *store.Tx) error { _, err := w.state.Reprice(tx, hash("unknown")); return err })
+}
+
+// What needs a newer message asks for funds after that one. If it came first, it would be refused for want of what it pushed out,
+// and both would come back, without end.
+func TestNobodyTakesTheFundsOfWhatHeNeeds(t *testing.T) {
+	for name, test := range map[string]struct {
+		balance       int // for one of the two
+		needed, older *Item
+	}{
+		"a program that is replaced": {250, item("p", program(alice, 6, "code", "")), item("q", program(alice, 2, "code", "p"))},
+		"code":                       {205, item("p", file(alice, 6, "large", "")), item("q", program(alice, 2, "p", ""))},
+		"a first version":            {15, item("p", file(alice, 6, "large", "")), item("q", file(alice, 2, "large", string(hash("p"))))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, enough := range []bool{false, true} {
+				w := newWorld(t, params.Devnet())
+				w.have(1<<10, "small")
+				w.have(30<<20, "large")
+				amount := test.balance
+				if enough {
+					amount *= 3
+				}
+				w.must(item("code", file("0xvendor", 1, "small", "")), balance("b", 1, amount), test.needed)
+				if enough {
+					w.must(test.older)
+				} else {
+					w.refuses(message.ErrBalanceInsufficient, test.older)
+				}
+				if status := w.status("p"); status != message.StatusProcessed {
+					t.Errorf("what it needs is %s", status)
+				}
+			}
+		})
+	}
 }

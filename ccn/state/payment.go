@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/cockroachdb/apd/v3"
 
@@ -19,8 +20,9 @@ type charge struct {
 }
 
 // charge computes what a message costs and refuses it when its owner cannot pay (spec/ccn-core.md §5.6, §5.7). free says
-// that nothing needs to be paid for it, although it has a cost; kept, that it is not removed when funds are short.
-func (s *State) charge(r *store.Reader, it *Item, free, kept bool) (*charge, error) {
+// that nothing needs to be paid for it, although it has a cost; kept, that it is not removed when funds are short. needs are the
+// messages without which it is refused.
+func (s *State) charge(r *store.Reader, it *Item, free, kept bool, needs ...message.Hash) (*charge, error) {
 	at := placeOf(it)
 	table, err := s.pricesAt(r, at)
 	if err != nil {
@@ -42,11 +44,31 @@ func (s *State) charge(r *store.Reader, it *Item, free, kept bool) (*charge, err
 	if err != nil {
 		return nil, s.noPrice(err)
 	}
+	turn, err := turnOf(r, at, needs)
+	if err != nil {
+		return nil, err
+	}
 	ch.claim = &store.ClaimRow{
-		Hash: it.Message.ItemHash, Owner: it.Content.Base().Address, PaymentType: costs.PaymentType, ContentTime: at.time,
+		Hash: it.Message.ItemHash, Owner: it.Content.Base().Address, PaymentType: costs.PaymentType, ContentTime: turn,
 		Need: need.Text('f'), MustPay: must && !free && !it.Accepted, Exempt: kept, Status: store.ClaimProcessed,
 	}
 	return ch, s.checkFunds(r, ch)
+}
+
+// turnOf returns the time at which a message at a place asks for funds: that of its content, or just after those of the messages that
+// it needs, should one of these say that it is newer. It must not take the funds of what it needs: that would be refused, and so
+// would it be itself, whereupon there are funds for both again, without end.
+func turnOf(r *store.Reader, at place, needs []message.Hash) (float64, error) {
+	for _, h := range needs {
+		claim, err := r.Claim(h)
+		if err != nil {
+			return 0, err
+		}
+		if claim != nil && at.before(place{claim.ContentTime, h}) {
+			at.time = math.Nextafter(claim.ContentTime, math.Inf(1))
+		}
+	}
+	return at.time, nil
 }
 
 // noPrice refuses what cannot be priced. It comes back when prices change.

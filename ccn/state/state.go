@@ -86,6 +86,7 @@ type Effect struct {
 	Wakes     []message.WaitKey // what came to be
 	Forgotten []message.Hash    // messages that are forgotten now
 	Undone    []message.Hash    // messages that were applied and are rejected now
+	Refusal   *message.Error    // why the message itself is among these: something that it put an end to was what it needs
 	Ended     []message.Type    // types of messages that were applied and are not any more, forgotten or undone; each once
 }
 
@@ -144,6 +145,7 @@ func (s *State) Apply(tx *store.Tx, it *Item) (*Effect, error) {
 	}
 	e := &Effect{Status: message.StatusProcessed, Wakes: []message.WaitKey{message.WaitMessage(m.ItemHash)}}
 	w := s.work(tx, e)
+	w.own = m.ItemHash
 	c, err := s.decide(w.read, it)
 	if err != nil {
 		return nil, err
@@ -154,7 +156,10 @@ func (s *State) Apply(tx *store.Tx, it *Item) (*Effect, error) {
 	if err := w.settle(); err != nil {
 		return nil, err
 	}
-	if len(c.forgottenBy) > 0 {
+	switch {
+	case e.Refusal != nil:
+		e.Status = message.StatusRejected
+	case len(c.forgottenBy) > 0:
 		e.Status = message.StatusForgotten
 	}
 	return e, nil

@@ -70,7 +70,11 @@ func (s *State) chargeFile(r *store.Reader, it *Item, c *message.Store, size int
 	small := size <= s.params.MaxUnauthenticated
 	held := c.Payment == nil || c.Payment.Type != message.PaymentCredit
 	beforeCredits := c.Time < float64(s.params.CutOffs.CreditOnly)
-	return s.charge(r, it, small && held, small && (held || beforeCredits))
+	var needs []message.Hash
+	if first := message.Hash(c.Ref); first.Kind() != "" {
+		needs = append(needs, first)
+	}
+	return s.charge(r, it, small && held, small && (held || beforeCredits), needs...)
 }
 
 func onlyOwnerStores(owner, tag string) *message.Error {

@@ -88,7 +88,14 @@ func (s *State) executable(r *reader, it *Item, e *message.Executable, kind stri
 	if err := it.waive(checkReplaces(r.Reader, e)); err != nil {
 		return nil, err
 	}
-	charge, err := s.charge(r.Reader, it, false, false)
+	var messages []message.Hash
+	for _, n := range needs {
+		messages = append(messages, n.ref)
+	}
+	if e.Replaces != nil {
+		messages = append(messages, message.Hash(*e.Replaces))
+	}
+	charge, err := s.charge(r.Reader, it, false, false, messages...)
 	if err != nil {
 		for _, n := range needs { // other versions of its files have other sizes
 			if n.latest {

@@ -16,7 +16,8 @@ type work struct {
 	tx     *store.Tx
 	read   *reader // what tx writes is dropped from it
 	effect *Effect
-	row    int64 // number of the message that is being applied
+	own    message.Hash // that is being applied; "" where an account is looked at
+	row    int64        // number of that message
 
 	again     []message.Hash         // applied messages to be judged again
 	queued    map[message.Hash]bool  // those in again
@@ -175,6 +176,9 @@ func (w *work) undo(m *store.MessageRow, content message.Content, refusal *messa
 		row.Content = m.Content
 	}
 	w.effect.Undone = append(w.effect.Undone, h)
+	if h == w.own {
+		w.effect.Refusal = refusal
+	}
 	w.effect.ended(m.Message.Type)
 	w.wake(message.WaitRefused(h))
 	return w.tx.PutRejected(row)

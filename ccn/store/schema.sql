@@ -336,7 +336,7 @@ CREATE TABLE claims (              -- what resources ask of their owner's funds
   item_hash TEXT PRIMARY KEY,
   owner TEXT NOT NULL,
   payment_type TEXT NOT NULL,      -- hold or credit; streams are watched by the compute node
-  content_time DOUBLE PRECISION NOT NULL,
+  content_time DOUBLE PRECISION NOT NULL, -- of its message, or just after that of a newer one that it needs
   need TEXT NOT NULL,              -- decimal text: ALEPH to hold, or credits for the least time that they must last
   must_pay BIGINT NOT NULL,        -- 0: accepted without funds, although it counts
   exempt BIGINT NOT NULL,          -- 1: kept when funds are short

@@ -88,7 +88,7 @@ func (n *node) take(m *message.Message) {
 		return
 	}
 	n.must(err)
-	if !effect.Duplicate {
+	if !effect.Duplicate && effect.Refusal == nil {
 		n.must(n.tx.DeleteRejected(m.ItemHash))
 	}
 	n.wake(effect.Wakes)
