@@ -70,8 +70,8 @@ func (i *Identity) Run(ctx context.Context) error {
 	if i.cfg.Owner == "" {
 		return nil
 	}
-	// A node is registered soon after it first runs, or long before.
-	pause := min(5*time.Second, i.cfg.Interval)
+	// A node is registered soon after it first runs, or long before. Until it is found, owners who name it are sent away.
+	pause := min(500*time.Millisecond, i.cfg.Interval)
 	for i.Hash() == "" {
 		if err := i.discover(ctx); err != nil {
 			i.cfg.Log.Info("this node's registration is not known yet", "address", i.cfg.Address, "owner", i.cfg.Owner, "error", err)

@@ -23,7 +23,7 @@ export async function call(number, step, run) {
     console.log(`${number} ts ok ${step}`)
   } catch (error) {
     const body = error?.response?.data ?? error?.errorMessages
-    const why = [String(error?.stack ?? error).split('\n').slice(0, 3).join(' | ')]
+    const why = [String(error?.stack ?? error).split('\n').slice(0, 6).join(' | ')]
     if (body) why.push(body instanceof ArrayBuffer || Buffer.isBuffer(body) ? String(Buffer.from(body)) : JSON.stringify(body))
     console.log(`${number} ts FAIL ${step}: ${why.join(' ').replace(/\s+/g, ' ').slice(0, 600)}`)
   }

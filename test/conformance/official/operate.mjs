@@ -86,7 +86,7 @@ const startedAt = async () => {
 const notify = async () => {
   const options = { headers: { 'content-type': 'application/json' }, body: JSON.stringify({ instance }) }
   const { body } = await json('POST', '/control/allocation/notify', options)
-  assert.equal(body.success, true, JSON.stringify(body.errors))
+  assert.equal(body.success, true, JSON.stringify(body))
 }
 
 const owner = await ethereum(keyA)
