@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -43,8 +44,9 @@ func main() {
 		debug.SetGCPercent(200)
 	}
 	// Signature checks and SQLite are C code, which occupies a processor of the Go scheduler while it runs. With as many
-	// again, Go code need not wait for it: the kernel shares the cores out.
-	if os.Getenv("GOMAXPROCS") == "" {
+	// again, Go code need not wait for it: the kernel shares the cores out. A compute node runs little of it, and its calls go
+	// through fewer threads without.
+	if os.Getenv("GOMAXPROCS") == "" && slices.Contains(os.Args[1:], "ccn") {
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
