@@ -152,7 +152,7 @@ func TestCommandsSayWhatIsWrong(t *testing.T) {
 		{[]string{"crn", "--public-url", "crn.example.org"}, "public-url: \"crn.example.org\" is no base URL"},
 		{[]string{"crn", "--node-hash", "x"}, "node-hash: "},
 		{[]string{"crn", "--host-ipv4", "here"}, "\"here\" is no IPv4 address"},
-		{[]string{"ccn", "--data-dir", damaged, "--network", "devnet"}, "restore a backup with alephd ccn restore"},
+		{[]string{"ccn", "--data-dir", damaged, "--network", "devnet", "--http-listen", "127.0.0.1:0"}, "restore a backup with alephd ccn restore"},
 	} {
 		if _, err := alephd(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: got %v", tt.args, err)
