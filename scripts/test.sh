@@ -92,7 +92,7 @@ machines=
 cat "$log"
 
 if [ "$(id -u)" -ne 0 ]; then
-	printf '\nnot root: tests of instances and of how machines are confined were left out; sudo make test runs them\n'
+	printf '\nnot root: tests of instances, of how machines are confined and of full disks were left out; sudo make test runs them\n'
 elif ! grep -q '^ID=debian$' /etc/os-release; then
 	printf '\nnot Debian: tests of instances were left out, as their disk is made of its packages\n'
 fi
