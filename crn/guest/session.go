@@ -235,7 +235,7 @@ func (s *Session) reason(err error) error {
 // when the channel is closed, which the guest does last, or when ctx ends.
 func (s *Session) Stop(ctx context.Context, grace time.Duration) error {
 	_ = s.control.SetWriteDeadline(time.Now().Add(grace))
-	if err := json.NewEncoder(s.control).Encode(wire.Command{Stop: true, Grace: grace}); err != nil {
+	if err := s.command(wire.Command{Stop: true, Grace: grace}); err != nil {
 		return fmt.Errorf("ask the guest to stop: %w", err)
 	}
 	select {
@@ -253,7 +253,7 @@ func (s *Session) Park(ctx context.Context) error {
 	s.conn.keep.Store(true)
 	stop := context.AfterFunc(ctx, func() { s.mux.Close() })
 	defer stop()
-	if err := json.NewEncoder(s.control).Encode(wire.Command{Park: true}); err != nil {
+	if err := s.command(wire.Command{Park: true}); err != nil {
 		return fmt.Errorf("ask the guest to end the session: %w", err)
 	}
 	<-s.mux.CloseChan()
@@ -261,6 +261,14 @@ func (s *Session) Park(ctx context.Context) error {
 	s.card.close()
 	if ctx.Err() != nil {
 		return fmt.Errorf("wait for the guest to end the session: %w", ctx.Err())
+	}
+	return nil
+}
+
+// command sends a last command. The guest may have followed it, and ended the session, before the write here returns.
+func (s *Session) command(c wire.Command) error {
+	if err := json.NewEncoder(s.control).Encode(c); !errors.Is(err, yamux.ErrSessionShutdown) {
+		return err
 	}
 	return nil
 }
