@@ -116,6 +116,11 @@ func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 		Follow: func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error] {
 			return core.Follow(ctx, client.Filter{}, since)
 		},
+		PortsChanged: func(owner string) {
+			if n.instances != nil {
+				n.instances.PortsChanged(owner)
+			}
+		},
 		Network: p.source, Workloads: n.pool, Forgotten: n.guestAPI.Forget, File: filepath.Join(n.cfg.DataDir, "triggers.json"), Metrics: p.registry, Log: n.cfg.Log,
 	})
 	return nil

@@ -143,7 +143,7 @@ type remembered struct {
 }
 
 // recent decodes the answer to a GET into v, from an earlier one no older than age where there is one. Who asks at the same
-// time asks once. Failures are not remembered.
+// time asks once, unless age is 0. Failures are not remembered.
 func (c *Client) recent(ctx context.Context, path string, age time.Duration, v any) error {
 	if c.cfg.AnswerAge > 0 {
 		age = min(age, c.cfg.AnswerAge)
@@ -152,7 +152,11 @@ func (c *Client) recent(ctx context.Context, path string, age time.Duration, v a
 	known, ok := c.answers[path]
 	c.mu.Unlock()
 	if !ok || c.cfg.Now().Sub(known.at) >= age {
-		flight, err, _ := c.flights.Do("GET "+path, func() (any, error) {
+		key := "GET " + path
+		if age <= 0 {
+			c.flights.Forget(key) // what was asked before is older than this question
+		}
+		flight, err, _ := c.flights.Do(key, func() (any, error) {
 			// Not one asker's to cancel, because others wait for it too; get bounds it.
 			body, err := c.get(context.WithoutCancel(ctx), path)
 			if err != nil && !errors.Is(err, ErrNotFound) {

@@ -2,9 +2,13 @@ package corenode_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +84,41 @@ func TestAnswersAreRememberedForAWhile(t *testing.T) {
 	status("removed")
 	if n := core.Requests(path); n != 2 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestAnAnswerIsNotOlderThanTheQuestionWhenItMayNotBe(t *testing.T) {
+	first, release := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	core := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := asked.Add(1)
+		if n == 1 {
+			close(first)
+			<-release
+		}
+		fmt.Fprintf(w, `{"data":{"key":%d}}`, n)
+	}))
+	defer core.Close()
+	c, err := corenode.New(corenode.Config{API: core.URL, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := make(chan error, 1)
+	go func() {
+		var n int
+		earlier <- c.Aggregate(t.Context(), "0xA", "key", 0, &n)
+	}()
+	<-first
+	stuck := time.AfterFunc(10*time.Second, func() { close(release) }) // the question waits for the earlier one's answer
+	var n int
+	if err := c.Aggregate(t.Context(), "0xA", "key", 0, &n); err != nil || n != 2 {
+		t.Errorf("got the answer to question %d, %v", n, err)
+	}
+	if stuck.Stop() {
+		close(release)
+	}
+	if err := <-earlier; err != nil {
+		t.Error(err)
 	}
 }
 

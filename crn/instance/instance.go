@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,8 @@ type instance struct {
 	pool *Pool
 	hash message.Hash
 	wake chan struct{} // something was asked for
+
+	portsReading sync.Mutex // what is read last of the owner's wishes is what holds
 
 	// Guarded by pool.mu.
 	rec        record

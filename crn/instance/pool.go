@@ -96,13 +96,15 @@ type Pool struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	allocating sync.Mutex // one plan at a time
-	applying   sync.Mutex // rules are set in the order of what they follow from
+	allocating sync.Mutex    // one plan at a time
+	applying   sync.Mutex    // rules are set in the order of what they follow from
+	portsNews  chan struct{} // holds a token when portsDue has some
 
 	// mu guards what follows and the mutable part of every instance.
 	mu        sync.Mutex
 	instances map[message.Hash]*instance
 	errands   map[message.Hash]*errand // of what is fetched ahead
+	portsDue  map[message.Hash]bool    // instances whose forwarded ports may have changed
 	ran       bool                     // instances have their goroutines
 	lastPort  uint16
 }
@@ -151,7 +153,8 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 			return nil, fmt.Errorf("prepare the folder for instances: %w", err)
 		}
 	}
-	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, errands: map[message.Hash]*errand{}, lastPort: firstPort - 1}
+	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, errands: map[message.Hash]*errand{},
+		portsDue: map[message.Hash]bool{}, portsNews: make(chan struct{}, 1), lastPort: firstPort - 1}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err
@@ -286,6 +289,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		p.running.Go(x.run)
 	}
 	p.running.Go(p.expireReplicas)
+	p.running.Go(p.followPorts)
 	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()

@@ -458,6 +458,29 @@ func TestWhatTheSchedulerSendsAndIsNotOfferedIsShownToItsOwner(t *testing.T) {
 	})
 }
 
+func TestForwardedPortsFollowMessagesThatComeAfterTheOwnersNotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hash := r.publish("a", nil)
+		r.begin()
+		defer func() { r.stop() }()
+		if err := errors.Join(r.Start(t.Context(), hash), r.Update(t.Context(), hash)); err != nil {
+			t.Fatal(err)
+		}
+		r.net.aggregate = fmt.Sprintf(`{"%s":{"ports":{"80":{"tcp":true}}}}`, hash)
+		for _, step := range []struct {
+			owner string
+			ports int
+		}{{"0xStranger", 1}, {"0xOwner", 2}} {
+			r.PortsChanged(step.owner)
+			synctest.Wait()
+			if ports := r.info(hash).Ports; len(ports) != step.ports || len(r.guests.last[0].Forwards) != step.ports {
+				t.Errorf("a message of %s: ports %+v, rules %+v", step.owner, ports, r.guests.last)
+			}
+		}
+	})
+}
+
 func TestForwardedPortsFollowTheOwner(t *testing.T) {
 	r := newRig(t)
 	hash, other := r.publish("a", nil), r.publish("b", nil)

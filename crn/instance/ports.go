@@ -71,9 +71,58 @@ func (p *Pool) wishes(ctx context.Context, owner string, hash message.Hash) (map
 	return ports, nil
 }
 
+// PortsChanged has the ports read again that an owner wants forwarded, as a message says that they are others. The notice of the owner
+// (Update) may come before this node's core node has that message.
+func (p *Pool) PortsChanged(owner string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.instances {
+		if x.here() && x.rec.Internet && x.rec.Owner == owner {
+			p.portsDue[x.hash] = true
+		}
+	}
+	select {
+	case p.portsNews <- struct{}{}:
+	default:
+	}
+}
+
+// followPorts does what PortsChanged asks for, until the pool ends.
+func (p *Pool) followPorts() {
+	for {
+		select {
+		case <-p.portsNews:
+		case <-p.life.Done():
+			return
+		}
+		p.mu.Lock()
+		var due []*instance
+		for hash := range p.portsDue {
+			if x := p.instances[hash]; x != nil && x.here() {
+				due = append(due, x)
+			}
+		}
+		clear(p.portsDue)
+		p.mu.Unlock()
+		for _, x := range due {
+			if err := p.refreshPorts(p.life, x); err != nil && p.life.Err() == nil {
+				p.cfg.Log.Warn("ports of an instance stay as they were", "hash", x.hash, "error", err)
+			}
+		}
+		if len(due) == 0 {
+			continue
+		}
+		if err := p.applyNetwork(p.life); err != nil && p.life.Err() == nil {
+			p.cfg.Log.Error("changed ports of instances are not forwarded", "error", err)
+		}
+	}
+}
+
 // refreshPorts brings the forwarded ports to what the owner wants. A port that stays keeps its number on the host. When the wish
 // cannot be had, what is forwarded stays; an instance with nothing forwarded gets SSH.
 func (p *Pool) refreshPorts(ctx context.Context, x *instance) error {
+	x.portsReading.Lock()
+	defer x.portsReading.Unlock()
 	p.mu.Lock()
 	owner, internet, none := x.rec.Owner, x.rec.Internet, len(x.rec.Ports) == 0
 	p.mu.Unlock()

@@ -38,6 +38,8 @@ type Config struct {
 	Follow    func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error]
 	Network   Network
 	Workloads Workloads
+	// PortsChanged, unless nil, is told of owners who want other ports of their instances forwarded.
+	PortsChanged func(owner string)
 	// Forgotten, unless nil, is told of programs that were removed because their message is forgotten.
 	Forgotten func(hash message.Hash)
 	File      string // where registrations and the place in the stream of messages are kept
@@ -110,6 +112,8 @@ func (t *Trigger) follow(ctx context.Context) {
 		switch m.Type {
 		case message.TypeStore:
 			t.stored(m)
+		case message.TypeAggregate:
+			t.aggregated(m)
 		case message.TypeForget:
 			t.forget(ctx, m)
 		case message.TypeProgram:

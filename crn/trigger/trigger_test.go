@@ -40,6 +40,7 @@ type rig struct {
 	renewed   []message.Hash
 	removed   []message.Hash
 	forgotten []message.Hash
+	portsOf   []string // owners whose ports changed
 	delivered []execution.Event
 	busy      chan struct{} // a delivery waits until it is closed
 	refuse    error
@@ -60,7 +61,8 @@ func (r *rig) run() {
 	r.registry, r.messages, r.done = prometheus.NewRegistry(), make(chan *client.StoredMessage), make(chan error, 1)
 	r.Trigger = trigger.New(trigger.Config{
 		Follow: r.follow, Network: r, Workloads: r, File: r.file, Metrics: r.registry,
-		Forgotten: func(hash message.Hash) { r.note(&r.forgotten, hash) },
+		Forgotten:    func(hash message.Hash) { r.note(&r.forgotten, hash) },
+		PortsChanged: func(owner string) { r.portsOf = append(r.portsOf, owner) },
 	})
 	var ctx context.Context
 	ctx, r.end = context.WithCancel(context.Background())
@@ -239,6 +241,20 @@ func TestNewVersionsOfFilesRenewProgramsThatFollowThem(t *testing.T) {
 		r.send(message.TypeForget, "forget", map[string]any{"address": owner, "hashes": []message.Hash{message.HashBytes([]byte("amend"))}})
 		if !slices.Equal(r.renewed, []message.Hash{"has it"}) {
 			t.Errorf("a forgotten version renews %v", r.renewed)
+		}
+	})
+}
+
+func TestOwnersWhoWantOtherPortsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		defer r.stop(t)
+		for _, key := range []string{"profile", "port-forwarding"} {
+			r.send(message.TypeAggregate, key, map[string]any{"address": owner, "key": key, "content": map[string]any{}})
+		}
+		if !slices.Equal(r.portsOf, []string{owner}) {
+			t.Errorf("told of %v", r.portsOf)
 		}
 	})
 }

@@ -30,6 +30,20 @@ func (t *Trigger) stored(m *client.StoredMessage) {
 	})
 }
 
+// portsKey is the key of the aggregate in which owners say which ports they want forwarded.
+const portsKey = "port-forwarding"
+
+// aggregated passes on that an owner wants other ports forwarded (spec/crn.md §4.9).
+func (t *Trigger) aggregated(m *client.StoredMessage) {
+	var aggregate struct {
+		Address string `json:"address"`
+		Key     string `json:"key"`
+	}
+	if t.cfg.PortsChanged != nil && json.Unmarshal(m.Content, &aggregate) == nil && aggregate.Key == portsKey {
+		t.cfg.PortsChanged(aggregate.Address)
+	}
+}
+
 // replaced ends the execution of a program that its owner replaces. The old hash goes on to name the old program: who calls it
 // gets that (docs/decisions/0022).
 func (t *Trigger) replaced(ctx context.Context, m *client.StoredMessage) {
