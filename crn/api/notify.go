@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
@@ -70,7 +71,7 @@ func (s *Server) notify(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, string(text))
 		return
 	}
-	workload, err := s.cfg.Network.Workload(r.Context(), hash)
+	workload, err := s.comingWorkload(r.Context(), hash)
 	if err != nil {
 		status, text := refusal(err)
 		fail(w, status, text)
@@ -87,6 +88,31 @@ func (s *Server) notify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"success": true, "successful": true, "failing": []message.Hash{}, "errors": struct{}{}})
+}
+
+// A notice follows on the message by milliseconds, which may be on its way from another core node to this node's.
+const (
+	messageComes = 3 * time.Second
+	askAgain     = 250 * time.Millisecond
+)
+
+// comingWorkload returns a message, and waits a moment for one that is not there.
+func (s *Server) comingWorkload(ctx context.Context, hash message.Hash) (*corenode.Workload, error) {
+	over := time.NewTimer(messageComes)
+	defer over.Stop()
+	for {
+		workload, err := s.cfg.Network.Workload(ctx, hash)
+		if !errors.Is(err, corenode.ErrNotFound) {
+			return workload, err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-over.C:
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // admit decides whether a workload is an instance for this node that fits and is paid for. A status of 0 is a yes.

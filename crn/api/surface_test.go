@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,24 @@ func TestANoticeStartsAnInstanceThatFitsAndIsPaidFor(t *testing.T) {
 		if started := len(test.instances.started) > 0; started != (test.status == 200 || test.instances.failure != nil) {
 			t.Errorf("%s: started %v", name, test.instances.started)
 		}
+	}
+}
+
+func TestANoticeMayComeBeforeTheMessage(t *testing.T) {
+	publish := func(core *corenodetest.Node) message.Hash {
+		return core.Publish(message.TypeStore, map[string]any{"item_type": "storage", "item_hash": message.HashBytes(nil)})
+	}
+	hash := publish(corenodetest.New(t)) // and of the same message elsewhere
+	core := corenodetest.New(t)
+	s := serverOn(t, core, func(c *Config) { c.Instances = &fakeInstances{} })
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	go func() { answered <- s.do("POST", "/control/allocation/notify", `{"instance":"`+string(hash)+`"}`) }()
+	for core.Requests("/api/v0/messages.json") == 0 {
+		runtime.Gosched()
+	}
+	publish(core)
+	if w := <-answered; w.Code != 400 || !strings.Contains(w.Body.String(), "Message is not an instance") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
