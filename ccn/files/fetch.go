@@ -10,10 +10,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/aleph-im/aleph-go/internal/flight"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -37,9 +37,7 @@ type Fetcher struct {
 
 	asked       *peers
 	peers, ipfs fetchCount
-
-	mu     sync.Mutex
-	flying map[message.Hash]*flight // guarded by mu
+	flights     flight.Group[message.Hash, int64]
 }
 
 // FetchCounts tells what was fetched in each way.
@@ -68,13 +66,6 @@ func (c *fetchCount) load() FetchCount {
 // Counts returns what was fetched since the start.
 func (f *Fetcher) Counts() FetchCounts { return FetchCounts{f.peers.load(), f.ipfs.load()} }
 
-// flight is one file on its way, shared by all who asked for it.
-type flight struct {
-	done chan struct{}
-	size int64
-	err  error
-}
-
 // NewFetcher returns a Fetcher.
 func NewFetcher(cfg FetcherConfig) *Fetcher {
 	if cfg.Hedge == 0 {
@@ -86,11 +77,8 @@ func NewFetcher(cfg FetcherConfig) *Fetcher {
 	if cfg.Client == nil {
 		cfg.Client = plainClient()
 	}
-	return &Fetcher{cfg: cfg, asked: newPeers(cfg.Timeout), flying: make(map[message.Hash]*flight)}
+	return &Fetcher{cfg: cfg, asked: newPeers(cfg.Timeout)}
 }
-
-// inParallel is how many peers are asked for one file at the same time.
-const inParallel = 4
 
 // Fetch returns once the file is in the store, and its size in bytes. It is ErrNotFound when no peer has it. Calls for
 // the same file share one transfer.
@@ -101,36 +89,7 @@ func (f *Fetcher) Fetch(ctx context.Context, h message.Hash, limit int64) (int64
 	if h.Kind() == "" {
 		return 0, fmt.Errorf("fetch %q: %w", h, ErrUnverifiable)
 	}
-	for {
-		f.mu.Lock()
-		other := f.flying[h]
-		if other == nil {
-			break
-		}
-		f.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-other.done:
-		}
-		// The one who led may have been called off; then somebody else takes over.
-		if !errors.Is(other.err, context.Canceled) && !errors.Is(other.err, context.DeadlineExceeded) {
-			return other.size, other.err
-		}
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-	}
-	own := &flight{done: make(chan struct{})}
-	f.flying[h] = own
-	f.mu.Unlock()
-
-	own.size, own.err = f.bring(ctx, h, limit)
-	f.mu.Lock()
-	delete(f.flying, h)
-	f.mu.Unlock()
-	close(own.done)
-	return own.size, own.err
+	return f.flights.Do(ctx, h, func() (int64, error) { return f.bring(ctx, h, limit) })
 }
 
 // bring asks the peers and then IPFS.
@@ -166,8 +125,7 @@ func plainClient() *http.Client {
 	}
 }
 
-// race asks the peers in random order, but those last that are slow, a further one whenever one failed or was silent for too
-// long, and takes the first answer that is right.
+// race asks the peers in random order, but those last that are slow.
 func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64, error) {
 	peers := append([]string(nil), f.cfg.Peers()...)
 	for i, peer := range peers {
@@ -176,50 +134,11 @@ func (f *Fetcher) race(ctx context.Context, h message.Hash, limit int64) (int64,
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	f.asked.sort(peers)
 
-	ctx, stop := context.WithCancel(ctx)
-	type answer struct {
-		size int64
-		err  error
-	}
-	answers := make(chan answer, inParallel)
-	running := 0
-	defer func() {
-		stop()
-		for ; running > 0; running-- {
-			<-answers
-		}
-	}()
-	hedge := time.NewTimer(0)
-	defer hedge.Stop()
-	failed := []error{ErrNotFound}
-	for len(peers) > 0 || running > 0 {
-		var next <-chan time.Time
-		if len(peers) > 0 && running < inParallel {
-			next = hedge.C
-		}
-		select {
-		case <-next:
-			peer := peers[0]
-			peers = peers[1:]
-			running++
-			go func() {
-				size, err := f.from(ctx, peer, h, limit)
-				answers <- answer{size, err}
-			}()
-			hedge.Reset(f.cfg.Hedge)
-		case a := <-answers:
-			running--
-			if a.err == nil {
-				return a.size, nil
-			}
-			failed = append(failed, a.err)
-			hedge.Reset(0)
-		}
-	}
-	if err := ctx.Err(); err != nil {
+	size, err := Race(ctx, peers, f.cfg.Hedge, func(ctx context.Context, peer string) (int64, error) { return f.from(ctx, peer, h, limit) })
+	if err != nil {
 		return 0, fmt.Errorf("fetch %s: %w", h, err)
 	}
-	return 0, fmt.Errorf("fetch %s: %w", h, errors.Join(failed...))
+	return size, nil
 }
 
 // from gets the file from one peer: as it is, or in the base64 form that every reference node answers.

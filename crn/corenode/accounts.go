@@ -152,24 +152,24 @@ func (c *Client) recent(ctx context.Context, path string, age time.Duration, v a
 	known, ok := c.answers[path]
 	c.mu.Unlock()
 	if !ok || c.cfg.Now().Sub(known.at) >= age {
-		key := "GET " + path
-		if age <= 0 {
-			c.flights.Forget(key) // what was asked before is older than this question
-		}
-		flight, err, _ := c.flights.Do(key, func() (any, error) {
-			// Not one asker's to cancel, because others wait for it too; get bounds it.
-			body, err := c.get(context.WithoutCancel(ctx), path)
+		ask := func() (remembered, error) {
+			body, err := c.get(ctx, path)
 			if err != nil && !errors.Is(err, ErrNotFound) {
 				return remembered{}, err
 			}
 			fresh := remembered{c.cfg.Now(), body, err}
 			c.remember(path, fresh)
 			return fresh, nil
-		})
+		}
+		var err error
+		if age > 0 {
+			known, err = c.questions.Do(ctx, path, ask)
+		} else {
+			known, err = ask() // what was asked before is older than this question
+		}
 		if err != nil {
 			return err
 		}
-		known = flight.(remembered)
 	}
 	if known.err != nil {
 		return known.err

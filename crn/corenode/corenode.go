@@ -17,8 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
+	"github.com/aleph-im/aleph-go/internal/flight"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -52,9 +51,10 @@ type Config struct {
 
 // Client fetches from one core node. Safe for concurrent use.
 type Client struct {
-	cfg     Config
-	http    *http.Client
-	flights singleflight.Group
+	cfg       Config
+	http      *http.Client
+	downloads flight.Group[wanted, struct{}]
+	questions flight.Group[string, remembered] // by path
 
 	mu       sync.Mutex
 	verified map[message.Hash]stamp // files whose bytes this process has checked

@@ -36,6 +36,12 @@ type stamp struct {
 	time time.Time
 }
 
+// wanted is a file that is fetched. What is too large for one caller may not be for another.
+type wanted struct {
+	hash  message.Hash
+	limit int64
+}
+
 // File returns the file that a STORE message names; with latest, the newest version that the message's owner published
 // (spec/crn.md §3.1). At most limit bytes are fetched.
 func (c *Client) File(ctx context.Context, ref message.Hash, latest bool, limit int64) (File, error) {
@@ -108,11 +114,11 @@ func (c *Client) fetch(ctx context.Context, hash message.Hash, limit int64) (Fil
 	if hash.Kind() != message.ItemStorage {
 		return File{}, fmt.Errorf("%w: %s is an IPFS file, and this node only fetches files whose SHA-256 it can check; store it with the type \"storage\"", ErrNotFound, hash)
 	}
-	_, err, _ := c.flights.Do(string(hash), func() (any, error) {
+	_, err := c.downloads.Do(ctx, wanted{hash, limit}, func() (struct{}, error) {
 		if c.sound(hash) {
-			return nil, nil
+			return struct{}{}, nil
 		}
-		return nil, retry(ctx, func() error { return c.download(ctx, hash, limit) })
+		return struct{}{}, retry(ctx, func() error { return c.download(ctx, hash, limit) })
 	})
 	if err != nil {
 		return File{}, err

@@ -2,7 +2,6 @@ package ipfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,7 +30,6 @@ type Peers struct {
 const (
 	blockTime  = 15 * time.Second       // that one node may take for one block
 	blockHedge = 500 * time.Millisecond // that one node may be silent before the next is asked as well
-	inParallel = 4                      // nodes that are asked for one block at the same time
 )
 
 // NewPeers returns an exchange with the nodes that list names by their base URLs.
@@ -50,50 +48,7 @@ func (p *Peers) Block(ctx context.Context, h message.Hash) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	type answer struct {
-		raw []byte
-		err error
-	}
-	answers := make(chan answer, inParallel)
-	running := 0
-	defer func() {
-		stop()
-		for ; running > 0; running-- {
-			<-answers
-		}
-	}()
-	hedge := time.NewTimer(0)
-	defer hedge.Stop()
-	failed := []error{files.ErrNotFound}
-	for peers := p.order(); len(peers) > 0 || running > 0; {
-		var next <-chan time.Time
-		if len(peers) > 0 && running < inParallel {
-			next = hedge.C
-		}
-		select {
-		case <-next:
-			peer := peers[0]
-			peers = peers[1:]
-			running++
-			go func() {
-				raw, err := p.ask(ctx, peer, c)
-				answers <- answer{raw, err}
-			}()
-			hedge.Reset(p.hedge)
-		case a := <-answers:
-			running--
-			if a.err == nil {
-				return a.raw, nil
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			failed = append(failed, a.err)
-			hedge.Reset(0)
-		}
-	}
-	return nil, errors.Join(failed...)
+	return files.Race(ctx, p.order(), p.hedge, func(ctx context.Context, peer string) ([]byte, error) { return p.ask(ctx, peer, c) })
 }
 
 // order lists the nodes as they are asked.
