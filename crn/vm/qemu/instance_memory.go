@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -98,26 +99,16 @@ func (m *Instance) SendMemory(ctx context.Context, w io.Writer, limit int64) (er
 	if err := m.endLeft(ctx); err != nil {
 		return fmt.Errorf("end an earlier copy: %w", err)
 	}
-	stream, err := socketPair("memory")
+	memory, hangUp, err := m.openMemory(ctx,
+		order{command: "migrate-set-capabilities", arguments: with{"capabilities": []any{with{"capability": "auto-converge", "state": true}}}},
+		order{command: "migrate-set-parameters", arguments: with{"max-bandwidth": memoryRate, "downtime-limit": memoryPause}},
+		order{command: "migrate", arguments: with{"uri": "fd:memory"}},
+	)
 	if err != nil {
 		return err
 	}
-	defer stream.host.Close()
-	defer stream.guest.Close()
-	stop := context.AfterFunc(ctx, func() { stream.host.Close() })
-	defer stop()
-	for _, o := range []order{
-		{command: "migrate-set-capabilities", arguments: with{"capabilities": []any{with{"capability": "auto-converge", "state": true}}}},
-		{command: "migrate-set-parameters", arguments: with{"max-bandwidth": memoryRate, "downtime-limit": memoryPause}},
-		{command: "getfd", arguments: with{"fdname": "memory"}, file: stream.guest},
-		{command: "migrate", arguments: with{"uri": "fd:memory"}},
-	} {
-		if _, err := m.ask(ctx, o); err != nil {
-			return err
-		}
-	}
-	stream.guest.Close() // QEMU has it, and closes it at the end
-	n, err := io.Copy(w, io.LimitReader(stream.host, limit))
+	defer hangUp()
+	n, err := io.Copy(w, io.LimitReader(memory, limit))
 	if err == nil && n == limit {
 		err = errRestless
 	}
@@ -130,33 +121,45 @@ func (m *Instance) SendMemory(ctx context.Context, w io.Writer, limit int64) (er
 // ReceiveMemory gives a machine of Receive the memory that SendMemory wrote. When it returns without an error, the machine has all of
 // it; its guest stands still. After an error it is of no use.
 func (m *Instance) ReceiveMemory(ctx context.Context, r io.Reader) (err error) {
-	stream, err := socketPair("memory")
+	memory, hangUp, err := m.openMemory(ctx,
+		// Up to Continue the disks are another machine's.
+		order{command: "migrate-set-capabilities", arguments: with{"capabilities": []any{with{"capability": "late-block-activate", "state": true}}}},
+		order{command: "migrate-incoming", arguments: with{"uri": "fd:memory"}},
+	)
 	if err != nil {
 		return err
 	}
-	defer stream.host.Close()
-	defer stream.guest.Close()
-	stop := context.AfterFunc(ctx, func() { stream.host.Close() })
-	defer stop()
-	for _, o := range []order{
-		// Up to Continue the disks are another machine's.
-		{command: "migrate-set-capabilities", arguments: with{"capabilities": []any{with{"capability": "late-block-activate", "state": true}}}},
-		{command: "getfd", arguments: with{"fdname": "memory"}, file: stream.guest},
-		{command: "migrate-incoming", arguments: with{"uri": "fd:memory"}},
-	} {
-		if _, err := m.ask(ctx, o); err != nil {
-			return err
-		}
-	}
-	stream.guest.Close()
-	if _, err := io.Copy(stream.host, r); err != nil {
+	defer hangUp()
+	if _, err := io.Copy(memory, r); err != nil {
 		return errors.Join(fmt.Errorf("receive the machine's memory: %w%s", err, m.Said()), context.Cause(ctx))
 	}
-	stream.host.Close()
+	hangUp() // there is no more
 	if err := m.awaitMemory(ctx); err != nil {
 		return fmt.Errorf("%w%s", err, m.Said())
 	}
 	return nil
+}
+
+// openMemory hands QEMU an end of a socket, under the name of memory, and the orders that have it use that. It returns the other end,
+// which hangUp closes, as does the end of ctx.
+func (m *Instance) openMemory(ctx context.Context, orders ...order) (memory net.Conn, hangUp func(), err error) {
+	stream, err := socketPair("memory")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer stream.guest.Close() // QEMU has its own, and closes it at the end
+	stop := context.AfterFunc(ctx, func() { stream.host.Close() })
+	hangUp = func() {
+		stop()
+		stream.host.Close()
+	}
+	for _, o := range append([]order{{command: "getfd", arguments: with{"fdname": "memory"}, file: stream.guest}}, orders...) {
+		if _, err := m.ask(ctx, o); err != nil {
+			hangUp()
+			return nil, nil, err
+		}
+	}
+	return stream.host, hangUp, nil
 }
 
 // passage is how far QEMU is with a machine's memory.
