@@ -103,6 +103,14 @@ type listed struct {
 	there int64     // bytes that came
 }
 
+// missing is how many bytes are still to come.
+func (l *listed) missing() int64 {
+	if l.Known {
+		return 0
+	}
+	return l.Length - l.there
+}
+
 // Begin makes room for an upload. When the same account has begun the same one before, it returns that, with the metadata of
 // u from now on: so who lost the ID finds it again.
 func (s *Store) Begin(u Upload) (id string, err error) {
@@ -219,7 +227,7 @@ func (s *Store) makeRoom(all []listed, u *Upload) error {
 	}
 	count, bytes, own, ownBytes := 0, int64(0), 0, int64(0)
 	for _, l := range all {
-		count, bytes = count+1, bytes+l.Length
+		count, bytes, free = count+1, bytes+l.Length, free-l.missing()
 		if l.Sender == u.Sender {
 			own, ownBytes = own+1, ownBytes+l.Length
 		}
@@ -236,7 +244,7 @@ func (s *Store) makeRoom(all []listed, u *Upload) error {
 		} else if err != nil {
 			return err
 		}
-		if count, bytes, free = count-1, bytes-l.Length, free+l.there; mine {
+		if count, bytes, free = count-1, bytes-l.Length, free+l.there+l.missing(); mine {
 			own, ownBytes = own-1, ownBytes-l.Length
 		}
 	}

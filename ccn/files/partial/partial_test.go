@@ -202,6 +202,11 @@ func TestUploadsLeaveRoomOnTheDisk(t *testing.T) {
 	if _, err := s.Begin(second); err != nil {
 		t.Errorf("of a file that the node has: %v", err)
 	}
+	free += 5
+	if _, err := s.Begin(partial.Upload{Sender: "carol", Hash: "y", Length: 6}); !errors.Is(err, partial.ErrNoRoom) {
+		t.Errorf("beside what is still to come: %v", err)
+	}
+	free -= 5
 	taken := take(t, s, first)
 	if err := taken.Append(t.Context(), strings.NewReader("12345")); err != nil {
 		t.Fatal(err)
