@@ -76,7 +76,8 @@ type feed struct {
 
 	mu       sync.Mutex
 	watchers map[*watcher]struct{} // guarded by mu
-	stop     func()                // guarded by mu; ends the goroutine and waits for it
+	cancel   func()                // guarded by mu; ends what intake tells; nil while no goroutine runs
+	done     chan struct{}         // guarded by mu; closed when the goroutine has ended
 }
 
 // watcher is one subscriber.
@@ -132,14 +133,14 @@ func (f *feed) join(filter *liveFilter) *watcher {
 		f.watchers = map[*watcher]struct{}{}
 	}
 	f.watchers[w] = struct{}{}
-	if f.stop == nil {
+	if f.cancel == nil {
 		events, cancel := f.intake.Subscribe(feedBuffer)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			f.run(events)
 		}()
-		f.stop = func() { cancel(); <-done }
+		f.cancel, f.done = cancel, done
 	}
 	return w
 }
@@ -147,13 +148,15 @@ func (f *feed) join(filter *liveFilter) *watcher {
 func (f *feed) leave(w *watcher) {
 	f.mu.Lock()
 	delete(f.watchers, w)
-	var stop func()
-	if len(f.watchers) == 0 {
-		stop, f.stop = f.stop, nil
+	var done chan struct{}
+	if len(f.watchers) == 0 && f.cancel != nil {
+		// With mu: who joins next must not hear from two goroutines what is told only now.
+		f.cancel()
+		done, f.cancel = f.done, nil
 	}
 	f.mu.Unlock()
-	if stop != nil {
-		stop()
+	if done != nil {
+		<-done
 	}
 }
 
