@@ -98,3 +98,33 @@ func TestNobodyTakesTheFundsOfWhatHeNeeds(t *testing.T) {
 		})
 	}
 }
+
+func TestBalancePosts(t *testing.T) {
+	p := params.Devnet()
+	publish := func(name string, t float64, owner, content string) *Item {
+		c := post(owner, t, content)
+		c.PostType = p.Balances.PostTypes[0]
+		return item(name, c)
+	}
+	w := newWorld(t, p)
+	w.must(
+		publish("b2", 2, params.DevnetAuthority, `{"chain":"ETH","main_height":20,"balances":{"0xAlice":12.50}}`),
+		publish("b1", 1, params.DevnetAuthority, `{"chain":"ETH","main_height":10,"balances":{"0xAlice":1,"0xBob":2}}`),
+		publish("sol", 1, params.DevnetAuthority, `{"chain":"SOL","main_height":10,"balances":{"0xAlice":1e2}}`),
+		publish("dapp", 1, params.DevnetAuthority, `{"chain":"ETH","main_height":10,"dapp":"stream","balances":{"0xAlice":1000}}`),
+		publish("mine", 9, alice, `{"chain":"ETH","main_height":99,"balances":{"0xAlice":1000000}}`),
+	)
+	w.refuses(message.ErrInvalidFormat, publish("x", 9, params.DevnetAuthority, `{"chain":"ETH","balances":{}}`))
+	w.refuses(message.ErrInvalidFormat, publish("x", 9, params.DevnetAuthority, `{"chain":"MOON","main_height":1,"balances":{}}`))
+	w.refuses(message.ErrInvalidFormat, publish("x", 9, params.DevnetAuthority, `{"chain":"ETH","main_height":1,"balances":{"a":null}}`))
+	err := w.db.Read(t.Context(), func(r *store.Reader) error {
+		has, err := Holding(r, alice)
+		if err == nil && has.Text('f') != "112.50" {
+			t.Errorf("alice holds %s", has.Text('f'))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

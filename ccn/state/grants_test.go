@@ -176,3 +176,69 @@ func insertGranting(tx *store.Tx, owner string, g *granting) error {
 	}
 	return tx.InsertForgetting(g.at.hash, &first)
 }
+
+func TestGrants(t *testing.T) {
+	channel := "c1"
+	in := func(m *message.Message) { m.Channel = &channel }
+	for _, test := range []struct {
+		name, grant string
+		content     message.Content
+		edit        func(*message.Message)
+		ok          bool
+	}{
+		{"none", ``, post(alice, 2, `{}`), nil, false},
+		{"another address", `{"address":"0xEve"}`, post(alice, 2, `{}`), nil, false},
+		{"everything", `{"address":"0xBob"}`, post(alice, 2, `{}`), nil, true},
+		{"letter case does not matter", `{"address":"0xBOB"}`, post(alice, 2, `{}`), nil, true},
+		{"entries are alternatives", `{"address":"0xEve"},{"address":"0xBob"}`, post(alice, 2, `{}`), nil, true},
+		{"malformed entry grants nothing", `7,{"address":7},{"address":"0xBob","types":"POST"}`, post(alice, 2, `{}`), nil, false},
+		{"chain", `{"address":"0xBob","chain":"ETH"}`, post(alice, 2, `{}`), nil, true},
+		{"other chain", `{"address":"0xBob","chain":"SOL"}`, post(alice, 2, `{}`), nil, false},
+		{"channel", `{"address":"0xBob","channels":["c1"]}`, post(alice, 2, `{}`), in, true},
+		{"no channel", `{"address":"0xBob","channels":["c1"]}`, post(alice, 2, `{}`), nil, false},
+		{"type", `{"address":"0xBob","types":["POST"]}`, post(alice, 2, `{}`), nil, true},
+		{"other type", `{"address":"0xBob","types":["STORE"]}`, post(alice, 2, `{}`), nil, false},
+		{"post type", `{"address":"0xBob","post_types":["note"]}`, post(alice, 2, `{}`), nil, true},
+		{"other post type", `{"address":"0xBob","post_types":["x"]}`, post(alice, 2, `{}`), nil, false},
+		{"post types say nothing of aggregates", `{"address":"0xBob","post_types":["x"]}`, aggregate(alice, 2, "k", `{}`), nil, true},
+		{"key", `{"address":"0xBob","aggregate_keys":["k"]}`, aggregate(alice, 2, "k", `{}`), nil, true},
+		{"other key", `{"address":"0xBob","aggregate_keys":["x"]}`, aggregate(alice, 2, "k", `{}`), nil, false},
+		{"empty lists restrict nothing", `{"address":"0xBob","chain":"","types":[],"channels":[]}`, post(alice, 2, `{}`), nil, true},
+		{"amendment by the grant for its original", `{"address":"0xBob","post_types":["note"]}`, amend(alice, 2, "p"), nil, true},
+		{"amendment needs more than a grant to amend", `{"address":"0xBob","post_types":["amend"]}`, amend(alice, 2, "p"), nil, false},
+		{"forget what is granted", `{"address":"0xBob","post_types":["note"]}`, forget(bob, 2, "p"), nil, true},
+		{"forget what is not granted", `{"address":"0xBob","types":["FORGET"]}`, forget(bob, 2, "p"), nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, params.Devnet())
+			w.must(item("p", post(alice, 1, `{}`)), item("g", aggregate(alice, 1, securityKey, `{"authorizations":[`+test.grant+`]}`)))
+			it := item("m", test.content, sender(bob))
+			if test.edit != nil {
+				test.edit(it.Message)
+			}
+			if test.ok {
+				w.must(it)
+			} else {
+				w.refuses(message.ErrPermissionDenied, it)
+			}
+		})
+	}
+}
+
+func TestForgottenGrantHoldsUntilThen(t *testing.T) {
+	w := newWorld(t, params.Devnet())
+	grant := func(name string, at float64, to string, edit ...func(*message.Message)) *Item {
+		return item(name, aggregate(alice, at, securityKey, `{"authorizations":[{"address":"`+to+`"}]}`), edit...)
+	}
+	early := item("early", post(alice, 3, `{}`), sender(bob))
+	w.must(grant("g", 2, bob), item("f", forget(alice, 5, "g")), early)
+	w.refuses(message.ErrPermissionDenied, item("late", post(alice, 6, `{}`), sender(bob)))
+	w.must(item("earlier", forget(alice, 2.5, "g")))
+	if got := w.status("early"); got != message.StatusRejected {
+		t.Errorf("made after a FORGET of its grant that came late, it is %s", got)
+	}
+	w.must(grant("g2", 7, bob), grant("g3", 8, "0xEve", sender(bob)), item("eve", post(alice, 9, `{}`), sender("0xEve")), item("f3", forget(alice, 10, "g3")))
+	if got := w.status("eve"); got != message.StatusRejected {
+		t.Errorf("made under what a delegate granted and the owner forgot, it is %s", got)
+	}
+}
