@@ -290,27 +290,48 @@ func TestWatchTakesTheLargestMessage(t *testing.T) {
 	t.Error("the message did not come")
 }
 
-func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
-	a, hashA := post(t, 1, 100)
-	b, hashB := post(t, 2, 100)
+func TestWatchConnectsAgainAndAsksForWhatItMissed(t *testing.T) {
+	names := map[string]string{}
+	stored := func(name string, at int) string {
+		text, hash := post(t, int(name[0]), at)
+		names[hash] = name
+		return text
+	}
+	a, missed, b := stored("a", 100), stored("missed", 101), stored("b", 102)
+	began := time.Now()
 	var connections atomic.Int32
-	c := fake(t, map[string]http.HandlerFunc{"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
-		conn, err := websocket.Accept(w, r, nil)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.CloseNow()
-		frames := []string{a}
-		if connections.Add(1) > 1 {
-			frames = []string{a, b}
-		}
-		for _, f := range frames {
-			if conn.Write(r.Context(), websocket.MessageText, []byte(f)) != nil {
+	c := fake(t, map[string]http.HandlerFunc{
+		"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
+			first := connections.Add(1) == 1
+			conn, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
 				return
 			}
-		}
-	}})
+			defer conn.CloseNow()
+			if first {
+				_ = conn.Write(r.Context(), websocket.MessageText, []byte(a))
+				return
+			}
+			if history := r.URL.Query().Get("history"); history != "0" {
+				t.Errorf("asks again for a history of %s: what is older than the watch would come as well", history)
+			}
+			for _, f := range []string{missed, b} {
+				_ = conn.Write(r.Context(), websocket.MessageText, []byte(f))
+			}
+			<-conn.CloseRead(r.Context()).Done()
+		},
+		"GET /api/v0/messages.json": func(w http.ResponseWriter, r *http.Request) {
+			if connections.Load() == 1 {
+				t.Error("asks for what it missed before it was connected")
+			}
+			since, err := strconv.ParseFloat(r.URL.Query().Get("startDate"), 64)
+			if err != nil || since < float64(began.Unix()) || r.URL.Query().Get("sortOrder") != "1" {
+				t.Errorf("asks for what it missed by %s", r.URL.RawQuery)
+			}
+			reply(200, `{"messages":[`+a+`,`+missed+`],"next_cursor":null}`)(w, r)
+		},
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var got []string
@@ -318,11 +339,11 @@ func TestWatchConnectsAgainAndYieldsOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got = append(got, string(m.ItemHash)); len(got) == 2 {
+		if got = append(got, names[string(m.ItemHash)]); len(got) == 3 {
 			break
 		}
 	}
-	if !slices.Equal(got, []string{hashA, hashB}) {
+	if !slices.Equal(got, []string{"a", "missed", "b"}) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -339,13 +360,14 @@ func TestFollowAsksForWhatItMissed(t *testing.T) {
 	var since []string
 	c := fake(t, map[string]http.HandlerFunc{
 		"GET /api/ws0/messages": func(w http.ResponseWriter, r *http.Request) {
+			first := connections.Add(1) == 1 // before the client hears that it is connected, and asks for what it missed
 			conn, err := websocket.Accept(w, r, nil)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer conn.CloseNow()
-			if connections.Add(1) == 1 {
+			if first {
 				for _, f := range []string{`{"item_hash":"b","confirmations":[]}`, c3} {
 					_ = conn.Write(r.Context(), websocket.MessageText, []byte(f))
 				}

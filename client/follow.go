@@ -69,6 +69,13 @@ func (c *Client) Follow(ctx context.Context, f Filter, since time.Time) iter.Seq
 
 func timeOf(m *StoredMessage) time.Time { return time.UnixMicro(int64(math.Round(m.Time * 1e6))) }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a

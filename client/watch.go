@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -16,7 +17,6 @@ const (
 	maxFrame   = maxAnswer        // bytes of one message in JSON: whoever sends a longer one than is read here stops every watch
 	maxPause   = 10 * time.Second // between two attempts to connect
 	pingPeriod = 30 * time.Second // the node pings as often; a watch that hears nothing for two periods is dead
-	seenLimit  = 1024             // hashes remembered to tell replays after a reconnection
 )
 
 // Watch yields messages that match f as the node processes them, after the newest history (0 … 199) that it already has.
@@ -25,27 +25,48 @@ const (
 // sender signed.
 func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*StoredMessage, error] {
 	return func(yield func(*StoredMessage, error) bool) {
-		seen := newSeen(seenLimit)
+		seen := newSeen(followSeen)
 		pause := c.cfg.Backoff
-		for first := true; ; first = false {
-			err := c.watchOnce(ctx, f, history, nil, func(m *StoredMessage) bool {
-				pause = c.cfg.Backoff
-				if m.ItemType == "" { // the confirmation of a message that is known already
-					return true
+		began := time.Now()
+		var heard time.Time // when a connection last stood; zero before the first
+		each := func(m *StoredMessage) bool {
+			pause = c.cfg.Backoff
+			if m.ItemType == "" { // the confirmation of a message that is known already
+				return true
+			}
+			if err := c.check(m); err != nil {
+				yield(nil, err)
+				return false
+			}
+			return !seen.add(string(m.ItemHash)) || yield(m, nil)
+		}
+		// The connection is there first, so that nothing falls between what is asked for and what is heard.
+		catchUp := func(ctx context.Context) error {
+			opened := time.Now()
+			if !heard.IsZero() {
+				missed := f
+				missed.Since, missed.OldestFirst = later(f.Since, later(began, heard.Add(-followOverlap))), true
+				for m, err := range c.unchecked(ctx, missed) {
+					if err != nil {
+						return err
+					}
+					if !each(m) {
+						return errStopped
+					}
 				}
-				if err := c.check(m); err != nil {
-					yield(nil, err)
-					return false
-				}
-				return !seen.add(string(m.ItemHash)) || yield(m, nil)
+			}
+			heard, history = opened, 0
+			return nil
+		}
+		for {
+			err := c.watchOnce(ctx, f, history, catchUp, func(m *StoredMessage) bool {
+				heard = time.Now()
+				return each(m)
 			})
-			if err == errStopped {
+			if errors.Is(err, errStopped) || ctx.Err() != nil {
 				return
 			}
-			if ctx.Err() != nil {
-				return
-			}
-			if _, refused := err.(*dialError); refused && first {
+			if _, refused := err.(*dialError); refused && heard.IsZero() {
 				yield(nil, err)
 				return
 			}
@@ -55,15 +76,11 @@ func (c *Client) Watch(ctx context.Context, f Filter, history int) iter.Seq2[*St
 			case <-time.After(pause):
 			}
 			pause = min(2*pause, maxPause)
-			history = 199
-			if len(seen.order) == 0 {
-				history = 0
-			}
 		}
 	}
 }
 
-var errStopped = fmt.Errorf("the reader stopped")
+var errStopped = errors.New("the reader stopped")
 
 type dialError struct{ err error }
 
