@@ -41,7 +41,8 @@ func (p Pace) Keep(w http.ResponseWriter, r *http.Request) {
 
 func (b *Body) Read(p []byte) (int, error) {
 	late := time.Now().Add(b.pace.Silence)
-	if all := b.began.Add(b.pace.Silence + time.Duration(b.n)*time.Second/time.Duration(b.pace.Rate)); all.Before(late) {
+	// In seconds first: the nanoseconds of some bytes are too many for a whole number.
+	if all := b.began.Add(b.pace.Silence + time.Duration(float64(b.n)/float64(b.pace.Rate)*float64(time.Second))); all.Before(late) {
 		late = all
 	}
 	b.waitUntil(late, false)

@@ -43,3 +43,15 @@ func TestInterruptHitsItsBodyAlone(t *testing.T) {
 		t.Errorf("what follows the body is waited for until %v", d.late)
 	}
 }
+
+// Disks of machines have more bytes than fit a whole number as nanoseconds.
+func TestALargeBodyHasAsMuchTimeAsItsBytesNeed(t *testing.T) {
+	d := &deadlines{}
+	r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(strings.NewReader("body")))
+	Pace{Silence: time.Minute, Rate: 8 << 10}.Keep(d, r)
+	b := r.Body.(*Body)
+	b.n = 12 << 30
+	if _, err := b.Read(make([]byte, 1)); err != nil || !d.late.After(b.began) {
+		t.Errorf("after 12 GiB the rest is waited for until %v, which is before %v: %v", d.late, b.began, err)
+	}
+}
