@@ -61,7 +61,7 @@ type Config struct {
 	// Peers are the multiaddresses to stay connected to, with /p2p/<peer id>. Empty: those of Params.
 	Peers []string
 
-	// HTTPPeers are the base URLs of core nodes that are asked for files which this one lacks.
+	// HTTPPeers are the base URLs of core nodes that are asked for files and messages that this one lacks.
 	HTTPPeers []string
 
 	// PublicURL and PublicP2P are announced to other nodes, when not empty: the base URL of the API and multiaddresses.

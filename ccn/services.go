@@ -129,12 +129,17 @@ func (n *Node) addBalances(author *authority.Author) error {
 func (n *Node) catchUp() *catchup.Service {
 	return catchup.New(catchup.Config{
 		Peers: n.cfg.HTTPPeers,
-		Status: func(ctx context.Context, h message.Hash) (status message.Status, err error) {
-			err = n.store.Read(ctx, func(r *store.Reader) error {
-				status, _, err = r.Status(h)
-				return err
+		Statuses: func(ctx context.Context, list []message.Hash) ([]message.Status, error) {
+			statuses := make([]message.Status, len(list))
+			err := n.store.Read(ctx, func(r *store.Reader) (err error) {
+				for i, h := range list {
+					if statuses[i], _, err = r.Status(h); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
-			return status, err
+			return statuses, err
 		},
 		Submit: func(ctx context.Context, envelope []byte) error {
 			_, err := n.intake.Submit(ctx, envelope, intake.OriginP2P)

@@ -30,7 +30,7 @@ type ccnOptions struct {
 	HTTPListen   string        `name:"http-listen" doc:"host:port of the API"`
 	P2PListen    []string      `name:"p2p-listen" doc:"multiaddresses of the gossip port"`
 	Peers        []string      `name:"peers" doc:"multiaddresses of core nodes to stay connected to; those of the network when empty"`
-	HTTPPeers    []string      `name:"http-peers" doc:"base URLs of core nodes to fetch missing files from"`
+	HTTPPeers    []string      `name:"http-peers" doc:"base URLs of core nodes to fetch missing files and messages from"`
 	PublicURL    string        `name:"public-url" doc:"base URL of the API as others reach it, announced to them"`
 	PublicP2P    []string      `name:"public-p2p" doc:"multiaddresses as others reach them, announced to them"`
 	KeyFile      string        `name:"key-file" doc:"Ethereum private key of the operator, in hex; the file's mode must be 0600"`
