@@ -258,7 +258,8 @@ func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Orig
 	return p.submit(ctx, m, content, raw, origin, true)
 }
 
-// submit joins the copy that is already on its way, or sends a new entry.
+// submit joins the copy that is already on its way, or sends a new entry. When who sent that copy gave up before it was queued,
+// somebody else who waits for it sends it again.
 func (p *Pipeline) submit(ctx context.Context, m *message.Message, content message.Content, raw []byte, origin Origin, wait bool) (Outcome, error) {
 	e := &entry{envelope: raw, origin: origin, done: make(chan struct{})}
 	if p.cfg.EnqueueOnly {
@@ -266,15 +267,17 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 	}
 	e.item.Message, e.item.Content = m, content
 	e.item.ReceptionTime = message.TimeFrom(p.cfg.Now())
-	key := keyOf(m)
-	p.mu.Lock()
-	if other := p.flying[key]; other != nil {
-		p.mu.Unlock()
+	for {
+		other := p.fly(e)
+		if other == e {
+			break
+		}
 		p.stats.duplicates.Add(1)
-		return p.await(ctx, other, wait)
+		out, err := p.await(ctx, other, wait)
+		if !canceled(err) || ctx.Err() != nil {
+			return out, err
+		}
 	}
-	p.flying[key] = e
-	p.mu.Unlock()
 
 	e.coming = true
 	p.coming.Add(1)
@@ -285,6 +288,23 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 		return e.out, err
 	}
 	return p.enqueue(ctx, e, wait)
+}
+
+// fly returns the copy of e's message that is on its way, which is e from now on when none was.
+func (p *Pipeline) fly(e *entry) *entry {
+	key := keyOf(e.item.Message)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if other := p.flying[key]; other != nil {
+		return other
+	}
+	p.flying[key] = e
+	return e
+}
+
+// canceled reports whether an error says no more than that somebody's context ended.
+func canceled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // check verifies the signature, once for each copy, and makes the entry ready to be applied. It reports whether the
