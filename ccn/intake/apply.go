@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -221,37 +222,25 @@ func (p *Pipeline) commitEachFile(ctx context.Context, arrived []message.Hash) {
 
 // apply takes one entry as far as it gets now. An error spoils the transaction.
 func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, error) {
-	if e.refused != nil {
-		return p.refuse(tx, e, e.refused, now)
+	wakes, err := p.note(tx, e.fetched)
+	if err != nil {
+		return result{}, err
 	}
-	var wakes []message.WaitKey
-	for _, f := range e.fetched {
-		row := &store.FileRow{Hash: f.Hash, Size: f.Size, Type: store.FileTypeFile}
-		if f.Dir {
-			row.Type = store.FileTypeDir
-		}
-		isNew, err := tx.PutFile(row)
-		if err != nil {
-			return result{}, err
-		}
-		if isNew {
-			wakes = append(wakes, message.WaitFile(f.Hash))
-		}
-	}
-	var refusal *message.Error
+	refusal := e.refused
 	var effect *state.Effect
-	if e.missing != "" {
+	switch {
+	case refusal != nil:
+	case e.missing != "":
 		refusal = &message.Error{Code: message.ErrContentUnavailable, WaitsFor: []message.WaitKey{message.WaitFile(e.missing)}}
-	} else {
-		var err error
+	default:
 		if effect, err = p.decide(tx, e); err != nil && !errors.As(err, &refusal) {
 			return result{}, fmt.Errorf("apply message %s: %w", e.item.Message.ItemHash, err)
 		}
 	}
 	var r result
-	var err error
 	if refusal != nil {
 		r, err = p.refuse(tx, e, refusal, now)
+		err = errors.Join(err, p.keepAWhile(tx, e.fetched, now))
 	} else {
 		m := e.item.Message
 		r.out = Outcome{Hash: m.ItemHash, Status: effect.Status, Err: effect.Refusal, Duplicate: effect.Duplicate, Message: m, Content: e.item.Content}
@@ -273,6 +262,39 @@ func (p *Pipeline) apply(tx *store.Tx, e *entry, now message.Time) (result, erro
 		r.due = r.due || woken > 0
 	}
 	return r, nil
+}
+
+// note records files that are in the store, and returns the keys of those that are new.
+func (p *Pipeline) note(tx *store.Tx, list []files.Info) (wakes []message.WaitKey, err error) {
+	for _, f := range list {
+		row := &store.FileRow{Hash: f.Hash, Size: f.Size, Type: store.FileTypeFile}
+		if f.Dir {
+			row.Type = store.FileTypeDir
+		}
+		isNew, err := tx.PutFile(row)
+		if err != nil {
+			return nil, err
+		}
+		if isNew {
+			wakes = append(wakes, message.WaitFile(f.Hash))
+		}
+	}
+	return wakes, nil
+}
+
+// keepAWhile gives the files of a refused message a time after which they go, unless something else keeps them: nobody paid for them.
+func (p *Pipeline) keepAWhile(tx *store.Tx, list []files.Info, now message.Time) error {
+	until := now + message.Time(p.cfg.Params.FileGracePeriod*1_000_000)
+	for _, f := range list {
+		pinned, err := tx.Pinned(f.Hash)
+		if err == nil && !pinned {
+			err = tx.KeepUntil(f.Hash, now, until)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decide calls the state. A panic in it is an error of one message and must not end the node.

@@ -64,6 +64,9 @@ func (s *rules) Apply(tx *store.Tx, it *state.Item) (*state.Effect, error) {
 			}
 		}
 	case *message.Store:
+		if c.Ref == "denied" {
+			return nil, message.Errorf(message.ErrPermissionDenied, "no")
+		}
 		if _, ok, err := tx.FileSize(c.FileHash); err != nil {
 			return nil, err
 		} else if !ok {

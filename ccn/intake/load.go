@@ -50,6 +50,7 @@ func (p *Pipeline) loadFile(ctx context.Context, e *entry) error {
 	} else if err != nil {
 		return fmt.Errorf("keep content of %s: %w", m.ItemHash, err)
 	}
+	e.fetched = append(e.fetched, info)
 	if info.Dir {
 		e.refused = message.Errorf(message.ErrInvalidFormat, "the content is a folder")
 		return nil
@@ -75,7 +76,6 @@ func (p *Pipeline) loadFile(ctx context.Context, e *entry) error {
 		return nil
 	}
 	e.item.Content, e.item.Raw, e.item.Size = content, stored, info.Size
-	e.fetched = append(e.fetched, info)
 	return nil
 }
 
