@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/aleph-im/aleph-go/ccn/files"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -20,7 +21,7 @@ import (
 type Config struct {
 	Store *store.Store
 	State Settler
-	Files Expirer
+	Files Files
 	// Collect deletes the blocks of IPFS that no pin reaches and that are older than before. Nil: there are none.
 	Collect func(ctx context.Context, before time.Time) error
 
@@ -33,8 +34,9 @@ type Settler interface {
 	SettleAccount(tx *store.Tx, owner string, payment message.PaymentType) (*state.Effect, error)
 }
 
-// Expirer deletes a file that was neither put nor kept since before: files.Store.
-type Expirer interface {
+// Files is what upkeep asks of a files.Store.
+type Files interface {
+	Stat(ctx context.Context, h message.Hash) (files.Info, error)
 	Expire(ctx context.Context, h message.Hash, before time.Time) (bool, error)
 }
 
@@ -137,10 +139,24 @@ func (s *Service) Collect(ctx context.Context) error {
 	return s.cfg.Collect(ctx, now.Add(-young))
 }
 
+// release gives up files, but for those that somebody is about to rely on: they are due again later.
 func (s *Service) release(ctx context.Context, due []message.Hash, now time.Time) error {
+	wanted := make(map[message.Hash]time.Time)
+	for _, h := range due {
+		// Of what cannot be looked at, as parts of it are missing, the rest may go.
+		if info, err := s.cfg.Files.Stat(ctx, h); err == nil && !info.Stored.Before(now.Add(-young)) {
+			wanted[h] = info.Stored.Add(young + time.Second)
+		}
+	}
 	var garbage []message.Hash
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		for _, h := range due {
+			if until, ok := wanted[h]; ok {
+				if err := tx.KeepUntil(h, message.TimeFrom(now), message.TimeFrom(until)); err != nil {
+					return err
+				}
+				continue
+			}
 			free, err := tx.ReleaseFile(h, message.TimeFrom(now))
 			if err != nil {
 				return err

@@ -117,15 +117,20 @@ func TestFileGoesWhenItsTimeIsOverAndNothingKeepsIt(t *testing.T) {
 	}
 }
 
-func TestFileThatSomebodyIsAboutToUseStaysOnDisk(t *testing.T) {
+func TestFileThatSomebodyIsAboutToUseStaysForAnHour(t *testing.T) {
 	w := newWorld(t)
 	h := w.put("young", start.Add(time.Minute))
-	w.now = start.Add(2 * time.Minute)
-	if err := w.service.Collect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if known, there := w.has(h); known || !there {
-		t.Errorf("in the database %t, on the disk %t, want only the bytes", known, there)
+	for _, step := range []struct {
+		after time.Duration
+		want  bool
+	}{{2 * time.Minute, true}, {2 * time.Hour, false}} {
+		w.now = start.Add(step.after)
+		if err := w.service.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if known, there := w.has(h); known != step.want || there != step.want {
+			t.Errorf("after %v: in the database %t, on the disk %t, want %t", step.after, known, there, step.want)
+		}
 	}
 }
 
