@@ -86,7 +86,7 @@ func Read(path, entrypoint string, kind message.Interface) (*Code, error) {
 			return nil, fmt.Errorf("entrypoint %s: a Python program is named module:variable, such as main:app", c.Entrypoint)
 		}
 		if c.Interface == WSGI {
-			c.startWith("python3 -m uvicorn --interface wsgi " + quote(c.Entrypoint) + ` --host 127.0.0.1 --port "$PORT" --no-access-log`)
+			c.startWith(serveWSGI + quote(c.Entrypoint) + serveThere)
 		}
 	case message.InterfaceBinary, message.InterfaceWasm:
 		if c.script == "" && !c.has(c.Entrypoint) {
@@ -100,10 +100,17 @@ func Read(path, entrypoint string, kind message.Interface) (*Code, error) {
 
 func (c *Code) has(name string) bool { return slices.Contains(c.files, name) }
 
+// What a script consists of, around the application that it serves by WSGI.
+const (
+	scriptStart = "#!/bin/sh\nexec "
+	serveWSGI   = "python3 -m uvicorn --interface wsgi "
+	serveThere  = ` --host 127.0.0.1 --port "$PORT" --no-access-log`
+)
+
 // startWith has a command start the program.
 func (c *Code) startWith(command string) {
 	c.Entrypoint, c.Interface = StartScript, message.InterfaceBinary
-	c.script = "#!/bin/sh\nexec " + command + "\n"
+	c.script = scriptStart + command + "\n"
 }
 
 // Files returns what of a folder, or of a file, is packed as code that needs no Node.js: paths with slashes, relative to root.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -161,6 +162,49 @@ func TestNewCodeOfAProgramWithAScriptIsFoundAnew(t *testing.T) {
 	own := folder(t, map[string]string{"server.js": "x", StartScript: "#!/bin/sh"})
 	if c, err := Read(own, StartScript, message.InterfaceBinary); err != nil || c.script != "" {
 		t.Errorf("the script of the user's own is not taken: %+v, %v", c, err)
+	}
+}
+
+func TestNewCodeServesWhatWasServed(t *testing.T) {
+	const other = "app = Flask(__name__)\n"
+	for _, test := range []struct {
+		says   string
+		old    map[string]string
+		served string // as it was said; "" for what was found
+		new    map[string]string
+		serves string // "" for what is no program of WSGI
+	}{
+		{"said", map[string]string{"blog/web.py": "site = 1\n"}, "blog.web:site", map[string]string{"blog/web.py": "site = 2\n"}, "blog.web:site"},
+		{"said beside another", map[string]string{"main.py": other}, "main:admin", map[string]string{"main.py": other + "admin = app\n"}, "main:admin"},
+		{"of a package", map[string]string{"blog.py": ""}, "blog:it's()", map[string]string{"blog/__init__.py": "def it"}, "blog:it's()"},
+		{"gone", map[string]string{"web.py": ""}, "web:site", map[string]string{"web.py": "sites = 1\n", "main.py": other}, "main:app"},
+		{"found", map[string]string{"wsgi.py": "application = 1\n"}, "", map[string]string{"main.py": other}, "main:app"},
+		{"of Node now", map[string]string{"main.py": other}, "", map[string]string{"server.js": ""}, ""},
+	} {
+		kind := WSGI
+		if test.served == "" {
+			kind = ""
+		}
+		c, err := Read(folder(t, test.old), test.served, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var archive bytes.Buffer
+		if err := c.Pack(&archive); err != nil {
+			t.Fatal(err)
+		}
+		c, err = Again(folder(t, test.new), bytes.NewReader(archive.Bytes()), int64(archive.Len()))
+		if err != nil {
+			t.Errorf("%s: %v", test.says, err)
+			continue
+		}
+		want := scriptStart + serveWSGI + quote(test.serves) + serveThere + "\n"
+		if serves := strings.Contains(c.script, serveWSGI); serves != (test.serves != "") || serves && c.script != want {
+			t.Errorf("%s: starts by %q", test.says, c.script)
+		}
+	}
+	if c, err := Again(folder(t, map[string]string{"main.py": "app = 1"}), strings.NewReader("no archive"), 10); err == nil {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -115,6 +115,11 @@ func (c *Code) detectNode(path string) (err error) {
 // quote makes a word of the shell of any text.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
+// unquote is the text that [quote] made a word of.
+func unquote(word string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(word, "'"), "'"), `'\''`, "'")
+}
+
 // begins reports whether a file begins with the four bytes.
 func (c *Code) begins(name, magic string) bool {
 	file, err := os.Open(filepath.Join(c.root, filepath.FromSlash(name)))

@@ -36,6 +36,8 @@ type deployed struct {
 	CCN      string         `json:"ccn"` // name of the core node that looks after it
 	CRN      string         `json:"crn"` // name of the compute node that runs it
 	URL      string         `json:"url"`
+
+	program *message.Program // as it was published
 }
 
 func (a *app) programDeploy() *cobra.Command {
@@ -63,7 +65,7 @@ Node. A file of WebAssembly (WASI) answers each call with a new instance: see do
 			}
 			ctx, cancel := a.untilTold(cmd)
 			defer cancel()
-			return errors.Join(a.redeploy(ctx, args[0], f, d.Code), cmd.Context().Err())
+			return errors.Join(a.redeploy(ctx, args[0], f, d.program), cmd.Context().Err())
 		},
 	}
 	flags := c.Flags()
@@ -168,16 +170,20 @@ func (f *deployFlags) environment() (map[string]string, error) {
 // readCode finds what to pack and how it starts.
 func readCode(path, entrypoint, kind string) (*code.Code, error) {
 	c, err := code.Read(path, entrypoint, message.Interface(kind))
+	return c, unpacked(path, err)
+}
+
+// unpacked says what to do about what cannot be packed.
+func unpacked(path string, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, code.ErrWebsite):
 		err = fmt.Errorf("%w: aleph website deploy %s", err, path)
 	case errors.Is(err, code.ErrUnclear):
 		err = fmt.Errorf("%w; say it with --entrypoint", err)
 	}
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return c, nil
+	return usageError{err}
 }
 
 // runtime is the STORE message of a runtime that the user names, by its hash or by the name that the network gave it.
@@ -223,7 +229,7 @@ func (a *app) publish(ctx context.Context, api *client.Client, account client.Ac
 	d := &deployed{
 		ItemHash: hash, Name: nameOf(program.Metadata), Code: up.MessageHash, Runtime: program.Runtime.Ref,
 		Status: message.StatusProcessed, CRN: nodeName(&place.Node), CCN: nodeName(place.Core),
-		URL: client.ProgramURL(place.Node.URL, hash),
+		URL: client.ProgramURL(place.Node.URL, hash), program: program,
 	}
 	return d, nil
 }

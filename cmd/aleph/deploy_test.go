@@ -73,17 +73,32 @@ func TestDeploySaysWhatItCannotStart(t *testing.T) {
 }
 
 func TestNewCodeOfAProgramWithAScript(t *testing.T) {
-	node := newFakeNode(t)
-	u := newUser(t, node.URL)
+	_, u, _ := funded(t)
 	var d deployed
 	u.result(&d, "program", "deploy", folder(t, map[string]string{"main.py": "application = 1\n"}))
-	if p := node.messages[d.ItemHash]; !strings.Contains(p.ItemContent, `"entrypoint":"aleph-start"`) {
-		t.Errorf("published %s", p.ItemContent)
+	if code, out, errOut := u.run("program", "show", string(d.ItemHash)); code != 0 || !strings.Contains(out, "aleph-start") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 	if code, _, errOut := u.run("program", "update", string(d.ItemHash), folder(t, map[string]string{"main.py": "application = 2\n"})); code != 0 {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 	if code, _, errOut := u.run("program", "update", string(d.ItemHash), folder(t, map[string]string{"main.py": "app = 2\n"})); code != exitUsage || !strings.Contains(errOut, "starts with") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestNewCodeServesTheApplicationThatWasSaid(t *testing.T) {
+	_, u, _ := funded(t)
+	var d deployed
+	u.result(&d, "program", "deploy", folder(t, map[string]string{"web.py": "site = 1\n"}), "--entrypoint", "web:site", "--interface", "wsgi")
+	var updated struct{ Code message.Hash }
+	for _, source := range []string{"site = 2\n", "site = 3\n"} {
+		u.result(&updated, "program", "update", string(d.ItemHash), folder(t, map[string]string{"web.py": source}))
+	}
+	if updated.Code == d.Code {
+		t.Error("the code is the old one")
+	}
+	if code, _, errOut := u.run("program", "update", string(d.ItemHash), folder(t, map[string]string{"other.py": "x = 1\n"})); code != exitUsage || !strings.Contains(errOut, "how it starts is not clear") {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }

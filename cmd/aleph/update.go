@@ -20,7 +20,9 @@ func (a *app) programUpdate() *cobra.Command {
 	return &cobra.Command{
 		Use: "update HASH PATH", Short: "Give a program new code", Args: cobra.ExactArgs(2),
 		Long: `Store new code in the place of a program's. The hash and the URL of the program stay; machines that run go on with the
-old code until they end.`,
+old code until they end.
+
+What starts a Node program is found anew. The application of a Python program stays the one that it was deployed with.`,
 		Example: "  aleph program update " + exampleProgram + " my-app",
 		RunE: a.within(func(ctx context.Context, args []string) error {
 			hash, err := a.hash(ctx, args[0])
@@ -38,7 +40,11 @@ old code until they end.`,
 			case p.Code.Encoding != message.EncodingZip:
 				return fmt.Errorf("the code of program %s is %s, this tool makes %s: deploy a new one", hash, p.Code.Encoding, message.EncodingZip)
 			}
-			up, err := a.replaceCode(ctx, api, args[1], p.Code.Entrypoint, string(p.Code.EffectiveInterface()), p.Code.Ref, p.Payment)
+			c, err := a.newCode(ctx, api, args[1], p)
+			if err != nil {
+				return err
+			}
+			up, err := a.replaceCode(ctx, api, args[1], c, p)
 			if err != nil {
 				return err
 			}
@@ -55,14 +61,30 @@ old code until they end.`,
 	}
 }
 
-// replaceCode packs what is at path and stores it in the place of the code that old names.
-func (a *app) replaceCode(ctx context.Context, api *client.Client, path, entrypoint, kind string, old message.Hash, paid *message.Payment) (*client.Uploaded, error) {
-	c, err := readCode(path, entrypoint, kind)
+// newCode finds what at path is the new code of a program.
+func (a *app) newCode(ctx context.Context, api *client.Client, path string, p *message.Program) (*code.Code, error) {
+	if p.Code.Entrypoint != code.StartScript {
+		return readCode(path, p.Code.Entrypoint, string(p.Code.EffectiveInterface()))
+	}
+	file, err := api.FileByRef(ctx, p.Address, string(p.Code.Ref))
+	if err != nil {
+		return nil, fmt.Errorf("find the code that the program has: %w", err)
+	}
+	archive, done, err := temporary(func(w io.Writer) error {
+		_, err := api.DownloadFile(ctx, file.FileHash, w)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if entrypoint == code.StartScript && c.Entrypoint != entrypoint { // what it starts was found anew
-		return nil, usageError{fmt.Errorf("the program starts with %s, and %s with %s: deploy a new one", entrypoint, path, c.Entrypoint)}
+	c, err := code.Again(path, archive, file.Size)
+	return c, errors.Join(unpacked(path, err), done())
+}
+
+// replaceCode stores code, which is at path, in the place of the code of a program.
+func (a *app) replaceCode(ctx context.Context, api *client.Client, path string, c *code.Code, p *message.Program) (*client.Uploaded, error) {
+	if c.Entrypoint != p.Code.Entrypoint { // the message of the program says how it starts, and stays
+		return nil, usageError{fmt.Errorf("the program starts with %s, and %s with %s: deploy a new one", p.Code.Entrypoint, path, c.Entrypoint)}
 	}
 	account, err := a.signer()
 	if err != nil {
@@ -72,7 +94,7 @@ func (a *app) replaceCode(ctx context.Context, api *client.Client, path, entrypo
 	if err != nil {
 		return nil, err
 	}
-	up, err := a.storeCode(ctx, api, account, archive, paid, old)
+	up, err := a.storeCode(ctx, api, account, archive, p.Payment, p.Code.Ref)
 	return up, errors.Join(err, done())
 }
 
@@ -81,12 +103,8 @@ const watchPause = 500 * time.Millisecond
 
 // redeploy replaces the code of a program whenever its files have changed, until ctx ends. A failure is told, and the next change
 // tries again.
-func (a *app) redeploy(ctx context.Context, path string, f deployFlags, old message.Hash) error {
+func (a *app) redeploy(ctx context.Context, path string, f deployFlags, p *message.Program) error {
 	api := a.client()
-	paid, err := payment(f.payment)
-	if err != nil {
-		return err
-	}
 	before, err := lookOf(path)
 	if err != nil {
 		return err
@@ -103,7 +121,11 @@ func (a *app) redeploy(ctx context.Context, path string, f deployFlags, old mess
 			continue // an editor may be at it
 		}
 		before = now
-		up, err := a.replaceCode(ctx, api, path, f.entrypoint, f.kind, old, paid)
+		var up *client.Uploaded
+		c, err := readCode(path, f.entrypoint, f.kind)
+		if err == nil {
+			up, err = a.replaceCode(ctx, api, path, c, p)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
