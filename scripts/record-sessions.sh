@@ -61,6 +61,22 @@ type() {
   [ "$code" = 0 ] || printf '(exit code %d)\n' "$code" >>"$file"
   printf '\n' >>"$file"
 }
+# interrupted FOLDER MIB COMMAND types a command, and Ctrl-C as soon as a file in a folder has so many MiB.
+interrupted() {
+  local most=0 code=0
+  printf '$ %s\n' "$3" >>"$file"
+  set -m # a process of the background would not hear Ctrl-C otherwise
+  eval "exec $3" >"$work/last" 2>&1 &
+  set +m
+  while kill -0 $! 2>/dev/null && [ "$most" -lt $(($2 << 20)) ]; do
+    most=$(find "$1" -type f -printf '%s\n' 2>/dev/null | sort -n | tail -n 1)
+    most=${most:-0}
+  done
+  kill -INT $! 2>/dev/null || true
+  wait $! || code=$?
+  sed -e 's/^/^C/;1!s/^^C//' "$work/last" >>"$file"
+  printf '(exit code %d)\n\n' "$code" >>"$file"
+}
 keep() { kept[$1]=$(awk -v key="$2" '$1 == key { print $2; exit }' "$work/last"); }
 
 session 1-first-account
@@ -99,7 +115,7 @@ session 3-logs
 say "What a program printed, and which messages there are."
 type "aleph program logs {program}"
 type "aleph message list --type PROGRAM --limit 3"
-type "aleph message watch --history 2 --timeout 1s -o jsonl | cut -c 1-78"
+type "aleph message watch --history 2 --timeout 1s"
 
 if [ -f debian.img ] && [ "$(id -u)" = 0 ]; then
   session 4-instance
@@ -145,7 +161,7 @@ head -c 100000000 /dev/urandom >film.mp4
 type "aleph website deploy site"
 keep site url
 type "curl -s {site}"
-type "timeout --signal INT 0.3 aleph file upload film.mp4"
+interrupted "$work/devnet/ccn1/uploads" 40 "aleph file upload film.mp4"
 type "aleph file upload film.mp4"
 keep film hash
 type "aleph file download {film} --to film.copy && cmp film.mp4 film.copy && echo the same"

@@ -267,7 +267,7 @@ func (a *app) accountList() *cobra.Command {
 }
 
 func (a *app) accountBalance() *cobra.Command {
-	return &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "balance [ADDRESS]", Short: "Show what an address holds", Args: cobra.MaximumNArgs(1),
 		Long:    "Show what an address holds, or an account or alias of that name, or the account in use.",
 		Example: "  aleph account balance\n  aleph account balance 0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
@@ -306,7 +306,7 @@ func (a *app) accountBalance() *cobra.Command {
 				fmt.Fprintf(w, "address\t%s\nbalance\t%v ALEPH\nlocked\t%v ALEPH\ncredits\t%d\n", v.Address, v.Balance, v.Locked, v.Credits)
 			})
 		}),
-	}
+	})
 }
 
 func (a *app) accountSign() *cobra.Command {

@@ -81,7 +81,11 @@ func (a *app) keyToImport(chain message.Chain) (wallet.Key, error) {
 	case a.keyFile == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
 		return wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
 	}
-	return wallet.ReadKey(a.stdin(), chain)
+	key, err := a.readKey(chain)
+	if errors.Is(err, errNoTerminal) {
+		err = errors.New("say where the key is: --key-file FILE, ALEPH_PRIVATE_KEY, or standard input")
+	}
+	return key, err
 }
 
 func (a *app) accountExport() *cobra.Command {

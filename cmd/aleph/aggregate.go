@@ -217,7 +217,7 @@ func difference(before, after map[string]json.RawMessage) map[string]json.RawMes
 }
 
 func (a *app) aggregateList() *cobra.Command {
-	c := &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "list [ADDRESS]", Short: "List the keys of an address", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph aggregate list\n  aleph aggregate list " + exampleAddress + " -o json",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -243,8 +243,7 @@ func (a *app) aggregateList() *cobra.Command {
 				column[view]{name: "CHANGED", cell: func(v view) string { return v.LastUpdated.UTC().Format(time.DateTime) }},
 				column[view]{name: "VALUE", cell: func(v view) string { return oneLine(v.Content) }})
 		}),
-	}
-	return c
+	})
 }
 
 // maxForget is how many messages one FORGET may name.

@@ -34,12 +34,11 @@ func (f *grantFlags) add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.keys, "key", nil, "only these keys of aggregates")
 }
 
-func (f *grantFlags) grant(address string) client.Grant {
-	g := client.Grant{Address: address, Chain: message.Chain(strings.ToUpper(f.chain)), Channels: f.channels, PostTypes: f.postTypes, AggregateKeys: f.keys}
-	for _, t := range f.types {
-		g.Types = append(g.Types, message.Type(strings.ToUpper(t)))
-	}
-	return g
+func (f *grantFlags) grant(address string) (client.Grant, error) {
+	types, err := parseTypes(f.types)
+	return client.Grant{
+		Address: address, Chain: message.Chain(strings.ToUpper(f.chain)), Types: types, Channels: f.channels, PostTypes: f.postTypes, AggregateKeys: f.keys,
+	}, err
 }
 
 func (a *app) authorizationAdd() *cobra.Command {
@@ -59,7 +58,11 @@ func (a *app) authorizationAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := api.Grant(ctx, account, f.grant(delegate), a.options())
+			grant, err := f.grant(delegate)
+			if err != nil {
+				return err
+			}
+			v, err := api.Grant(ctx, account, grant, a.options())
 			return a.printChange(ctx, api, account, v, err)
 		}),
 	}
@@ -80,7 +83,7 @@ func (a *app) printChange(ctx context.Context, api *client.Client, account clien
 }
 
 func (a *app) authorizationList() *cobra.Command {
-	return &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "list [ADDRESS]", Short: "List whom an address lets write for it", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph authorization list",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -94,7 +97,7 @@ func (a *app) authorizationList() *cobra.Command {
 			}
 			return printTable(a, list, grantColumns("DELEGATE")...)
 		}),
-	}
+	})
 }
 
 func grantColumns(who string) []column[client.Grant] {
@@ -186,7 +189,10 @@ func (a *app) authorizationCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			want := f.grant(delegate)
+			want, err := f.grant(delegate)
+			if err != nil {
+				return err
+			}
 			list, err := collect(a.client().Granted(ctx, address))
 			if err != nil {
 				return err

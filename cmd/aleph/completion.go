@@ -77,10 +77,10 @@ func (a *app) completeArguments(c *cobra.Command) {
 		}
 	}
 	for flag, list := range map[string]func() []string{
-		"account": a.accountNames, "network": a.networkNames, "on-behalf-of": a.addressNames,
+		"account": a.accountNames, "network": a.networkNames, "on-behalf-of": a.addressNames, "owner": a.addressNames,
 		"output": func() []string { return []string{"text", "json", "jsonl", "yaml"} },
 	} {
-		if c.PersistentFlags().Lookup(flag) != nil {
+		if c.PersistentFlags().Lookup(flag) != nil || flag == "owner" && c.LocalFlags().Lookup(flag) != nil {
 			// The error would say that it is registered already, which it is not.
 			_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
 				return matching(list(), start), cobra.ShellCompDirectiveNoFileComp

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +27,7 @@ func creditText(credits float64) string {
 }
 
 func (a *app) creditShow() *cobra.Command {
-	return &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "show [ADDRESS]", Aliases: []string{"get"}, Short: "Show how many credits an address has", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph credit show",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -48,7 +47,7 @@ func (a *app) creditShow() *cobra.Command {
 				fmt.Fprintf(w, "address\t%s\ncredits\t%s\n", v.Address, creditText(float64(v.Credits)))
 			})
 		}),
-	}
+	})
 }
 
 // creditFlags are the flags that select entries of a history.
@@ -69,8 +68,9 @@ func (f *creditFlags) add(c *cobra.Command) {
 
 func (f *creditFlags) filter() (client.CreditFilter, error) {
 	filter := client.CreditFilter{Resource: f.resource}
-	for _, t := range f.types {
-		filter.ResourceTypes = append(filter.ResourceTypes, message.Type(strings.ToUpper(t)))
+	var err error
+	if filter.ResourceTypes, err = parseTypes(f.types); err != nil {
+		return filter, err
 	}
 	switch {
 	case f.expenses && f.topUps:
@@ -80,7 +80,6 @@ func (f *creditFlags) filter() (client.CreditFilter, error) {
 	case f.topUps:
 		filter.Direction = "incoming"
 	}
-	var err error
 	if filter.Since, err = parseTime("--from", f.from); err == nil {
 		filter.Until, err = parseTime("--to", f.to)
 	}
@@ -117,7 +116,7 @@ func (a *app) creditHistory() *cobra.Command {
 	}
 	flags.add(c)
 	c.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 for all")
-	return c
+	return ofOwner(c)
 }
 
 func textOr(text *string, other string) string {
@@ -152,7 +151,7 @@ func (a *app) creditSummary() *cobra.Command {
 		}),
 	}
 	flags.add(c)
-	return c
+	return ofOwner(c)
 }
 
 func (a *app) creditTransfer() *cobra.Command {

@@ -199,7 +199,7 @@ func (a *app) domainOf(ctx context.Context, text, owner string) (domain string, 
 }
 
 func (a *app) domainList() *cobra.Command {
-	return &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "list [ADDRESS]", Short: "List domains and what they lead to", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph domain list",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -220,7 +220,7 @@ func (a *app) domainList() *cobra.Command {
 				column[domainView]{name: "TYPE", cell: func(v domainView) string { return string(v.Kind) }},
 				column[domainView]{name: "LEADS TO", cell: func(v domainView) string { return string(v.ItemHash) }})
 		}),
-	}
+	})
 }
 
 func (a *app) domainInfo() *cobra.Command {

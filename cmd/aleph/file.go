@@ -327,7 +327,7 @@ func (a *app) fileList() *cobra.Command {
 		}),
 	}
 	c.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 for all")
-	return c
+	return ofOwner(c)
 }
 
 func (a *app) fileForget() *cobra.Command {

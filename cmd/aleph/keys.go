@@ -82,10 +82,7 @@ func (a *app) givenKey() (key wallet.Key, given bool, err error) {
 	chain := message.Chain(strings.ToUpper(a.getenv("ALEPH_CHAIN")))
 	switch {
 	case a.keyFile == "-":
-		key, err = wallet.ReadKey(a.stdin(), chain)
-		if err != nil {
-			err = fmt.Errorf("private key on standard input: %w", err)
-		}
+		key, err = a.readKey(chain)
 		return key, true, err
 	case a.keyFile != "":
 		var read wallet.Key
@@ -105,6 +102,29 @@ func (a *app) givenKey() (key wallet.Key, given bool, err error) {
 		return key, true, err
 	}
 	return key, false, nil
+}
+
+// readKey reads a key from standard input; a terminal asks for it and does not show it.
+func (a *app) readKey(chain message.Chain) (wallet.Key, error) {
+	in := a.stdin()
+	if a.inIsTerminal() {
+		text, err := a.hidden("Private key or phrase: ")
+		if err != nil {
+			return wallet.Key{}, err
+		}
+		in = strings.NewReader(text)
+	}
+	key, err := wallet.ReadKey(in, chain)
+	if err != nil {
+		return wallet.Key{}, fmt.Errorf("private key on standard input: %w", err)
+	}
+	return key, nil
+}
+
+// inIsTerminal reports whether somebody types what is read.
+func (a *app) inIsTerminal() bool {
+	in, ok := a.in.(*os.File)
+	return ok && term.IsTerminal(int(in.Fd()))
 }
 
 func (a *app) nameOr(other string) string {
@@ -138,10 +158,10 @@ var errNoTerminal = errors.New("there is no terminal to ask on")
 
 // hidden asks for what the terminal does not show.
 func (a *app) hidden(question string) (string, error) {
-	in, ok := a.in.(*os.File)
-	if a.noInput || !ok || !term.IsTerminal(int(in.Fd())) {
+	if a.noInput || !a.inIsTerminal() {
 		return "", errNoTerminal
 	}
+	in := a.in.(*os.File)
 	shown, err := term.GetState(int(in.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("ask on the terminal: %w", err)

@@ -111,6 +111,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 		Example:           "  aleph account create\n  aleph program deploy ./my-app",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
+		Args:              cobra.ArbitraryArgs, // one that is left is no command, as in a group
+		RunE:              holds,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if err := errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
@@ -136,6 +138,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 		a.messageCommand(), a.postCommand(), a.aggregateCommand(), a.authorizationCommand(), a.nodeCommand(), a.priceCommand(),
 		a.creditCommand(), a.networkCommand(), a.configCommand(), a.completionCommand(), a.docsCommand(), a.versionCommand())
 	a.completeArguments(root)
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(flagMistake)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.writeHelp(c.OutOrStdout(), c) })
 	return root
 }
@@ -175,27 +179,4 @@ func (a *app) within(do bounded) func(*cobra.Command, []string) error {
 		defer cancel()
 		return do(ctx, args)
 	}
-}
-
-// group is a command that only holds others.
-func group(use, short, example string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Example: example, RunE: func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return c.Help()
-		}
-		text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
-		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			text += "; did you mean: " + strings.Join(near, ", ") + "?"
-		} else {
-			var names []string
-			for _, sub := range c.Commands() {
-				names = append(names, sub.Name())
-			}
-			text += "; there are: " + strings.Join(names, ", ")
-		}
-		return usageError{errors.New(text)}
-	}}
-	c.AddCommand(commands...)
-	c.SuggestionsMinimumDistance = 2
-	return c
 }

@@ -85,20 +85,26 @@ func (f *filterFlags) addTimes(c *cobra.Command) {
 	c.Flags().BoolVar(&f.oldest, "oldest-first", false, "begin with the oldest")
 }
 
-func (f *filterFlags) filter() (client.Filter, error) {
+func (a *app) filter(f *filterFlags) (client.Filter, error) {
 	filter := client.Filter{
-		Addresses: f.senders, Owners: f.owners, Channels: f.channels, Refs: f.refs, Tags: f.tags, ContentTypes: f.kinds, ContentKeys: f.keys,
-		OldestFirst: f.oldest,
+		Channels: f.channels, Refs: f.refs, Tags: f.tags, ContentTypes: f.kinds, ContentKeys: f.keys, OldestFirst: f.oldest,
 	}
-	for _, t := range f.types {
-		kind := message.Type(strings.ToUpper(t))
-		if !slices.Contains(message.Types(), kind) {
-			return filter, usageError{fmt.Errorf("--type %s: want one of %v", t, message.Types())}
-		}
-		filter.Types = append(filter.Types, kind)
+	var err error
+	if filter.Types, err = parseTypes(f.types); err != nil {
+		return filter, err
+	}
+	if filter.Addresses, err = a.resolveAll(f.senders); err == nil {
+		filter.Owners, err = a.resolveAll(f.owners)
+	}
+	if err != nil {
+		return filter, err
 	}
 	for _, s := range f.statuses {
-		filter.Statuses = append(filter.Statuses, message.Status(strings.ToLower(s)))
+		status := message.Status(strings.ToLower(s))
+		if !slices.Contains(statuses, status) {
+			return filter, usageError{fmt.Errorf("--status %s: want one of %v", s, statuses)}
+		}
+		filter.Statuses = append(filter.Statuses, status)
 	}
 	for _, c := range f.chains {
 		filter.Chains = append(filter.Chains, message.Chain(strings.ToUpper(c)))
@@ -115,7 +121,6 @@ func (f *filterFlags) filter() (client.Filter, error) {
 			*list.to = append(*list.to, hash)
 		}
 	}
-	var err error
 	if filter.Since, err = parseTime("--from", f.from); err != nil {
 		return filter, err
 	}
@@ -126,6 +131,21 @@ func (f *filterFlags) filter() (client.Filter, error) {
 		filter.Since = time.Now().Add(-f.since)
 	}
 	return filter, nil
+}
+
+// statuses are those that messages in lists can have.
+var statuses = []message.Status{message.StatusPending, message.StatusProcessed, message.StatusRejected, message.StatusForgotten, message.StatusRemoving, message.StatusRemoved}
+
+// parseTypes reads types of messages.
+func parseTypes(texts []string) (types []message.Type, err error) {
+	for _, text := range texts {
+		kind := message.Type(strings.ToUpper(text))
+		if !slices.Contains(message.Types(), kind) {
+			return nil, usageError{fmt.Errorf("--type %s: want one of %v", text, message.Types())}
+		}
+		types = append(types, kind)
+	}
+	return types, nil
 }
 
 // parseTime reads a day or a moment; "" is the zero time.
@@ -152,7 +172,7 @@ func (a *app) messageList() *cobra.Command {
 			"  aleph message list --sender " + exampleAddress + " -o jsonl\n" +
 			"  aleph message list --owner " + exampleAddress + " --since 24h --limit 0",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			filter, err := flags.filter()
+			filter, err := a.filter(&flags)
 			if err != nil {
 				return err
 			}
@@ -239,7 +259,7 @@ func (a *app) messageWatch() *cobra.Command {
 			if history < 0 || history > maxHistory {
 				return usageError{fmt.Errorf("--history %d: want 0 to %d", history, maxHistory)}
 			}
-			filter, err := flags.filter()
+			filter, err := a.filter(&flags)
 			if err != nil {
 				return err
 			}

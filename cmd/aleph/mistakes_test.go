@@ -40,6 +40,43 @@ func TestWrongUsageSaysHowItIsRight(t *testing.T) {
 	}
 }
 
+func TestSlipsAreSuggested(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"programm", "list"}, `unknown command "programm" for "aleph"; did you mean: program?`},
+		{[]string{"program", "dploy", "my-app", "--memory", "512"}, `unknown command "dploy" for "aleph program"; did you mean: deploy?`},
+		{[]string{"program", "deploy", "my-app", "--memroy", "512"}, "unknown flag: --memroy; did you mean: --memory?"},
+		{[]string{"--netwrok", "devnet", "program", "list"}, "did you mean: --network?"},
+		{[]string{"program", "list", "--json"}, "did you mean: --output json?"},
+		{[]string{"file", "list", "--from"}, "unknown flag: --from\n"},
+	} {
+		if code, out, errOut := u.run(test.args...); code != exitUsage || !strings.Contains(errOut, test.says) || out != "" {
+			t.Errorf("%v: exit code %d: %s%s", test.args, code, out, errOut)
+		}
+	}
+}
+
+func TestAnAddressIsSaidInOneOfTwoWays(t *testing.T) {
+	_, u, other := funded(t)
+	u.result(nil, "aggregate", "set", "profile", `{"name":"bob"}`)
+	for _, list := range [][]string{
+		{"aggregate", "list"}, {"file", "list"}, {"program", "list"}, {"instance", "list"}, {"domain", "list"}, {"website", "list"},
+		{"authorization", "list"}, {"account", "balance"}, {"credit", "show"}, {"credit", "history"}, {"credit", "summary"},
+	} {
+		codeBefore, before, errBefore := other.run(append(list, u.address())...)
+		code, out, errOut := other.run(append(list, "--owner", u.address())...)
+		if code != exitOK || code != codeBefore || out != before || errOut != errBefore {
+			t.Errorf("%v: %d %s%s but %d %s%s", list, code, out, errOut, codeBefore, before, errBefore)
+		}
+		if code, _, errOut := other.run(append(list, u.address(), "--owner", other.address())...); code != exitUsage || !strings.Contains(errOut, "say one address") {
+			t.Errorf("%v: exit code %d: %s", list, code, errOut)
+		}
+	}
+}
+
 // siteFolder is a folder with a page.
 func siteFolder(t *testing.T) string {
 	t.Helper()

@@ -89,6 +89,9 @@ func (a *app) nodeCore() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if owner, err = a.resolve(owner); err != nil {
+				return err
+			}
 			list := []client.CoreNode{}
 			for _, n := range nodes.Core {
 				if (!active || n.Status == "active") && (owner == "" || strings.EqualFold(n.Owner, owner)) {
@@ -119,6 +122,9 @@ func (a *app) nodeCompute() *cobra.Command {
 		RunE: a.within(func(ctx context.Context, _ []string) error {
 			nodes, err := a.nodes(ctx)
 			if err != nil {
+				return err
+			}
+			if owner, err = a.resolve(owner); err != nil {
 				return err
 			}
 			list := []client.ComputeNode{}

@@ -97,7 +97,11 @@ func (a *app) postList() *cobra.Command {
 		Use: "list", Short: "List documents as they are now, newest first", Args: cobra.NoArgs,
 		Example: "  aleph post list --type note --limit 5\n  aleph post list --owner " + exampleAddress + " -o jsonl",
 		RunE: a.within(func(ctx context.Context, _ []string) error {
-			f.Refs, f.Tags, f.ContentTypes, f.Addresses, f.Channels = refs, tags, kinds, owners, channels
+			var err error
+			if f.Addresses, err = a.resolveAll(owners); err != nil {
+				return err
+			}
+			f.Refs, f.Tags, f.ContentTypes, f.Channels = refs, tags, kinds, channels
 			if limit <= firstPage {
 				f.PageSize = limit
 			}

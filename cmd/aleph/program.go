@@ -27,12 +27,11 @@ func (a *app) programList() *cobra.Command {
 
 // listOf makes the command that lists a kind of workload.
 func (a *app) listOf(group, short string, kind message.Type) *cobra.Command {
-	var owner string
-	c := &cobra.Command{
-		Use: "list", Short: short, Args: cobra.NoArgs,
+	return ofOwner(&cobra.Command{
+		Use: "list [ADDRESS]", Short: short, Args: cobra.MaximumNArgs(1),
 		Example: "  aleph " + group + " list",
-		RunE: a.within(func(ctx context.Context, _ []string) error {
-			address, err := a.address(owner)
+		RunE: a.within(func(ctx context.Context, args []string) error {
+			address, err := a.address(addressOf(args))
 			if err != nil {
 				return err
 			}
@@ -67,9 +66,7 @@ func (a *app) listOf(group, short string, kind message.Type) *cobra.Command {
 				column[view]{"NAME", 28, func(v view) string { return v.Name }},
 				column[view]{"CREATED", 19, func(v view) string { return momentText(v.Time) }})
 		}),
-	}
-	c.Flags().StringVar(&owner, "owner", "", "`address` of the owner; default the account in use")
-	return c
+	})
 }
 
 func (a *app) programDelete() *cobra.Command {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/wallet"
@@ -135,11 +137,41 @@ func (a *app) resolve(text string) (string, error) {
 	return w.Resolve(text), nil
 }
 
+// resolveAll is resolve for several addresses.
+func (a *app) resolveAll(texts []string) ([]string, error) {
+	var addresses []string
+	for _, text := range texts {
+		address, err := a.resolve(text)
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses, nil
+}
+
 func addressOf(args []string) string {
 	if len(args) == 0 {
 		return ""
 	}
 	return args[0]
+}
+
+// ofOwner lets a command that takes an ADDRESS be told it with --owner as well, which is how those are told it that take something else.
+func ofOwner(c *cobra.Command) *cobra.Command {
+	var owner string
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		switch {
+		case owner == "":
+			return run(c, args)
+		case len(args) > 0:
+			return usageError{fmt.Errorf("say one address: %s, or --owner %s", args[0], owner)}
+		}
+		return run(c, []string{owner})
+	}
+	c.Flags().StringVar(&owner, "owner", "", "the same as `ADDRESS`")
+	return c
 }
 
 // input is a text that is given on the command line, in a file as @name, or on standard input as -.
@@ -148,6 +180,9 @@ func (a *app) input(text string) ([]byte, error) {
 	var from io.Reader
 	switch name, isFile := strings.CutPrefix(text, "@"); {
 	case text == "-":
+		if a.inIsTerminal() && !a.noInput {
+			a.say("Type it, and Ctrl-D at its end")
+		}
 		from = a.stdin()
 	case isFile:
 		file, err := os.Open(name)

@@ -120,6 +120,9 @@ func printEach[T any](a *app, list iter.Seq2[T, error], columns ...column[T]) er
 	for i, c := range columns {
 		header[i], widths[i] = c.name, c.width
 	}
+	if !a.wide {
+		fit(widths, a.screen())
+	}
 	n := 0
 	for v, err := range list {
 		if err != nil {

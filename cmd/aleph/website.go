@@ -147,7 +147,7 @@ func (a *app) websiteShow() *cobra.Command {
 }
 
 func (a *app) websiteList() *cobra.Command {
-	return &cobra.Command{
+	return ofOwner(&cobra.Command{
 		Use: "list [ADDRESS]", Short: "List websites", Args: cobra.MaximumNArgs(1),
 		Example: "  aleph website list",
 		RunE: a.within(func(ctx context.Context, args []string) error {
@@ -169,7 +169,7 @@ func (a *app) websiteList() *cobra.Command {
 				column[siteView]{name: "CHANGED", cell: func(v siteView) string { return v.Updated }},
 				column[siteView]{name: "VOLUME", cell: func(v siteView) string { return string(v.Volume) }})
 		}),
-	}
+	})
 }
 
 func (a *app) websiteDelete() *cobra.Command {
