@@ -38,6 +38,7 @@ type host struct {
 	client  *client.Client
 	key     ssh.Signer
 
+	listen   string        // where each of its nodes answers; anywhere when empty
 	patience time.Duration // with a guest that boots
 }
 
@@ -56,7 +57,13 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{node: &node{core: corenodetest.New(t), dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
+	return hostOf(t, corenodetest.New(t), owner, key)
+}
+
+// hostOf is a host with a core node, an owner and a key that others have as well.
+func hostOf(t *testing.T, core *corenodetest.Node, owner *ethereum.Account, key ssh.Signer) *host {
+	t.Helper()
+	h := &host{node: &node{core: core, dir: t.TempDir()}, t: t, owner: owner, key: key, patience: 3 * time.Minute}
 	// The owner signs the node's name; here that name leads nowhere else than to the node.
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(h.url, "http://"))
@@ -72,7 +79,7 @@ func newHost(t *testing.T) *host {
 func (h *host) start() {
 	h.t.Helper()
 	h.process = exec.Command(os.Args[0])
-	h.process.Env = append(os.Environ(), childOf+"="+h.dir+"|"+h.core.URL)
+	h.process.Env = append(os.Environ(), childOf+"="+h.dir+"|"+h.core.URL+"|"+h.listen)
 	h.process.Stderr = os.Stderr
 	out, err := h.process.StdoutPipe()
 	if err != nil {

@@ -2,10 +2,12 @@ package crn_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,12 +21,21 @@ import (
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
 )
 
-// childOf makes this test binary a compute node on the folder and the core node that it names, to be killed.
+// childOf makes this test binary a compute node on the folder, the core node and the address that it names, to be killed.
 const childOf = "CRN_TEST_CHILD"
 
+// childLogs has such a node say what it logs.
+const childLogs = "CRN_TEST_LOG"
+
 func TestMain(m *testing.M) {
-	if dir, core, ok := strings.Cut(os.Getenv(childOf), "|"); ok {
-		n, err := crn.New(config(dir, core))
+	if dir, rest, ok := strings.Cut(os.Getenv(childOf), "|"); ok {
+		core, listen, _ := strings.Cut(rest, "|")
+		c := config(dir, core)
+		c.Listen = cmp.Or(listen, c.Listen)
+		if os.Getenv(childLogs) != "" {
+			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", filepath.Base(dir))
+		}
+		n, err := crn.New(c)
 		if err == nil {
 			fmt.Println(n.Addr())
 			ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -418,13 +418,21 @@ func (p *Pool) ask(ctx context.Context, method, target string, body io.Reader, h
 	}
 	response, err := p.http.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, withoutAddress(err)
 	}
 	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusPartialContent {
 		return response, nil
 	}
 	defer response.Body.Close()
 	return nil, refused(response)
+}
+
+// withoutAddress is why a request failed, without the address, in which there may be a token: owners read it.
+func withoutAddress(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // refused is the error of an answer that is a refusal.

@@ -98,7 +98,7 @@ func (p *Pool) askPieces(ctx context.Context, source string, size int64) ([]byte
 	}
 	response, err := p.holders.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, withoutAddress(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -346,35 +346,38 @@ func (x *instance) giveUpMemory(m *move, why error) {
 	x.record(wantedErased)
 }
 
-// arrived tells the owner of an instance how it has come, if it has, and has its guest go on if it came with its memory.
+// arrived has the guest of an instance that came with its memory go on, and tells its owner how it has come.
 func (x *instance) arrived(m *move) {
 	p := x.pool
 	p.mu.Lock()
 	here, machine := x.here(), x.machine
-	if here && m.Source != "" {
-		how := "moved here with its memory"
-		if !x.still || machine == nil {
-			how = "moved here without its memory"
-			if m.Live {
-				how += ": its machine ended on the way"
-			} else if m.Cold != "" {
-				how += ": " + m.Cold
-			}
-		}
-		defer p.note(x.hash, how+" (from "+m.Source+")")
+	goesOn := x.rec.Wanted == wantedRunning && x.still && machine != nil
+	if goesOn {
+		x.still = false
+		x.times.Started = time.Now()
 	}
-	if here {
-		defer p.endErrand(x.hash)
-	}
-	if x.rec.Wanted != wantedRunning || !x.still || machine == nil {
-		p.mu.Unlock()
+	p.mu.Unlock()
+	if !here {
 		return
 	}
-	x.still = false
-	x.times.Started = time.Now()
-	p.mu.Unlock()
-	if err := machine.Continue(context.WithoutCancel(p.life)); err != nil {
+	defer p.endErrand(x.hash)
+	how := "moved here without its memory"
+	switch {
+	case goesOn:
+		err := machine.Continue(context.WithoutCancel(p.life))
+		if err == nil {
+			how = "moved here with its memory"
+			break
+		}
+		how += ": its machine does not go on, and starts again from its disks: " + err.Error()
 		p.cfg.Log.Error("instance does not go on with its memory, it starts again from its disks", "hash", x.hash, "error", err)
-		x.cut(machine)
+		defer x.cut(machine)
+	case m.Live:
+		how += ": its machine ended on the way"
+	case m.Cold != "":
+		how += ": " + m.Cold
+	}
+	if m.Source != "" {
+		p.note(x.hash, how+" (from "+m.Source+")")
 	}
 }
