@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -192,6 +193,11 @@ func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error
 	s.card, s.booted = configureCard(), config.Time
 	if err := s.api.listen(config.API); err != nil {
 		return nil, err
+	}
+	if slices.Contains(config.Args, wire.ASGIServer) {
+		if err := writeASGIServer(wire.ASGIServer); err != nil {
+			return nil, err
+		}
 	}
 	if config.Copies {
 		if s.renewing, err = listenForRenewing(wire.RenewSocket, wire.NodePreload); err != nil {

@@ -111,9 +111,9 @@ func guestConfig(x *Execution, copies bool) wire.Config {
 	code := x.program.Code
 	if code.EffectiveInterface() == message.InterfaceASGI {
 		module, app := pythonModule(code.Entrypoint)
-		c.Args = []string{"python3", "-m", "uvicorn"}
+		c.Args = []string{"python3", wire.ASGIServer}
 		if copies {
-			c.Args = []string{"python3", "-c", reseedScript, wire.RenewSocket, "uvicorn"}
+			c.Args = []string{"python3", "-c", reseedScript, wire.RenewSocket, wire.ASGIServer}
 		}
 		c.Args = append(c.Args, module+":"+app, "--host", "127.0.0.1", "--port", fmt.Sprint(wire.ProgramPort),
 			"--forwarded-allow-ips", "127.0.0.1,"+wire.CardHost, // the node says who called
@@ -125,8 +125,8 @@ func guestConfig(x *Execution, copies bool) wire.Config {
 		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
 		"PORT": fmt.Sprint(wire.ProgramPort), "ALEPH_ADDRESS_TO_USE": c.Hostname,
 		"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
-		// Where users mount a volume with packages (spec/crn.md §3.4.6).
-		"PYTHONPATH": "/opt/packages",
+		// Where users mount a volume with packages, and where runtimes of the reference have theirs (spec/crn.md §3.4.6).
+		"PYTHONPATH": "/opt/packages:/opt/aleph/libs",
 	}
 	if x.offersAPI() {
 		c.API = &wire.API{Socket: apiSocket, Port: apiPort}

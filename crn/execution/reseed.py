@@ -17,4 +17,4 @@ reseed() # OpenSSL sets up its generator at the first use, which copies need not
 host = socket.socket(socket.AF_UNIX)
 host.connect(sys.argv.pop(1))
 threading.Thread(target=renew, args=(host,), daemon=True).start()
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+runpy.run_path(sys.argv.pop(1), run_name="__main__")

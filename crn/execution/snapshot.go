@@ -19,8 +19,8 @@ import (
 // snapshotVariable of a program's message says "yes" or "no" to being copied.
 const snapshotVariable = "ALEPH_SNAPSHOT"
 
-// reseedScript starts a Python module such that random numbers are made new in each copy. Its arguments are the socket where it
-// hears that it is one, the module, and the module's own.
+// reseedScript starts a Python program such that random numbers are made new in each copy. Its arguments are the socket where it
+// hears that it is one, the program's file, and the program's own.
 //
 //go:embed reseed.py
 var reseedScript string

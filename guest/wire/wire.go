@@ -79,6 +79,9 @@ const RenewSocket = "/run/aleph/renew.sock"
 // generators of OpenSSL take a new seed when they are used then. It is sent the same line, and answers with an empty one.
 const RenewInPast = "past"
 
+// ASGIServer is a program in Python that serves an application of ASGI. The guest writes it where an argument of the program names it.
+const ASGIServer = "/run/aleph/asgi.py"
+
 // NodePreload is a module that Node loads before a program (--require). It waits at RenewSocket for the program, and makes new what
 // Node itself holds.
 const NodePreload = "/run/aleph/node.cjs"
