@@ -6,6 +6,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/ccn/api"
 	"github.com/aleph-im/aleph-go/ccn/files"
+	"github.com/aleph-im/aleph-go/ccn/p2p"
 	"github.com/aleph-im/aleph-go/ccn/state"
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -17,9 +18,9 @@ func (n *Node) wire(decides *state.State) error {
 		return err
 	}
 	cfg := api.Config{
-		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Uploads: n.uploads, Fetch: n.fetcher.Fetch, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs, Peers: n.p2p.Peers,
+		Params: n.cfg.Params, Store: n.store, Files: n.files, IPFS: n.ipfs, Uploads: n.uploads, Fetch: n.fetcher.Fetch, Intake: n.intake, Publish: n.publish, Addresses: n.p2p.Addrs,
 		MaxSockets: int64(n.cfg.MaxSockets), Version: n.cfg.Version, Extra: n.scheduler.Routes(), Logger: n.cfg.Logger.With("part", "api"),
-		OperationsOnly: n.cfg.Role == RoleWorker, Stopping: n.stopping, Fetches: n.fetches,
+		OperationsOnly: n.cfg.Role == RoleWorker, Stopping: n.stopping, Fetches: n.fetches, Gossip: gossip(n.p2p),
 		RecalculateKey: n.cfg.Params.OperatorKey, Recalculate: recalculate(decides), Covers: decides.Covers,
 	}
 	if n.chain != nil {
@@ -55,6 +56,8 @@ func height(n uint64) *int64 {
 	h := int64(n)
 	return &h
 }
+
+func gossip(p *p2p.Node) func() api.Gossip { return func() api.Gossip { return api.Gossip(p.Stats()) } }
 
 func (n *Node) fetches() api.Fetches {
 	c := n.fetcher.Counts()

@@ -217,6 +217,7 @@ func TestMetricsHaveTheNamesThatDashboardsRead(t *testing.T) {
 	r := newRig(t, func(c *Config) {
 		c.Chain = func() ChainProgress { return ChainProgress{Height: &height, Head: &head, Transactions: 3} }
 		c.Fetches = func() Fetches { return Fetches{IPFS: Fetched{7, 2, 1500 * time.Millisecond}} }
+		c.Gossip = func() Gossip { return Gossip{Peers: 4, Published: 6, Received: 9, Dropped: 1, Unsent: 2} }
 	})
 	r.send(r.post(1), true)
 	text := r.get("/metrics")
@@ -225,6 +226,8 @@ func TestMetricsHaveTheNamesThatDashboardsRead(t *testing.T) {
 		"pyaleph_status_chain_eth_last_committed_height 90", "pyaleph_status_chain_eth_height_reference_total 100",
 		"pyaleph_status_chain_eth_height_remaining_total 10", "pyaleph_store_fetch_ipfs_total 7", "pyaleph_store_fetch_ipfs_failed_total 2",
 		"pyaleph_store_fetch_ipfs_duration_ms_sum 1500", "aleph_intake_processed_total 1",
+		"pyaleph_status_peers_total 4", "aleph_gossip_published_total 6", "aleph_gossip_received_total 9", "aleph_gossip_dropped_total 1",
+		"aleph_gossip_unsent_total 2",
 	} {
 		if !strings.Contains(string(text.body)+"\n", line+"\n") {
 			t.Errorf("there is no line %q", line)

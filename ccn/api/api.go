@@ -43,8 +43,8 @@ type Config struct {
 	Publish func(ctx context.Context, envelope []byte) error
 	// Addresses lists the multiaddresses of the node's gossip port.
 	Addresses func() []string
-	// Peers lists for /metrics the nodes that gossip has a connection to; nil when there is no gossip.
-	Peers   func() []string
+	// Gossip tells for /metrics how the gossip does; nil when there is none.
+	Gossip  func() Gossip
 	Version string
 	Now     func() time.Time // time.Now if nil
 	// Chain tells for /metrics how far chains were read; nil when none is.

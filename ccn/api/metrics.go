@@ -28,6 +28,15 @@ type ChainProgress struct {
 	Transactions int64  // found there and not yet taken in
 }
 
+// Gossip is how the exchange with other nodes does; all but Peers counts since the start.
+type Gossip struct {
+	Peers     int    // connected now
+	Published uint64 // messages that were sent to them
+	Received  uint64 // new messages of others
+	Dropped   uint64 // of these, those for which there was no room
+	Unsent    uint64 // frames to peers that were too slow to take them
+}
+
 // Fetches counts the files of STORE messages that the node fetched from elsewhere.
 type Fetches struct{ IPFS, Storage Fetched }
 
@@ -116,12 +125,8 @@ func (a *API) networkNumbers(ctx context.Context) ([]metric, error) {
 	if chain.Height != nil && chain.Head != nil {
 		remaining = max(*chain.Head-*chain.Height, 0)
 	}
-	peers := 0
-	if a.cfg.Peers != nil {
-		peers = len(a.cfg.Peers())
-	}
 	return []metric{
-		{"pyaleph_status_peers_total", peers},
+		{"pyaleph_status_peers_total", a.gossip().Peers},
 		{"pyaleph_status_sync_messages_total", rows["messages"]},
 		{"pyaleph_status_sync_permanent_files_total", rows["file_pins"]},
 		{"pyaleph_status_sync_pending_messages_total", rows["pending_messages"]},
@@ -162,9 +167,16 @@ func (a *API) socketNumbers(sockets *socketCounters, fetched *Fetches) []metric 
 	}
 }
 
+func (a *API) gossip() Gossip {
+	if a.cfg.Gossip == nil {
+		return Gossip{}
+	}
+	return a.cfg.Gossip()
+}
+
 // ownNumbers lists what only this node counts.
 func (a *API) ownNumbers() []metric {
-	s := a.cfg.Intake.Stats()
+	s, g := a.cfg.Intake.Stats(), a.gossip()
 	return []metric{
 		{"aleph_intake_received_total", s.Received},
 		{"aleph_intake_verified_total", s.Verified},
@@ -175,6 +187,10 @@ func (a *API) ownNumbers() []metric {
 		{"aleph_intake_commits_total", s.Commits},
 		{"aleph_intake_failures_total", s.Failures},
 		{"aleph_intake_queued", s.Queued},
+		{"aleph_gossip_published_total", g.Published},
+		{"aleph_gossip_received_total", g.Received},
+		{"aleph_gossip_dropped_total", g.Dropped},
+		{"aleph_gossip_unsent_total", g.Unsent},
 		{"aleph_goroutines", runtime.NumGoroutine()},
 	}
 }
