@@ -33,11 +33,6 @@ type Registry struct {
 	verifiers map[message.Chain]Verifier
 }
 
-// NewRegistry returns a registry of the given verifiers.
-func NewRegistry(verifiers map[message.Chain]Verifier) *Registry {
-	return &Registry{verifiers: verifiers}
-}
-
 // Default returns the registry of all families. A family is added here, with one line.
 func Default() *Registry {
 	r := &Registry{verifiers: map[message.Chain]Verifier{}}

@@ -66,9 +66,7 @@ const (
 // ErrPassword is what a wrong password gives.
 var ErrPassword = errors.New("the password is wrong")
 
-// Encrypt returns the keystore of a key.
-func Encrypt(key Key, password string) ([]byte, error) { return encrypt(key, password, scryptN) }
-
+// encrypt returns the keystore of a key; n is the cost of its password.
 func encrypt(key Key, password string, n int) ([]byte, error) {
 	var salt, id [32]byte
 	var iv [16]byte

@@ -110,7 +110,11 @@ func FuzzAccount(f *testing.F) {
 			granted += max(row.Amount, 0)
 			history = append(history, row)
 		}
-		for _, lot := range FoldCredits(history) {
+		var purse Purse
+		for i := range history {
+			purse.Fold(&history[i])
+		}
+		for _, lot := range purse.Lots {
 			if lot.Remaining < 0 {
 				t.Errorf("a grant has %d left", lot.Remaining)
 			}

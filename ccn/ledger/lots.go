@@ -84,15 +84,6 @@ func (p *Purse) Fold(row *store.CreditRow) {
 	p.Lots = append(p.Lots, lotOf(row))
 }
 
-// FoldCredits returns what is left of the grants in history, which is in the order of content time, POST and index.
-func FoldCredits(history []store.CreditRow) []store.CreditLot {
-	var p Purse
-	for i := range history {
-		p.Fold(&history[i])
-	}
-	return p.Lots
-}
-
 func lotOf(row *store.CreditRow) store.CreditLot {
 	return store.CreditLot{Ref: row.Ref, Index: row.Index, Remaining: row.Amount, Expiration: row.Expiration, ContentTime: row.ContentTime}
 }
