@@ -145,6 +145,11 @@ func start(t testing.TB, at place, change ...func(*Config)) *rig {
 			t.Error(err)
 		}
 	}()
+	// What is applied before it runs it tells nobody of, and other processes may apply at once.
+	select {
+	case <-r.Started():
+	case <-done:
+	}
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		<-done
