@@ -31,6 +31,11 @@ type allocation struct {
 	Leaving []message.Hash `json:"leaving,omitempty"`
 }
 
+// newAllocation returns one of nothing, whose lists are there.
+func newAllocation() allocation {
+	return allocation{PersistentVMs: []message.Hash{}, Instances: []message.Hash{}, OnDemandVMs: []message.Hash{}}
+}
+
 const allocationPath = "/control/allocations"
 
 // outcome is a compute node's answer to an allocation.

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -220,5 +221,8 @@ func TestPartListsWorkloadsByKind(t *testing.T) {
 		!slices.Equal(part.PersistentVMs, []message.Hash{list[1].Hash}) ||
 		!slices.Equal(part.Instances, []message.Hash{list[2].Hash}) {
 		t.Errorf("part is %+v", part)
+	}
+	if raw, err := json.Marshal(v.part("idle")); err != nil || string(raw) != `{"persistent_vms":[],"instances":[],"on_demand_vms":[]}` {
+		t.Errorf("the part of a node without workloads is %s, %v", raw, err)
 	}
 }

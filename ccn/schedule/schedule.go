@@ -81,6 +81,9 @@ type view struct {
 	asked    map[message.Hash]int64
 	plan     map[message.Hash]Placement
 	newest   float64 // Unix seconds: content time of the newest message that it depends on
+
+	splitting sync.Once
+	parts     map[string]allocation // of the plan, by compute node; made when the first is asked for
 }
 
 // delivery is the last allocation sent to one compute node. It is owned by the goroutine of Run but for done.
@@ -368,7 +371,7 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 			continue
 		}
 		part := v.part(node.Hash)
-		part.Instances = slices.DeleteFunc(part.Instances, func(hash message.Hash) bool { return v.elsewhere(v.plan[hash]) })
+		part.Instances = slices.DeleteFunc(slices.Clone(part.Instances), func(hash message.Hash) bool { return v.elsewhere(v.plan[hash]) })
 		part.Leaving = v.leaving(node.Hash)
 		key, err := json.Marshal(part)
 		if err != nil {
@@ -412,13 +415,23 @@ func (s *Scheduler) delivered(ctx context.Context, r deliveryResult) {
 	}
 }
 
-// part returns the allocation of one compute node, sorted.
+// part returns the allocation of one compute node, sorted. Its lists are not to be changed.
 func (v *view) part(compute string) allocation {
-	a := allocation{PersistentVMs: []message.Hash{}, Instances: []message.Hash{}, OnDemandVMs: []message.Hash{}}
+	v.splitting.Do(v.split)
+	if a, ok := v.parts[compute]; ok {
+		return a
+	}
+	return newAllocation()
+}
+
+// split makes the parts of all compute nodes: anybody may ask for them, however many there are.
+func (v *view) split() {
+	v.parts = make(map[string]allocation)
 	for _, hash := range slices.Sorted(maps.Keys(v.plan)) {
 		p := v.plan[hash]
-		if p.Compute.Hash != compute {
-			continue
+		a, ok := v.parts[p.Compute.Hash]
+		if !ok {
+			a = newAllocation()
 		}
 		switch {
 		case p.Workload.Type == message.TypeInstance:
@@ -428,8 +441,8 @@ func (v *view) part(compute string) allocation {
 		default:
 			a.OnDemandVMs = append(a.OnDemandVMs, hash)
 		}
+		v.parts[p.Compute.Hash] = a
 	}
-	return a
 }
 
 // rand64 makes two payloads of the same second differ; compute nodes refuse a payload that they have seen.
