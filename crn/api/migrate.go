@@ -27,7 +27,7 @@ type mover interface {
 	// Pieces returns the hashes of the pieces of a file of one that leaves.
 	Pieces(ctx context.Context, hash message.Hash, name, token string) ([]byte, error)
 	// SendMemory writes the memory of one that is offered.
-	SendMemory(ctx context.Context, hash message.Hash, token string, w io.Writer) error
+	SendMemory(ctx context.Context, hash message.Hash, token string, to instance.Line) error
 	// HandOver gives it away for good.
 	HandOver(hash message.Hash, token, claim string) error
 	// Forget removes what is left of it.
@@ -214,7 +214,7 @@ func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "Body is not valid JSON")
 		return
 	}
-	out := &unheld{w: w, flush: http.NewResponseController(w).Flush}
+	out := &unheld{w: w, ResponseController: http.NewResponseController(w)}
 	err = s.cfg.Instances.SendMemory(r.Context(), hash, order.Token, out)
 	switch {
 	case out.begun: // it breaks off
@@ -227,8 +227,8 @@ func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
 
 // unheld passes on at once what is written.
 type unheld struct {
+	*http.ResponseController
 	w     http.ResponseWriter
-	flush func() error
 	begun bool
 }
 
@@ -237,9 +237,10 @@ func (u *unheld) Write(b []byte) (int, error) {
 		u.begun = true
 		u.w.Header().Set("Content-Type", "application/octet-stream")
 		u.w.Header().Set("X-Accel-Buffering", "no") // a proxy in front is not to hold it back either
+		u.w.Header().Set("Connection", "close")     // it has a deadline that is of this answer
 	}
 	n, err := u.w.Write(b)
-	return n, errors.Join(err, u.flush())
+	return n, errors.Join(err, u.Flush())
 }
 
 func movedDisks(hash message.Hash, files []instance.MovedFile) []movedDisk {

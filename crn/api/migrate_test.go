@@ -43,11 +43,11 @@ func (m *movers) Offer(message.Hash) (instance.Offered, error) {
 func (m *movers) Pieces(context.Context, message.Hash, string, string) ([]byte, error) {
 	return []byte(`"sums"`), m.err
 }
-func (m *movers) SendMemory(_ context.Context, _ message.Hash, token string, w io.Writer) error {
+func (m *movers) SendMemory(_ context.Context, _ message.Hash, token string, to instance.Line) error {
 	if m.err != nil {
 		return m.err
 	}
-	_, err := io.WriteString(w, `"memory for `+token+`"`)
+	_, err := io.WriteString(to, `"memory for `+token+`"`)
 	return errors.Join(err, errors.New("nobody asked for it"))
 }
 func (m *movers) Ahead(message.Hash) (instance.Ahead, error) { return m.fetched, m.hereErr }

@@ -75,7 +75,7 @@ func (x *instance) offers(name, token string) bool {
 
 // Ahead is how far the disks of an instance are that are fetched ahead.
 type Ahead struct {
-	Done    bool
+	Done    bool  // nothing is fetched any more, neither disks nor memory
 	Fetched int64 // bytes
 	Total   int64
 	Failure error // why it was given up
@@ -164,7 +164,10 @@ func (p *Pool) Ahead(hash message.Hash) (Ahead, error) {
 	if e == nil {
 		return Ahead{}, fmt.Errorf("instance %s: %w", hash, ErrUnknown)
 	}
-	a := Ahead{Done: e.done, Fetched: e.fetched.Load(), Failure: e.failure, Cold: e.cold}
+	// Who asks has the instance stopped when nothing is fetched any more, and now its memory may be.
+	x := p.instances[hash]
+	comes := x != nil && x.rec.Wanted == wantedArriving && x.rec.Move.Live
+	a := Ahead{Done: e.done && !comes, Fetched: e.fetched.Load(), Failure: e.failure, Cold: e.cold}
 	for _, f := range e.arrival.Files {
 		for _, part := range f.Extents {
 			a.Total += part[1]

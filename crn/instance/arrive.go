@@ -438,7 +438,7 @@ func withoutAddress(err error) error {
 // refused is the error of an answer that is a refusal.
 func refused(response *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-	err := fmt.Errorf("the other node answers %s: %s", response.Status, text)
+	err := fmt.Errorf("the other node answers %s: %s", response.Status, bytes.TrimSpace(text))
 	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusConflict {
 		err = fmt.Errorf("%w: %w", errCalledOff, err)
 	}

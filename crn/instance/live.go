@@ -119,7 +119,21 @@ const (
 	beat = 5 * time.Second
 	// memoryTimes bounds what may travel of a memory, in times of its size.
 	memoryTimes = 8
+	// travelBegin is how long the smallest memory may travel, and travelRate how much longer a larger one may, in MiB a second.
+	travelBegin = 10 * time.Minute
+	travelRate  = 4
 )
+
+// travelTime is how long a memory of so many MiB may travel: a guest that changes much of it is slowed down meanwhile.
+func travelTime(memoryMiB int) time.Duration {
+	return travelBegin + time.Duration(memoryMiB)*time.Second/travelRate
+}
+
+// Line leads to the node that the memory of an instance is sent to. A write that lasts beyond the deadline fails.
+type Line interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
+}
 
 // travels is what may travel of a memory of so many MiB, in bytes.
 func (p *Pool) travels(memoryMiB int64) int64 {
@@ -127,11 +141,13 @@ func (p *Pool) travels(memoryMiB int64) int64 {
 }
 
 // SendMemory sends the memory of an instance to the node that has the token of its offer and has asked for it, and keeps the guest
-// standing still until the instance is handed over, or that node is gone. w is what memoryReader reads. An error before the first byte is
-// ErrUnknown, ErrNotRunning or ErrBusy.
-func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, w io.Writer) error {
+// standing still until the instance is handed over, or that node is gone. At the end of the line is a memoryReader. A token is good for
+// one try. An error before the first byte is ErrUnknown, ErrNotRunning or ErrBusy.
+func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, to Line) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Who does not read is not to keep the guest from going on.
+	defer context.AfterFunc(ctx, func() { _ = to.SetWriteDeadline(time.Unix(1, 0)) })()
 	defer context.AfterFunc(p.life, cancel)()
 	p.mu.Lock()
 	x := p.instances[hash]
@@ -151,15 +167,17 @@ func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, 
 		return err
 	}
 	s := &passage{token: token, machine: machine, names: x.offer.names, end: cancel, over: make(chan struct{})}
-	x.passage = s
+	x.passage, x.offer = s, nil
 	p.running.Add(1)
-	limit := p.travels(int64(x.rec.MemoryMiB))
+	memoryMiB := x.rec.MemoryMiB
 	p.mu.Unlock()
 	defer p.running.Done()
 
 	begin := time.Now()
-	out := &memoryWriter{w}
-	err = machine.SendMemory(ctx, out, limit)
+	out := &memoryWriter{ctx, to}
+	limited, stop := context.WithTimeoutCause(ctx, travelTime(memoryMiB), errors.New("its memory travels for too long"))
+	err = machine.SendMemory(limited, out, p.travels(int64(memoryMiB)))
+	stop()
 	stood := time.Now()
 	if err == nil {
 		err = p.standStill(ctx, x, machine, out)

@@ -1,10 +1,12 @@
 package instance_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -25,11 +27,11 @@ func (l *road) memory(r *http.Request, hash message.Hash) *http.Response {
 		return &http.Response{StatusCode: http.StatusBadRequest, Body: http.NoBody}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	body, w := io.Pipe()
+	body, line := net.Pipe()
 	pool := l.to.Pool
 	go func() {
-		err := pool.SendMemory(ctx, hash, token, w)
-		w.CloseWithError(errors.Join(err, io.EOF))
+		_ = pool.SendMemory(ctx, hash, token, line)
+		line.Close()
 	}()
 	return &http.Response{StatusCode: http.StatusOK, Body: hanging{body, cancel}}
 }
@@ -97,6 +99,9 @@ func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 			spec := from.driver.specs[0]
 			from.guestWrites(spec.Drives[0].Path, 3<<20, "late")
 			from.guestWrites(spec.Root, 5<<20, "longer than it was")
+			if a, err := to.Ahead(hash); err != nil || a.Done {
+				t.Errorf("its scheduler takes it for cold: %+v, %v", a, err)
+			}
 			return nil
 		}
 		live(t, from, to, hash)
@@ -356,6 +361,11 @@ func TestWhatHappensAtHomeComesBeforeAMove(t *testing.T) {
 	}
 }
 
+// taken is a line whose other side takes all.
+type taken struct{ bytes.Buffer }
+
+func (*taken) SetWriteDeadline(time.Time) error { return nil }
+
 func TestMemoryIsSentToWhoHasTheTokenAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		from, to, _, hash := newMove(t)
@@ -364,19 +374,26 @@ func TestMemoryIsSentToWhoHasTheTokenAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var sent strings.Builder
+		sent := &taken{}
 		for _, token := range []string{"", "x"} {
-			if err := from.SendMemory(t.Context(), hash, token, &sent); !errors.Is(err, instance.ErrUnknown) || sent.Len() > 0 {
+			if err := from.SendMemory(t.Context(), hash, token, sent); !errors.Is(err, instance.ErrUnknown) || sent.Len() > 0 {
 				t.Errorf("to who says %q: %v, %d bytes", token, err, sent.Len())
 			}
 		}
 		// One at a time.
 		first, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- from.SendMemory(first, hash, o.Token, io.Discard) }()
+		go func() { done <- from.SendMemory(first, hash, o.Token, &taken{}) }()
 		synctest.Wait()
-		if err := from.SendMemory(t.Context(), hash, o.Token, &sent); !errors.Is(err, instance.ErrBusy) || sent.Len() > 0 {
+		if err := from.SendMemory(t.Context(), hash, o.Token, sent); !errors.Is(err, instance.ErrUnknown) || sent.Len() > 0 {
 			t.Errorf("a second time: %v, %d bytes", err, sent.Len())
+		}
+		again, err := from.Offer(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := from.SendMemory(t.Context(), hash, again.Token, sent); !errors.Is(err, instance.ErrBusy) || sent.Len() > 0 {
+			t.Errorf("with another token: %v, %d bytes", err, sent.Len())
 		}
 		if from.driver.knows(hash) != "" {
 			t.Error("its guest does not stand still")
@@ -390,11 +407,14 @@ func TestMemoryIsSentToWhoHasTheTokenAlone(t *testing.T) {
 		if err := <-done; err == nil || from.driver.knows(hash) == "" {
 			t.Errorf("who asked is gone, and its guest stands still: %v", err)
 		}
+		if err := from.SendMemory(t.Context(), hash, o.Token, sent); !errors.Is(err, instance.ErrUnknown) || sent.Len() > 0 {
+			t.Errorf("with a token that was used: %v, %d bytes", err, sent.Len())
+		}
 		// Not for ever.
-		if err := from.SendMemory(t.Context(), hash, o.Token, io.Discard); err == nil || from.driver.knows(hash) == "" {
+		if err := from.SendMemory(t.Context(), hash, again.Token, sent); err == nil || sent.Len() == 0 || from.driver.knows(hash) == "" {
 			t.Errorf("nobody asks for it, and its guest stands still: %v", err)
 		}
-		if err := from.HandOver(hash, o.Token, "mine"); !errors.Is(err, instance.ErrMoving) {
+		if err := from.HandOver(hash, again.Token, "mine"); !errors.Is(err, instance.ErrMoving) {
 			t.Errorf("it is given away while its guest goes on: %v", err)
 		}
 		for name, at := range map[string]string{"a number of no node": "slot", "no pool": "pool"} {

@@ -154,10 +154,13 @@ func (p *Pool) bringLive(ctx context.Context, x *instance, m *move) (hangUp func
 	}
 	stalled := time.AfterFunc(stallLimit, func() { cancel(fmt.Errorf("no bytes came for %s", stallLimit)) })
 	defer stalled.Stop()
+	tooLong := time.AfterFunc(travelTime(instance.Resources.MemoryMiB)+askLimit, func() { cancel(errors.New("it takes too long")) })
+	defer tooLong.Stop()
 	in := &memoryReader{r: heard{response.Body, stalled}, most: p.travels(int64(instance.Resources.MemoryMiB))}
 	if err := machine.ReceiveMemory(ctx, in); err != nil {
 		return hangUp, err
 	}
+	tooLong.Reset(standLimit) // the other node's guest stands still for no longer, if that node keeps its word
 	files, err := in.files()
 	if err != nil {
 		return hangUp, fmt.Errorf("learn which disks it has: %w", err)
@@ -167,6 +170,11 @@ func (p *Pool) bringLive(ctx context.Context, x *instance, m *move) (hangUp func
 	})
 	if err := p.mendAll(ctx, x, m, instance, came, files); err != nil {
 		return hangUp, errors.Join(err, context.Cause(ctx))
+	}
+	select {
+	case <-machine.Done():
+		return hangUp, errors.New("its machine here ended" + machine.Said())
+	default:
 	}
 	return hangUp, nil
 }

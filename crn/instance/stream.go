@@ -1,11 +1,13 @@
 package instance
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // How memory goes from node to node: in parts, each with its length in four bytes before it. One without bytes says that this was all.
@@ -15,8 +17,11 @@ import (
 // maxPart bounds a part, in bytes.
 const maxPart = 1 << 20
 
-// memoryWriter writes parts.
-type memoryWriter struct{ w io.Writer }
+// memoryWriter writes parts. It fails when ctx ends, or when the other side does not take one.
+type memoryWriter struct {
+	ctx context.Context
+	to  Line
+}
 
 // Write implements io.Writer.
 func (m *memoryWriter) Write(b []byte) (n int, err error) {
@@ -31,7 +36,11 @@ func (m *memoryWriter) Write(b []byte) (n int, err error) {
 }
 
 func (m *memoryWriter) part(b []byte) error {
-	_, err := m.w.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...))
+	// In this order: the end of ctx sets another deadline.
+	if err := errors.Join(m.to.SetWriteDeadline(time.Now().Add(stallLimit)), m.ctx.Err()); err != nil {
+		return err
+	}
+	_, err := m.to.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...))
 	return err
 }
 

@@ -7,11 +7,17 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
+// buffer is a line whose other side takes all.
+type buffer struct{ bytes.Buffer }
+
+func (*buffer) SetWriteDeadline(time.Time) error { return nil }
+
 func TestMemoryTravelsInParts(t *testing.T) {
-	var line bytes.Buffer
-	w := &memoryWriter{&line}
+	var line buffer
+	w := &memoryWriter{t.Context(), &line}
 	memory := strings.Repeat("memory", 1<<19) // more than a part
 	_, err := io.WriteString(w, memory)
 	if err = errors.Join(err, w.finish([]MovedFile{{Name: "rootfs.qcow2", Size: 5}}), w.beat(), w.beat()); err != nil {
