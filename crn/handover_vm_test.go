@@ -132,6 +132,51 @@ func newMoving(t *testing.T) *moving {
 	return m
 }
 
+// A guest stands still while its disks are compared, here for some seconds, and its clock with it.
+func TestAGuestsClockIsRightAfterAMove(t *testing.T) {
+	if !imagetest.InOwnNetwork(t, "small") {
+		return
+	}
+	const still = 5 * time.Second
+	m := newMoving(t)
+	from, to := m.hosts[0], m.hosts[1]
+	right := func(h *host) (ok bool, off string) {
+		before := time.Now()
+		second, err := strconv.ParseInt(h.ssh(m.hash, "date +%s"), 10, 64)
+		after := time.Now()
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin, end := time.Unix(second, 0), time.Unix(second+1, 0)
+		return end.After(before.Add(-time.Second)) && begin.Before(after.Add(time.Second)), fmt.Sprintf("%s in the guest between %s and %s", begin, before, after)
+	}
+	if ok, off := right(from); !ok {
+		t.Error(off)
+	}
+	boot := from.ssh(m.hash, counting)
+	var once sync.Once
+	m.roads[0].at(func(now moment) {
+		if now == guestStands {
+			once.Do(func() { time.Sleep(still) }) // what is measured
+		}
+	})
+	eventually(t, "it is there", func() bool { return m.step(from, to, m.roads[0], func() {}) })
+	eventually(t, "its clock is right", func() bool { ok, _ := right(to); return ok })
+	if to.ssh(m.hash, counting) != boot {
+		t.Error("it moved without its memory")
+	}
+	eventually(t, "its owner is told", func() bool { return strings.Contains(to.console(m.hash), "its clock had stood still") })
+	// One that was turned off and on asks the hardware.
+	to.order("POST", "/control/machine/"+string(m.hash)+"/migration/export", nil)
+	eventually(t, "it is back", func() bool { return m.step(to, from, m.roads[1], func() {}) })
+	if ok, off := right(from); !ok {
+		t.Error(off)
+	}
+	if from.ssh(m.hash, counting) == boot {
+		t.Error("it moved with its memory")
+	}
+}
+
 // counting has the guest count on its volume for as long as it lives. What was synced shows as an address that is sent to.
 const counting = `[ -e /run/counting ] || (touch /run/counting; n=$(cat /vol/vdc/count 2>/dev/null || echo 0)
 while :; do n=$((n+1)); echo $n > /vol/vdc/new; mv /vol/vdc/new /vol/vdc/count; sync

@@ -4,7 +4,7 @@
 #
 #   OUT=build/guest crn/image/build-instance.sh small|debian      (or the folder as second argument)
 #
-#   small    OUT/instance-small.img: kernel, busybox, dropbear and crn/image/small-guest.sh as PID 1. Boots in seconds, also
+#   small    OUT/instance-small.img: kernel, busybox, dropbear, QEMU's agent and crn/image/small-guest.sh as PID 1. Boots in seconds, also
 #            emulated. It takes keys and addresses from the seed that cloud-init reads.
 #   debian   OUT/instance-debian.qcow2: systemd, cloud-init and openssh-server, as clouds offer it.
 #
@@ -80,18 +80,20 @@ small)
     kernel=$(apt-cache depends --important "linux-image-cloud-$arch" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n1)
     [ -n "$kernel" ] || die "apt knows no linux-image-cloud-$arch: run 'apt-get update' (as root) and try again"
     say "building a small one with $kernel"
-    fetch "$kernel" busybox-static dropbear-bin
+    fetch "$kernel" busybox-static dropbear-bin qemu-guest-agent
     tree=$work/tree
     mkdir -p "$tree/bin" "$tree/lib" "$tree/modules" "$tree/dev" "$tree/proc" "$tree/sys" "$tree/etc" "$tree/root/.ssh" "$tree/run"
     cp "$work/root/bin/busybox" "$tree/bin/busybox"
-    cp "$work/root/usr/sbin/dropbear" "$tree/bin/dropbear"
-    # dropbear's own libraries, from this machine: the package is for the same distribution.
-    for library in $(ldd "$tree/bin/dropbear" 2>/dev/null | grep -o '/[^ ]*'); do
-        mkdir -p "$tree$(dirname "$library")"
-        cp -L "$library" "$tree$library"
+    for program in dropbear qemu-ga; do
+        cp "$work/root/usr/sbin/$program" "$tree/bin/$program"
+        # Its own libraries, from this machine: the package is for the same distribution.
+        for library in $(ldd "$tree/bin/$program" 2>/dev/null | grep -o '/[^ ]*'); do
+            mkdir -p "$tree$(dirname "$library")"
+            cp -L "$library" "$tree$library"
+        done
+        if ldd "$tree/bin/$program" | grep -q 'not found'; then die "libraries of $program are missing: $(ldd "$tree/bin/$program" | grep 'not found')"; fi
     done
-    if ldd "$tree/bin/dropbear" | grep -q 'not found'; then die "libraries of dropbear are missing: $(ldd "$tree/bin/dropbear" | grep 'not found')"; fi
-    for name in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover virtio_net \
+    for name in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover virtio_net virtio_console \
         rng-core virtio-rng cdrom isofs crc16 mbcache jbd2 ext4 evdev button; do
         file=$(find "$work/root" -name "$name.ko" | head -n1)
         [ -n "$file" ] || continue # built in

@@ -285,11 +285,15 @@ func (m *fakeMachine) ReceiveMemory(_ context.Context, r io.Reader) error {
 	return err
 }
 
-func (m *fakeMachine) Continue(context.Context) error {
+func (m *fakeMachine) Continue(context.Context) (stood bool, err error) {
 	m.driver.mu.Lock()
 	defer m.driver.mu.Unlock()
-	m.still = false
-	return nil
+	stood, m.still = m.still, false
+	return stood, nil
+}
+
+func (m *fakeMachine) CatchUp(context.Context) (time.Duration, error) {
+	return 3 * time.Second, nil
 }
 
 // knows is what the guest of a machine that goes on knows; "" of one that stands still, or of none.

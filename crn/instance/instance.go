@@ -39,6 +39,7 @@ type instance struct {
 	offer      *offer             // what may be fetched ahead of a move
 	passage    *passage           // of its memory to another node
 	still      bool               // its guest stands still for a move, and hears no power button
+	late       bool               // its guest stood still when this node adopted it
 	abort      context.CancelFunc // of the start in progress
 	failures   int                // starts that failed or machines that crashed, one after the other
 	retry      time.Time          // not to be started before

@@ -84,6 +84,9 @@ func (x *instance) run() {
 	var beside sync.WaitGroup
 	beside.Go(func() { x.replicate(replicating) })
 	defer func() { end(); beside.Wait() }()
+	if x.late {
+		p.catchUp(x.hash, x.machine)
+	}
 	for p.life.Err() == nil {
 		p.mu.Lock()
 		now := time.Now()

@@ -179,7 +179,8 @@ func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, 
 	err = machine.SendMemory(limited, out, p.travels(int64(memoryMiB)))
 	stop()
 	stood := time.Now()
-	if err == nil {
+	stands := err == nil
+	if stands {
 		err = p.standStill(ctx, x, machine, out)
 	}
 	p.mu.Lock()
@@ -192,14 +193,31 @@ func (p *Pool) SendMemory(ctx context.Context, hash message.Hash, token string, 
 		return nil
 	}
 	p.cfg.Log.Warn("instance does not go with its memory, it goes on here", "hash", hash, "error", err)
-	if err := machine.Continue(context.WithoutCancel(ctx)); err != nil {
+	if _, err := machine.Continue(context.WithoutCancel(ctx)); err != nil {
 		select {
 		case <-machine.Done():
 		default:
 			p.cfg.Log.Error("instance stands still, it is started again", "hash", hash, "error", errors.Join(err, machine.Kill()))
 		}
+		return err
+	}
+	if stands {
+		p.catchUp(hash, machine)
 	}
 	return err
+}
+
+// catchUp has the clock of a guest set that stood still, and tells its owner. Nothing waits for that.
+func (p *Pool) catchUp(hash message.Hash, machine Machine) {
+	p.running.Go(func() {
+		behind, err := machine.CatchUp(p.life)
+		switch {
+		case err != nil && p.life.Err() == nil:
+			p.note(hash, "its clock stood still with it and is not set from outside: "+err.Error())
+		case behind > 0:
+			p.note(hash, fmt.Sprintf("its clock had stood still, and was set forward by %s", behind.Round(time.Millisecond)))
+		}
+	})
 }
 
 // standStill keeps the guest as it is for the other node to fetch what differs of its disks.

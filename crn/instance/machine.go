@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
@@ -23,7 +24,8 @@ type Machine interface {
 	Form() string
 	SendMemory(ctx context.Context, w io.Writer, limit int64) error
 	ReceiveMemory(ctx context.Context, r io.Reader) error
-	Continue(ctx context.Context) error
+	Continue(ctx context.Context) (stood bool, err error)
+	CatchUp(ctx context.Context) (behind time.Duration, err error)
 	Copy(ctx context.Context, disks []qemu.DiskCopy, freeze bool) error
 	CopyChanges(ctx context.Context, disks []qemu.DiskCopy, all bool) error
 	Measurement(ctx context.Context) (*qemu.Measurement, error)

@@ -234,9 +234,11 @@ func (p *Pool) adopt(ctx context.Context) error {
 		x.still = x.rec.Move != nil && x.rec.Move.Live
 		if x.rec.Wanted == wantedRunning && !x.rec.confidential() {
 			// The node before this one may have been killed in the middle of a move.
-			if err := m.Continue(ctx); err != nil {
+			stood, err := m.Continue(ctx)
+			if err != nil {
 				p.cfg.Log.Error("instance may stand still", "hash", x.hash, "error", err)
 			}
+			x.late = stood
 		}
 		x.times.Started = time.Now()
 		x.lease = time.Now().Add(grace)

@@ -372,9 +372,10 @@ func (x *instance) arrived(m *move) {
 	how := "moved here without its memory"
 	switch {
 	case goesOn:
-		err := machine.Continue(context.WithoutCancel(p.life))
+		_, err := machine.Continue(context.WithoutCancel(p.life))
 		if err == nil {
 			how = "moved here with its memory"
+			p.catchUp(x.hash, machine)
 			break
 		}
 		how += ": its machine does not go on, and starts again from its disks: " + err.Error()

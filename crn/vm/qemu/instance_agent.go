@@ -25,8 +25,8 @@ const (
 	maxAgent = 64 << 10
 )
 
-// errNoAgent: nobody in the guest listens.
-var errNoAgent = errors.New("the guest runs no agent")
+// ErrNoAgent: nobody in the guest listens.
+var ErrNoAgent = errors.New("the guest runs no agent")
 
 // freeze has the guest write what it holds of its filesystems and hold back the rest. thaw must follow, also after an error.
 func (m *Instance) freeze(ctx context.Context) error {
@@ -36,7 +36,7 @@ func (m *Instance) freeze(ctx context.Context) error {
 		if err := os.WriteFile(filepath.Join(m.dir, frozenFile), nil, 0o600); err != nil {
 			return err
 		}
-		_, err := a.ask("guest-fsfreeze-freeze")
+		_, err := a.ask("guest-fsfreeze-freeze", nil)
 		return err
 	})
 }
@@ -51,10 +51,10 @@ func (m *Instance) thaw(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, freezeLimit)
 	defer cancel()
 	err := m.withAgent(ctx, func(a *agent) error {
-		_, err := a.ask("guest-fsfreeze-thaw")
+		_, err := a.ask("guest-fsfreeze-thaw", nil)
 		return err
 	})
-	if errors.Is(err, errNoAgent) {
+	if errors.Is(err, ErrNoAgent) {
 		return nil // filesystems stay frozen without it
 	}
 	if err != nil {
@@ -93,7 +93,7 @@ func (m *Instance) withAgent(ctx context.Context, talk func(*agent) error) error
 		listening = listening || p.Label == "agent" && p.Open
 	}
 	if !listening {
-		return errNoAgent
+		return ErrNoAgent
 	}
 	conn, err := m.dial(agentSocket)
 	if err != nil {
@@ -137,8 +137,8 @@ func (a *agent) sync(id int64) error {
 }
 
 // ask gives a command and returns its answer.
-func (a *agent) ask(command string) (json.RawMessage, error) {
-	if err := a.send(command, nil); err != nil {
+func (a *agent) ask(command string, arguments with) (json.RawMessage, error) {
+	if err := a.send(command, arguments); err != nil {
 		return nil, err
 	}
 	if !a.lines.Scan() {

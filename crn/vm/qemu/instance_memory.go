@@ -93,7 +93,8 @@ func (m *Instance) SendMemory(ctx context.Context, w io.Writer, limit int64) (er
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.Continue(context.WithoutCancel(ctx)))
+			_, stays := m.Continue(context.WithoutCancel(ctx))
+			err = errors.Join(err, stays)
 		}
 	}()
 	if err := m.endLeft(ctx); err != nil {
@@ -198,8 +199,9 @@ func (m *Instance) awaitMemory(ctx context.Context) error {
 	}
 }
 
-// Continue has a guest go on that stands still since its memory was sent or received. One that runs is left alone.
-func (m *Instance) Continue(ctx context.Context) error {
+// Continue has a guest go on that stands still since its memory was sent or received, and reports whether it did. One that runs is left
+// alone.
+func (m *Instance) Continue(ctx context.Context) (stood bool, err error) {
 	defer func() {
 		if m.sending.Swap(false) {
 			<-m.copying
@@ -213,26 +215,26 @@ func (m *Instance) Continue(ctx context.Context) error {
 	for {
 		state, err := m.control.status(ctx)
 		if err != nil {
-			return fmt.Errorf("have the guest go on: %w", err)
+			return false, fmt.Errorf("have the guest go on: %w", err)
 		}
 		switch state {
 		case "finish-migrate": // it is being stopped just now
 		case "postmigrate", "paused":
 			if _, err := m.ask(ctx, order{command: "cont"}); err != nil {
-				return fmt.Errorf("have the guest go on: %w", err)
+				return false, fmt.Errorf("have the guest go on: %w", err)
 			}
-			return nil
+			return true, nil
 		default:
 			if status, _, err := m.passage(ctx); err != nil || status != "active" && status != "setup" && status != "device" && status != "cancelling" {
-				return err
+				return false, err
 			}
 		}
 		select {
 		case <-tick.C:
 		case <-m.done:
-			return errEnded
+			return false, errEnded
 		case <-ctx.Done():
-			return fmt.Errorf("have the guest go on: %w", ctx.Err())
+			return false, fmt.Errorf("have the guest go on: %w", ctx.Err())
 		}
 	}
 }

@@ -78,7 +78,7 @@ func TestAMachineGoesOnElsewhereWithItsMemory(t *testing.T) {
 	c.Instance = adopted
 	for _, m := range []*Instance{c.Instance, there} {
 		for range 2 {
-			if err := m.Continue(t.Context()); err != nil {
+			if _, err := m.Continue(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
