@@ -52,7 +52,7 @@ func standIns(t *testing.T, owner string, processor *sevtest.Platform) map[strin
 }
 
 // sshOfTests is a program that stands in the place of ssh, for a machine that takes logins.
-const sshOfTests = "#!/bin/sh\n[ \"$*\" = '-p 24007 root@198.51.100.7' ]\n"
+const sshOfTests = "#!/bin/sh\ncase \"$*\" in '-o HostKeyAlias='*' -p 24007 root@198.51.100.7' | *' debian@198.51.100.7 uname -a') ;; *) exit 255 ;; esac\n"
 
 // endless are the examples that go on until the user ends them: they are given a time.
 var endless = regexp.MustCompile(`message watch|logs .* -f|list .*--follow`)

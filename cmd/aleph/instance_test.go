@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,5 +129,29 @@ func TestImagesHaveNames(t *testing.T) {
 	code, _, errOut := u.run("instance", "create", "--image", "debian-13", "--ssh-key", key, "--yes")
 	if code != exitUsage || !strings.Contains(errOut, "no such image; it has: debian-12\n") {
 		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestACommandOnAnInstanceEndsAsItDid(t *testing.T) {
+	u := newUser(t, newFakeNode(t).URL)
+	bin, said := t.TempDir(), filepath.Join(t.TempDir(), "said")
+	ssh := "#!/bin/sh\nprintf '%s\\n' \"$@\" > " + said + "\nexit \"$ENDS\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(ssh), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	image, key := instanceFiles(t)
+	var v machineView
+	u.result(&v, "instance", "create", "--image", image, "--ssh-key", key, "--yes")
+	for code, want := range map[int]int{0: exitOK, 3: 3, 255: exitFailed} {
+		t.Setenv("ENDS", fmt.Sprint(code))
+		got, out, errOut := u.run("instance", "ssh", "-i", "id", "--user", "me", string(v.ItemHash), "ls", "-l")
+		if got != want || out != "" || (errOut != "") != (code == 255) {
+			t.Errorf("ended with %d: exit code %d: %s%s", code, got, out, errOut)
+		}
+	}
+	args, err := os.ReadFile(said)
+	if want := "-o\nHostKeyAlias=" + string(v.ItemHash) + "\n-p\n24007\n-i\nid\nme@198.51.100.7\nls\n-l\n"; err != nil || string(args) != want {
+		t.Errorf("ssh was told %q, %v", args, err)
 	}
 }

@@ -130,23 +130,39 @@ func (a *app) onInstance(use, short string, args cobra.PositionalArgs, do func(c
 	}
 }
 
+// sshFailed is the exit code of ssh itself; any other is that of what ran on the other side.
+const sshFailed = 255
+
 func (a *app) instanceSSH() *cobra.Command {
-	var user string
+	var user, identity string
 	c := a.onInstance("ssh HASH [COMMAND...]", "Log in to an instance", cobra.MinimumNArgs(1),
 		func(ctx context.Context, api *client.Client, hash message.Hash, command []string) error {
 			v, err := a.machine(ctx, api, hash, func(x client.Execution) bool { return x.Running && x.Networking.MappedPorts["22"].Host != 0 })
 			if err != nil {
 				return err
 			}
-			args := append([]string{"-p", strconv.Itoa(v.Ports["22"].Host), user + "@" + v.Host}, command...)
-			ssh := exec.Command("ssh", args...) // not bounded: who is logged in stays as long as they like
+			// The key of the machine is remembered under its hash: it moves, and another may get its port.
+			args := []string{"-o", "HostKeyAlias=" + string(hash), "-p", strconv.Itoa(v.Ports["22"].Host)}
+			if identity != "" {
+				args = append(args, "-i", identity)
+			}
+			args = append(args, user+"@"+v.Host)
+			ssh := exec.Command("ssh", append(args, command...)...) // not bounded: who is logged in stays as long as they like
 			ssh.Stdin, ssh.Stdout, ssh.Stderr = a.in, a.out, a.err
-			if err := ssh.Run(); err != nil {
+			err = ssh.Run()
+			var ended *exec.ExitError
+			if errors.As(err, &ended) && ended.Exited() && ended.ExitCode() != sshFailed {
+				return commandStatus(ended.ExitCode())
+			}
+			if err != nil {
 				return fmt.Errorf("ssh to instance %s: %w; what it printed at boot: aleph instance logs %[1]s", hash, err)
 			}
 			return nil
 		})
+	c.Long = "Log in to an instance, or run a command there, whose exit code is then that of this one. Flags come before the hash; what follows it is the command."
+	c.Example += "\n  aleph instance ssh --user debian " + exampleInstance + " uname -a"
 	c.Flags().StringVar(&user, "user", "root", "`name` to log in with")
+	c.Flags().StringVarP(&identity, "identity", "i", "", "`file` of the private key to log in with; default what ssh finds")
 	c.Flags().SetInterspersed(false) // what follows the hash is the command's
 	return c
 }
