@@ -137,7 +137,9 @@ func (b *Balance) EnoughFor(costs ...*Cost) error {
 		return &InsufficientFundsError{Address: b.Address, Required: decimal(hold), Available: decimal(free), Unit: UnitALEPH}
 	}
 	if have := new(big.Rat).SetInt64(b.Credits); credit.Cmp(have) > 0 {
-		return &InsufficientFundsError{Address: b.Address, Required: decimal(credit), Available: decimal(have), Unit: UnitCredits}
+		whole := new(big.Int).Add(credit.Num(), new(big.Int).Sub(credit.Denom(), big.NewInt(1))) // there are no parts of a credit
+		whole.Div(whole, credit.Denom())
+		return &InsufficientFundsError{Address: b.Address, Required: whole.String(), Available: decimal(have), Unit: UnitCredits}
 	}
 	return nil
 }

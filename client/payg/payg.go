@@ -79,9 +79,12 @@ func (s *Streams) Quiet(ctx context.Context, sender string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
-		sent, err1 := s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "pending")
-		taken, err2 := s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "latest")
-		if err := errors.Join(err1, err2); err != nil {
+		var taken *big.Int
+		sent, err := s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "pending")
+		if err == nil {
+			taken, err = s.rpc.quantity(ctx, "eth_getTransactionCount", from.String(), "latest")
+		}
+		if err != nil {
 			return fmt.Errorf("transactions of %s on chain %s: %w", sender, s.cfg.Chain.Chain, err)
 		}
 		if sent.Cmp(taken) <= 0 {

@@ -19,6 +19,9 @@ import (
 	"github.com/aleph-im/aleph-go/devnet/chain"
 )
 
+// usualPort is that of the first core node, as the profile devnet says.
+const usualPort = 4024
+
 func main() {
 	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
@@ -44,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&cfg.Dir, "dir", ".devnet", "folder of all data; a network found there goes on")
 	flags.StringVar(&cfg.Alephd, "alephd", filepath.Join(beside, "alephd"), "path of the node program")
 	flags.StringVar(&cfg.GuestDir, "guest-dir", filepath.Join(beside, "guest"), "folder of guest kernel and runtime image")
-	flags.IntVar(&cfg.BasePort, "base-port", 4024, "port of the first core node; the others follow from it")
+	flags.IntVar(&cfg.BasePort, "base-port", usualPort, "port of the first core node; the others follow from it")
 	chainOnly := flags.Bool("chain-only", false, "run nothing but the development chain, in memory and on a free port")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -66,7 +69,13 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return err
 	case <-network.Ready():
 	}
-	if err := describe(stdout, network.Info()); err != nil {
+	name := "devnet" // of the profile, which says the same of a network on the usual ports
+	if cfg.BasePort != usualPort {
+		if name, err = filepath.Abs(network.ParametersPath()); err != nil {
+			return fmt.Errorf("find the network's parameters: %w", err)
+		}
+	}
+	if err := describe(stdout, network.Info(), name); err != nil {
 		return err
 	}
 	return <-ended
@@ -92,8 +101,8 @@ func runChain(ctx context.Context, stdout io.Writer) error {
 	return <-ended
 }
 
-// describe prints what runs where.
-func describe(w io.Writer, info devnet.Info) error {
+// describe prints what runs where, and how it is used. name is that of the network, as --network of every command takes it.
+func describe(w io.Writer, info devnet.Info, name string) error {
 	fmt.Fprintf(w, "\nThe network is up after %.1f s.\n\n", info.UpAfter)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "NODE\tADDRESS\tPROCESS\tREGISTERED AS\n")
@@ -108,6 +117,12 @@ func describe(w io.Writer, info devnet.Info) error {
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print the network: %w", err)
 	}
-	_, err := fmt.Fprintf(w, "\nCtrl-C stops it.\n\n")
+	key, err := filepath.Abs(info.Wallets[0].KeyFile)
+	if err != nil {
+		return fmt.Errorf("find the first wallet: %w", err)
+	}
+	fmt.Fprintf(w, "\nTo use it with the first wallet, from aleph and the SDKs:\n\n")
+	fmt.Fprintf(w, "export ALEPH_NETWORK=%s\nexport ALEPH_API_HOST=%s\nexport ALEPH_PRIVATE_KEY_FILE=%s\n", name, info.Core[0].URL, key)
+	_, err = fmt.Fprintf(w, "\nCtrl-C stops it.\n\n")
 	return err
 }

@@ -22,7 +22,7 @@ func (a *app) accountImport() *cobra.Command {
 	var keep keeping
 	c := &cobra.Command{
 		Use: "import [NAME]", Short: "Keep a key that exists", Args: cobra.MaximumNArgs(1),
-		Long: `Keep the key of --key-file, of ALEPH_PRIVATE_KEY, or else of standard input: hex, base58, a phrase, or what the wallets of a
+		Long: `Keep the key of --key-file, of ALEPH_PRIVATE_KEY or ALEPH_PRIVATE_KEY_FILE, or else of standard input: hex, base58, a phrase, or what the wallets of a
 chain export. With --ledger or --command the key stays where it is.
 
 A signer command is started for each signature. It is given {"chain", "address", "payload", "payload_hex"} as JSON on its standard
@@ -77,9 +77,11 @@ input and must write {"signature": "…"} to its standard output.`,
 func (a *app) keyToImport(chain message.Chain) (wallet.Key, error) {
 	switch {
 	case a.keyFile != "" && a.keyFile != "-":
-		return wallet.ReadKeyFile(a.keyFile, chain)
+		return a.readKeyFile(a.keyFile, chain)
 	case a.keyFile == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
 		return wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
+	case a.keyFile == "" && a.getenv("ALEPH_PRIVATE_KEY_FILE") != "":
+		return a.readKeyFile(a.getenv("ALEPH_PRIVATE_KEY_FILE"), chain)
 	}
 	key, err := a.readKey(chain)
 	if errors.Is(err, errNoTerminal) {

@@ -27,6 +27,28 @@ func (u *user) do(args ...string) string {
 	return out
 }
 
+func TestAKeyFileIsNamedByTheEnvironment(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	secret, path := u.env["ALEPH_PRIVATE_KEY"], filepath.Join(t.TempDir(), "wallet.key")
+	if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	delete(u.env, "ALEPH_PRIVATE_KEY")
+	u.env["ALEPH_PRIVATE_KEY_FILE"] = path
+	var v accountView
+	for _, args := range [][]string{{"account", "show"}, {"account", "import", "kept"}, {"account", "show", "--account", "kept"}} {
+		if u.result(&v, args...); v.Address != u.addressOf(secret) {
+			t.Errorf("%v: %+v", args, v)
+		}
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := u.run("account", "show"); code != exitKey || !strings.Contains(errOut, "ALEPH_PRIVATE_KEY_FILE: key file: "+path+" can be read by others") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
 func TestAccountsOfEveryKindSign(t *testing.T) {
 	u := keyless(t)
 	u.do("account", "create", "plain", "--chain", "base")

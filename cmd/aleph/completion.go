@@ -80,7 +80,7 @@ func (a *app) completeArguments(c *cobra.Command) {
 		"account": a.accountNames, "network": a.networkNames, "on-behalf-of": a.addressNames, "owner": a.addressNames,
 		"output": func() []string { return []string{"text", "json", "jsonl", "yaml"} },
 	} {
-		if c.PersistentFlags().Lookup(flag) != nil || flag == "owner" && c.LocalFlags().Lookup(flag) != nil {
+		if c.PersistentFlags().Lookup(flag) != nil || c.Flags().Lookup(flag) != nil {
 			// The error would say that it is registered already, which it is not.
 			_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
 				return matching(list(), start), cobra.ShellCompDirectiveNoFileComp

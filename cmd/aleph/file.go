@@ -76,7 +76,7 @@ sent. When an upload of 8 MiB or more breaks off, the same command goes on where
 			for _, path := range args {
 				f, err := a.uploadPath(ctx, path, o, dryRun)
 				if err != nil {
-					return errors.Join(fmt.Errorf("upload %s: %w", path, err), a.printFiles(files))
+					return errors.Join(fmt.Errorf("%s: %w", path, err), a.printFiles(files))
 				}
 				files = append(files, f)
 			}

@@ -51,8 +51,8 @@ func (a *app) wallet() (*wallet.Wallet, error) {
 	return w, nil
 }
 
-// signer returns the account that the user speaks as: --key-file, --account, ALEPH_PRIVATE_KEY or the stored default, in
-// this order.
+// signer returns the account that the user speaks as: --key-file, --account, ALEPH_PRIVATE_KEY, ALEPH_PRIVATE_KEY_FILE or the stored
+// default, in this order.
 func (a *app) signer() (client.Account, error) {
 	key, given, err := a.givenKey()
 	if err != nil {
@@ -85,23 +85,34 @@ func (a *app) givenKey() (key wallet.Key, given bool, err error) {
 		key, err = a.readKey(chain)
 		return key, true, err
 	case a.keyFile != "":
-		var read wallet.Key
-		err = a.unlessInterrupted(func() (err error) { // the file may be a pipe that nobody writes to
-			read, err = wallet.ReadKeyFile(a.keyFile, chain)
-			return err
-		})
-		if err == errInterrupted {
-			return wallet.Key{}, true, err
-		}
-		return read, true, err
+		key, err = a.readKeyFile(a.keyFile, chain)
+		return key, true, err
 	case a.account == "" && a.getenv("ALEPH_PRIVATE_KEY") != "":
 		key, err = wallet.ParseKey([]byte(a.getenv("ALEPH_PRIVATE_KEY")), chain)
 		if err != nil {
 			err = fmt.Errorf("ALEPH_PRIVATE_KEY: %w", err)
 		}
 		return key, true, err
+	case a.account == "" && a.getenv("ALEPH_PRIVATE_KEY_FILE") != "":
+		if key, err = a.readKeyFile(a.getenv("ALEPH_PRIVATE_KEY_FILE"), chain); err != nil {
+			err = fmt.Errorf("ALEPH_PRIVATE_KEY_FILE: %w", err)
+		}
+		return key, true, err
 	}
 	return key, false, nil
+}
+
+// readKeyFile reads a key from a file, which may be a pipe that nobody writes to.
+func (a *app) readKeyFile(path string, chain message.Chain) (wallet.Key, error) {
+	var read wallet.Key
+	err := a.unlessInterrupted(func() (err error) {
+		read, err = wallet.ReadKeyFile(path, chain)
+		return err
+	})
+	if err == errInterrupted { // the read goes on
+		return wallet.Key{}, err
+	}
+	return read, err
 }
 
 // readKey reads a key from standard input; a terminal asks for it and does not show it.

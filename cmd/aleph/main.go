@@ -71,8 +71,12 @@ func run(ctx context.Context, args []string, t terminal) int {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	command, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	var status commandStatus
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	}
 	if !a.started {
 		err = usageError{err}
@@ -87,7 +91,7 @@ func run(ctx context.Context, args []string, t terminal) int {
 func interruption(err error) error {
 	var link *url.Error
 	errors.As(err, &link)
-	if errors.Is(err, errInterrupted) || err == context.Canceled || err == error(link) {
+	if errors.Is(err, errInterrupted) || err.Error() == context.Canceled.Error() || err == error(link) {
 		return errInterrupted
 	}
 	text := err.Error()
@@ -127,7 +131,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 	f.StringVarP(&a.output, "output", "o", "text", "text, json, jsonl or yaml")
 	f.BoolVarP(&a.wide, "wide", "w", false, "do not shorten tables")
 	f.StringVar(&a.account, "account", a.getenv("ALEPH_ACCOUNT"), "`name` of a stored account (env ALEPH_ACCOUNT)")
-	f.StringVar(&a.keyFile, "key-file", "", "`file` with a private key, - for standard input")
+	f.StringVar(&a.keyFile, "key-file", "", "`file` with a private key, - for standard input (env ALEPH_PRIVATE_KEY_FILE; the key itself ALEPH_PRIVATE_KEY)")
 	f.StringVar(&a.owner, "on-behalf-of", "", "`address` or alias that what is sent belongs to, and that pays; it must have authorized the account")
 	f.StringVar(&a.channel, "channel", defaultChannel, "channel of the messages that are sent")
 	f.DurationVar(&a.timeout, "timeout", 5*time.Minute, "give up after this time")

@@ -171,9 +171,10 @@ func TestInterruptEndsAReadOfStandardInput(t *testing.T) {
 func TestAnInterruptionSaysWhatIsLeft(t *testing.T) {
 	call := &url.Error{Op: "Patch", URL: "http://127.0.0.1:1/api", Err: context.Canceled}
 	for err, want := range map[error]string{
-		call:                       "interrupted",
-		context.Canceled:           "interrupted",
-		usageError{errInterrupted}: "interrupted",
+		call:                               "interrupted",
+		context.Canceled:                   "interrupted",
+		errors.Join(nil, context.Canceled): "interrupted",
+		usageError{errInterrupted}:         "interrupted",
 		fmt.Errorf("upload film: %w; the same upload goes on", call): "interrupted: upload film; the same upload goes on",
 	} {
 		if got := interruption(err); got.Error() != want || !errors.Is(got, errInterrupted) {

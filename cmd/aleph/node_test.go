@@ -79,7 +79,12 @@ func newRealNode(t *testing.T, addresses ...string) *realNode {
 
 func (u *user) address() string {
 	u.t.Helper()
-	account, err := ethereum.FromHex(u.env["ALEPH_PRIVATE_KEY"])
+	return u.addressOf(u.env["ALEPH_PRIVATE_KEY"])
+}
+
+func (u *user) addressOf(secret string) string {
+	u.t.Helper()
+	account, err := ethereum.FromHex(secret)
 	if err != nil {
 		u.t.Fatal(err)
 	}

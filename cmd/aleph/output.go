@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
+	"github.com/aleph-im/aleph-go/params"
 )
 
 // Exit codes, a contract with scripts (sdk-cli §1.4).
@@ -49,6 +51,11 @@ func (e keyError) Unwrap() error { return e.error }
 type pendingError struct{ error }
 
 func (e pendingError) Unwrap() error { return e.error }
+
+// commandStatus is the exit code of what the user had run elsewhere, which has said itself what was wrong.
+type commandStatus int
+
+func (s commandStatus) Error() string { return fmt.Sprintf("exit code %d", int(s)) }
 
 var errInterrupted = errors.New("interrupted")
 
@@ -132,6 +139,8 @@ func (a *app) fail(command *cobra.Command, err error) int {
 		r.Advice = "There is no room left there: make some, and run the command again. Temporary files go where TMPDIR says."
 	case code == exitNotFound && r.Advice == "":
 		r.Advice = "The node that was asked does not know it: check the hash or name, and which network is in use with: aleph network show"
+	case code == exitNetwork && a.ofChain(err):
+		r.Advice = "That is the node of a chain, as the parameters of the network name it. A file of other ones: aleph network add NAME URL --parameters FILE"
 	case code == exitNetwork && r.Advice == "":
 		r.Advice = "Is the node up, and --api or --network right? Nodes that answer are in: aleph node core"
 	}
@@ -146,6 +155,13 @@ func (a *app) fail(command *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "%s\n", raw)
 	}
 	return code
+}
+
+// ofChain reports whether an error is of a call to the node of a chain.
+func (a *app) ofChain(err error) bool {
+	var link *url.Error
+	return a.params != nil && errors.As(err, &link) &&
+		slices.ContainsFunc(a.params.Streams, func(c params.StreamChain) bool { return c.RPC == link.URL })
 }
 
 // print writes a result: v in one of the machine's formats, or what text writes for people. With jsonl the members of a
