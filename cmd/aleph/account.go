@@ -262,7 +262,7 @@ func (a *app) accountList() *cobra.Command {
 			})
 		}),
 	}
-	c.Flags().IntVar(&ledger, "ledger", 0, "how `many` accounts of the Ledger to list")
+	whole(c.Flags(), &ledger, "ledger", 0, 0, "how `many` accounts of the Ledger to list")
 	return c
 }
 
@@ -274,7 +274,10 @@ func (a *app) accountBalance() *cobra.Command {
 		RunE: a.onWallet(func(ctx context.Context, w *wallet.Wallet, args []string) error {
 			var address string
 			if len(args) == 1 {
-				address = w.Resolve(args[0])
+				var err error
+				if address, err = a.resolve(args[0]); err != nil {
+					return err
+				}
 			} else {
 				key, given, err := a.givenKey()
 				if err != nil {

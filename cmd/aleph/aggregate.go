@@ -58,7 +58,7 @@ func (a *app) aggregateGet() *cobra.Command {
 			}
 			member, ok := value[args[1]]
 			if !ok {
-				return fmt.Errorf("aggregate %s of %s has no member %q: %w", args[0], address, args[1], client.ErrNotFound)
+				return absentf("aggregate %s of %s has no member %q; what it has: aleph aggregate get %[1]s --owner %[2]s", args[0], address, args[1])
 			}
 			return print(a, member, a.writeJSON)
 		}),
@@ -269,7 +269,7 @@ func (a *app) aggregateForget() *cobra.Command {
 				elements = append(elements, m.ItemHash)
 			}
 			if len(elements) == 0 {
-				return fmt.Errorf("aggregate %s of %s: %w", args[0], address, client.ErrNotFound)
+				return absentf("%s has no aggregate %s; those are in: aleph aggregate list %[1]s", address, args[0])
 			}
 			if err := a.confirm(fmt.Sprintf("Forget key %s with all its history, %s?", args[0], countOf(len(elements), "message"))); err != nil {
 				return err
@@ -333,6 +333,6 @@ func (a *app) aggregateHistory() *cobra.Command {
 		}),
 	}
 	c.Flags().StringVar(&owner, "owner", "", "`address` of the owner; default the account in use")
-	c.Flags().IntVar(&limit, "limit", 20, "at most this many; 0 for all")
+	whole(c.Flags(), &limit, "limit", 0, 20, "at most this many; 0 for all")
 	return c
 }

@@ -33,10 +33,14 @@ func (a *app) aliasAdd() *cobra.Command {
 		Use: "add NAME ADDRESS", Short: "Give an address a name", Args: cobra.ExactArgs(2),
 		Example: "  aleph account alias add bob 0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
 		RunE: a.onWallet(func(_ context.Context, w *wallet.Wallet, args []string) error {
-			if err := w.AddAlias(args[0], args[1]); err != nil {
+			address, err := a.resolve(args[1])
+			if err != nil {
 				return err
 			}
-			return a.showAliases([]aliasView{{args[0], args[1]}})
+			if err := w.AddAlias(args[0], address); err != nil {
+				return err
+			}
+			return a.showAliases([]aliasView{{args[0], address}})
 		}),
 	}
 }

@@ -115,7 +115,7 @@ func (a *app) creditHistory() *cobra.Command {
 		}),
 	}
 	flags.add(c)
-	c.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 for all")
+	whole(c.Flags(), &limit, "limit", 0, 100, "at most this many; 0 for all")
 	return ofOwner(c)
 }
 

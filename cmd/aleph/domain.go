@@ -193,7 +193,7 @@ func (a *app) domainOf(ctx context.Context, text, owner string) (domain string, 
 	}
 	d, ok := all[domain]
 	if !ok {
-		return "", d, fmt.Errorf("%s is no domain of %s: %w; those are in: aleph domain list", domain, address, client.ErrNotFound)
+		return "", d, absentf("%s is no domain of %s; those are in: aleph domain list %[2]s", domain, address)
 	}
 	return domain, d, nil
 }

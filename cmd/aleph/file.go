@@ -326,7 +326,7 @@ func (a *app) fileList() *cobra.Command {
 				column[*client.OwnedFile]{"MESSAGE", 13, func(f *client.OwnedFile) string { return string(f.MessageHash) }})
 		}),
 	}
-	c.Flags().IntVar(&limit, "limit", 100, "at most this many; 0 for all")
+	whole(c.Flags(), &limit, "limit", 0, 100, "at most this many; 0 for all")
 	return ofOwner(c)
 }
 

@@ -43,9 +43,9 @@ type createFlags struct {
 // addShape adds the flags that a price depends on.
 func (f *createFlags) addShape(c *cobra.Command) {
 	flags := c.Flags()
-	flags.IntVar(&f.memory, "memory", 2048, "memory in `MiB`")
-	flags.IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
-	flags.IntVar(&f.disk, "disk", 20480, "size of the root disk in `MiB`")
+	whole(flags, &f.memory, "memory", 1, 2048, "memory in `MiB`")
+	whole(flags, &f.vcpus, "vcpus", 1, 1, "virtual processors")
+	whole(flags, &f.disk, "disk", 1, 20480, "size of the root disk in `MiB`")
 	flags.StringArrayVar(&f.volumes, "volume", nil, "a further disk, `NAME:MIB`; may be repeated")
 }
 

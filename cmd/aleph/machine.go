@@ -93,13 +93,21 @@ func instanceMessage(ctx context.Context, api *client.Client, hash message.Hash)
 		return nil, nil, err
 	}
 	if info.Message == nil || info.Message.Type != message.TypeInstance {
-		return nil, nil, usageError{fmt.Errorf("%s is no instance (status %s)", hash, info.Status)}
+		return nil, nil, notOf("instance", hash, info)
 	}
 	content, err := message.ParseContent(message.TypeInstance, info.Message.Content)
 	if err != nil {
 		return nil, nil, fmt.Errorf("content of instance %s: %w", hash, err)
 	}
 	return info.Message, content.(*message.Instance), nil
+}
+
+// notOf is the error for a message that is not of the kind that a command is about, or not there any more.
+func notOf(kind string, hash message.Hash, info *client.MessageInfo) error {
+	if info.Message != nil {
+		return usageError{fmt.Errorf("%s is no %s, but a message of the type %s", hash, kind, info.Message.Type)}
+	}
+	return absentf("%s is no %s that is there: its message is %s", hash, kind, info.Status)
 }
 
 // asOwner is for what is published about an instance: it is its owner's word that counts.

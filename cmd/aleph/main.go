@@ -142,6 +142,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 rejected by the netw
 		a.messageCommand(), a.postCommand(), a.aggregateCommand(), a.authorizationCommand(), a.nodeCommand(), a.priceCommand(),
 		a.creditCommand(), a.networkCommand(), a.configCommand(), a.completionCommand(), a.docsCommand(), a.versionCommand())
 	a.completeArguments(root)
+	tellArguments(root)
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(flagMistake)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.writeHelp(c.OutOrStdout(), c) })
@@ -156,6 +157,9 @@ func (a *app) start() error {
 		wrong := a.output
 		a.output = "text"
 		return fmt.Errorf("--output %s: want text, json, jsonl or yaml", wrong)
+	}
+	if a.timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want a time that is not over yet, such as 5m", a.timeout)
 	}
 	if err := a.chooseNetwork(); err != nil {
 		return err

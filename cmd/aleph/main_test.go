@@ -203,7 +203,7 @@ func TestExitCodes(t *testing.T) {
 		{"done", node.URL, []string{"account", "show"}, exitOK, ""},
 		{"unknown flag", node.URL, []string{"account", "show", "--nonsense"}, exitUsage, "--nonsense"},
 		{"unknown command", node.URL, []string{"nonsense"}, exitUsage, "nonsense"},
-		{"missing argument", node.URL, []string{"message", "get"}, exitUsage, "arg"},
+		{"missing argument", node.URL, []string{"message", "get"}, exitUsage, "HASH is missing"},
 		{"bad hash", node.URL, []string{"message", "get", "xyz"}, exitUsage, "xyz"},
 		{"bad output", node.URL, []string{"-o", "xml", "account", "show"}, exitUsage, "xml"},
 		{"unknown message", node.URL, []string{"message", "get", hash}, exitNotFound, "404"},

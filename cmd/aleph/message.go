@@ -189,7 +189,7 @@ func (a *app) messageList() *cobra.Command {
 	}
 	flags.add(c)
 	flags.addTimes(c)
-	c.Flags().IntVar(&limit, "limit", 20, "at most this many; 0 for all")
+	whole(c.Flags(), &limit, "limit", 0, 20, "at most this many; 0 for all")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new ones, until Ctrl-C")
 	return c
 }

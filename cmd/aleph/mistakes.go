@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,10 +35,21 @@ func holds(c *cobra.Command, args []string) error {
 	return usageError{errors.New(text)}
 }
 
-// flagMistake says what may have been meant by a flag that a command does not have.
+// wants is what a value of a flag has to be, by the type of the flag.
+var wants = map[string]string{"duration": "want a time such as 90s, 5m or 24h", "bool": "want true or false", "uint32": "want a whole number"}
+
+// flagMistake says what may have been meant by a flag that a command does not have, and what the value of one that it has must be.
 func flagMistake(c *cobra.Command, err error) error {
 	if args := c.Flags().Args(); c.HasSubCommands() && len(args) > 0 {
 		return holds(c, args) // the flag is of the command that was meant
+	}
+	var wrong *pflag.InvalidValueError
+	if errors.As(err, &wrong) {
+		want, ok := wants[wrong.GetFlag().Value.Type()]
+		if !ok {
+			want = wrong.Unwrap().Error()
+		}
+		return fmt.Errorf("--%s %s: %s", wrong.GetFlag().Name, wrong.GetValue(), want)
 	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedShortnames()) > 0 {
@@ -64,4 +76,64 @@ func flagsNear(c *cobra.Command, name string) (near []string) {
 		near = append(near, "--output json")
 	}
 	return near
+}
+
+// number is a flag whose value is a whole number.
+type number struct {
+	to    *int
+	least int
+}
+
+func (n number) String() string {
+	if n.to == nil {
+		return "0"
+	}
+	return strconv.Itoa(*n.to)
+}
+
+func (n number) Type() string { return "int" }
+
+func (n number) Set(text string) error {
+	v, err := strconv.Atoi(text)
+	if err != nil || v < n.least {
+		return fmt.Errorf("want a whole number, at least %d", n.least)
+	}
+	*n.to = v
+	return nil
+}
+
+// whole adds a flag whose value is a whole number that is not less than least.
+func whole(flags *pflag.FlagSet, to *int, name string, least, usual int, usage string) {
+	*to = usual
+	flags.Var(number{to, least}, name, usage)
+}
+
+// tellArguments has the commands below c say which argument lacks, or is too much.
+func tellArguments(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		tellArguments(sub)
+	}
+	check := c.Args
+	if check == nil || c.HasSubCommands() {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		err := check(c, args)
+		if err == nil {
+			return nil
+		}
+		words := strings.Fields(c.Use)[1:]
+		for i, word := range words {
+			if i >= len(args) && !strings.HasPrefix(word, "[") {
+				return fmt.Errorf("%s is missing", strings.TrimSuffix(word, "..."))
+			}
+		}
+		if len(args) > len(words) {
+			return fmt.Errorf("%q is too much; quotes keep words together", args[len(words)])
+		}
+		if len(c.ValidArgs) > 0 {
+			return fmt.Errorf("%s %s: want one of %s", words[0], args[0], strings.Join(c.ValidArgs, ", "))
+		}
+		return err
+	}
 }

@@ -40,6 +40,54 @@ func TestWrongUsageSaysHowItIsRight(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeIsRefusedInWords(t *testing.T) {
+	u := newUser(t, "http://127.0.0.1:1")
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"program", "deploy"}, "aleph: PATH is missing\nUsage: aleph program deploy PATH"},
+		{[]string{"post", "amend", exampleFile}, "CONTENT is missing"},
+		{[]string{"file", "upload"}, "PATH is missing"},
+		{[]string{"account", "sign", "it", "is", "me"}, `"is" is too much; quotes keep words together`},
+		{[]string{"completion", "tcsh"}, "SHELL tcsh: want one of bash, zsh, fish, powershell"},
+		{[]string{"program", "deploy", "my-app", "--memory", "0"}, "--memory 0: want a whole number, at least 1"},
+		{[]string{"instance", "create", "--image", "a", "--disk", "2GB"}, "--disk 2GB: want a whole number"},
+		{[]string{"message", "list", "--limit", "-1"}, "--limit -1: want a whole number, at least 0"},
+		{[]string{"message", "list", "--since", "yesterday"}, "--since yesterday: want a time such as 90s"},
+		{[]string{"message", "list", "--status", "lost"}, "--status lost: want one of [pending processed"},
+		{[]string{"authorization", "add", exampleAddress, "--type", "letter"}, "--type letter: want one of [POST"},
+		{[]string{"account", "show", "--timeout", "0"}, "--timeout 0s: want a time that is not over yet"},
+	} {
+		if code, out, errOut := u.run(test.args...); code != exitUsage || !strings.Contains(errOut, test.says) || out != "" {
+			t.Errorf("%v: exit code %d: %s%s", test.args, code, out, errOut)
+		}
+	}
+}
+
+func TestNothingGoesToWhatIsNoAddress(t *testing.T) {
+	_, u, other := funded(t)
+	sender := other.address()
+	mistyped := sender[:10] + "00" + sender[12:]
+	for wrong, says := range map[string]string{
+		"bob": "no account or alias has that name", "0x12": "40 hex digits", sender + "0": "40 hex digits", mistyped: "a character is wrong",
+	} {
+		for _, args := range [][]string{
+			{"authorization", "add", wrong}, {"credit", "transfer", wrong, "1", "--yes"}, {"post", "create", "note", "1", "--on-behalf-of", wrong},
+			{"file", "list", wrong}, {"message", "list", "--owner", wrong}, {"account", "alias", "add", "carl", wrong},
+		} {
+			if code, _, errOut := u.run(args...); code != exitUsage || !strings.Contains(errOut, says) {
+				t.Errorf("%v: exit code %d: %s", args, code, errOut)
+			}
+		}
+	}
+	// One that is written in one case is that of those who sign.
+	u.result(nil, "authorization", "add", strings.ToLower(sender), "--type", "POST")
+	other.result(nil, "post", "create", "note", "1", "--on-behalf-of", strings.ToLower(u.address()))
+	u.result(nil, "account", "alias", "add", "bob", strings.ToLower(sender))
+	u.result(nil, "authorization", "check", "bob", "--type", "POST")
+}
+
 func TestSlipsAreSuggested(t *testing.T) {
 	u := newUser(t, "http://127.0.0.1:1")
 	for _, test := range []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -127,6 +128,9 @@ func (a *app) nodeCompute() *cobra.Command {
 			if owner, err = a.resolve(owner); err != nil {
 				return err
 			}
+			if at := slices.IndexFunc(nodes.Core, func(n client.CoreNode) bool { return n.Name == core }); at >= 0 {
+				core = string(nodes.Core[at].Hash)
+			}
 			list := []client.ComputeNode{}
 			for _, n := range nodes.Compute {
 				if (!active || n.Status == "linked") && (owner == "" || strings.EqualFold(n.Owner, owner)) && (core == "" || textOr(n.Parent, "") == core) {
@@ -144,7 +148,7 @@ func (a *app) nodeCompute() *cobra.Command {
 	}
 	c.Flags().BoolVar(&active, "linked", false, "only those that are linked to a core node")
 	c.Flags().StringVar(&owner, "owner", "", "only those of this `address`")
-	c.Flags().StringVar(&core, "core", "", "only those that are linked to the core node of this `hash`")
+	c.Flags().StringVar(&core, "core", "", "only those that are linked to the core node of this `hash` or name")
 	return c
 }
 

@@ -100,7 +100,7 @@ func (a *app) registered(ctx context.Context, text string) (message.Hash, error)
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("node %s is not registered: %w", text, client.ErrNotFound)
+		return "", absentf("no node %s is registered; those are in: aleph node list", text)
 	}
 	return "", usageError{fmt.Errorf("%d nodes are called %s: name one by its hash", len(found), text)}
 }

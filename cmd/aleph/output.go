@@ -52,6 +52,14 @@ type pendingError struct{ error }
 
 func (e pendingError) Unwrap() error { return e.error }
 
+// absent is the error of what is not there, where more can be said than that the node does not know it.
+type absent string
+
+func (e absent) Error() string        { return string(e) }
+func (e absent) Is(target error) bool { return target == client.ErrNotFound }
+
+func absentf(format string, args ...any) error { return absent(fmt.Sprintf(format, args...)) }
+
 // commandStatus is the exit code of what the user had run elsewhere, which has said itself what was wrong.
 type commandStatus int
 
@@ -130,6 +138,7 @@ func (a *app) fail(command *cobra.Command, err error) int {
 		r.Message, r.Required, r.Available, r.Unit = "insufficient funds: "+funds.Error(), funds.Required, funds.Available, funds.Unit
 		r.Advice = fundsAdvice(funds)
 	}
+	r.Message = strings.ReplaceAll(r.Message, context.DeadlineExceeded.Error(), fmt.Sprintf("no answer within %v", a.timeout))
 	switch {
 	case code == exitUsage && !a.started && command.HasParent():
 		r.Advice = fmt.Sprintf("Usage: %s; more: %s --help", usageLine(command), command.CommandPath())
@@ -137,8 +146,10 @@ func (a *app) fail(command *cobra.Command, err error) int {
 		r.Advice = fmt.Sprintf("How it is used: %s --help", command.CommandPath())
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		r.Advice = "There is no room left there: make some, and run the command again. Temporary files go where TMPDIR says."
-	case code == exitNotFound && r.Advice == "":
+	case code == exitNotFound && r.Advice == "" && !errors.As(err, new(absent)):
 		r.Advice = "The node that was asked does not know it: check the hash or name, and which network is in use with: aleph network show"
+	case errors.Is(err, context.DeadlineExceeded) && r.Advice == "":
+		r.Advice = "The time was up: a longer --timeout waits longer, and --api asks another node."
 	case code == exitNetwork && a.ofChain(err):
 		r.Advice = "That is the node of a chain, as the parameters of the network name it. A file of other ones: aleph network add NAME URL --parameters FILE"
 	case code == exitNetwork && r.Advice == "":
@@ -229,6 +240,7 @@ func (a *app) confirm(question string) error {
 	line, err := bufio.NewReader(a.stdin()).ReadString('\n')
 	switch {
 	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(a.err) // what is said next is not about the question
 		return err
 	case err != nil && line == "":
 		return usageError{fmt.Errorf("no answer; say --yes to go on without a question")}

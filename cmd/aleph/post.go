@@ -118,7 +118,7 @@ func (a *app) postList() *cobra.Command {
 	flags.StringSliceVar(&channels, "in-channel", nil, "channels")
 	flags.StringSliceVar(&refs, "ref", nil, "what they refer to")
 	flags.StringSliceVar(&tags, "tag", nil, "tags")
-	flags.IntVar(&limit, "limit", 20, "at most this many; 0 for all")
+	whole(flags, &limit, "limit", 0, 20, "at most this many; 0 for all")
 	return c
 }
 

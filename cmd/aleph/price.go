@@ -185,8 +185,8 @@ func (a *app) priceProgram() *cobra.Command {
 			})
 		}),
 	}
-	c.Flags().IntVar(&f.memory, "memory", 256, "memory in `MiB`")
-	c.Flags().IntVar(&f.vcpus, "vcpus", 1, "virtual processors")
+	whole(c.Flags(), &f.memory, "memory", 1, 256, "memory in `MiB`")
+	whole(c.Flags(), &f.vcpus, "vcpus", 1, 1, "virtual processors")
 	c.Flags().BoolVar(&f.persistent, "persistent", false, "one that runs between calls")
 	c.Flags().BoolVar(&f.internet, "internet", false, "one that reaches the internet")
 	c.Flags().StringVar(&size, "code", "1MiB", "`size` of its code")

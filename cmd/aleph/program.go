@@ -135,7 +135,7 @@ func programOf(ctx context.Context, api *client.Client, hash message.Hash) (*cli
 		return nil, nil, err
 	}
 	if info.Message == nil || info.Message.Type != message.TypeProgram {
-		return nil, nil, fmt.Errorf("%s is not a program that runs (status %s)", hash, info.Status)
+		return nil, nil, notOf("program", hash, info)
 	}
 	content, err := message.ParseContent(message.TypeProgram, info.Message.Content)
 	if err != nil {

@@ -3,18 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/message"
-	"github.com/aleph-im/aleph-go/wallet"
 )
 
 // sent is a message that was sent, and what became of it.
@@ -96,83 +92,6 @@ func forgetting(reason string, hashes []message.Hash) *message.Forget {
 }
 
 const deletedByOwner = "deleted by its owner"
-
-// address is the one that a command is about: what the user says, be it the name of an account or an alias, or else whom they
-// speak for. No key is needed to know it.
-func (a *app) address(said string) (string, error) {
-	switch {
-	case said != "":
-		return a.resolve(said)
-	case a.owner != "":
-		return a.owner, nil
-	}
-	key, given, err := a.givenKey()
-	switch {
-	case err != nil:
-		return "", keyError{err}
-	case given:
-		return key.Address(), nil
-	}
-	w, err := a.wallet()
-	if err != nil {
-		return "", err
-	}
-	e, err := w.Entry(a.account)
-	if errors.Is(err, wallet.ErrNotFound) {
-		name := a.nameOr(defaultAccount)
-		err = fmt.Errorf("there is no account %q; make one with: aleph account create %s", name, name)
-	}
-	if err != nil {
-		return "", keyError{err}
-	}
-	return e.Address, nil
-}
-
-// resolve turns the name of an account or an alias into its address, and leaves other texts as they are.
-func (a *app) resolve(text string) (string, error) {
-	w, err := a.wallet()
-	if err != nil {
-		return "", err
-	}
-	return w.Resolve(text), nil
-}
-
-// resolveAll is resolve for several addresses.
-func (a *app) resolveAll(texts []string) ([]string, error) {
-	var addresses []string
-	for _, text := range texts {
-		address, err := a.resolve(text)
-		if err != nil {
-			return nil, err
-		}
-		addresses = append(addresses, address)
-	}
-	return addresses, nil
-}
-
-func addressOf(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
-}
-
-// ofOwner lets a command that takes an ADDRESS be told it with --owner as well, which is how those are told it that take something else.
-func ofOwner(c *cobra.Command) *cobra.Command {
-	var owner string
-	run := c.RunE
-	c.RunE = func(c *cobra.Command, args []string) error {
-		switch {
-		case owner == "":
-			return run(c, args)
-		case len(args) > 0:
-			return usageError{fmt.Errorf("say one address: %s, or --owner %s", args[0], owner)}
-		}
-		return run(c, []string{owner})
-	}
-	c.Flags().StringVar(&owner, "owner", "", "the same as `ADDRESS`")
-	return c
-}
 
 // input is a text that is given on the command line, in a file as @name, or on standard input as -.
 func (a *app) input(text string) ([]byte, error) {
@@ -269,7 +188,7 @@ func (a *app) hash(ctx context.Context, text string) (message.Hash, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("no message of %s begins with %s: %w", owner, prefix, client.ErrNotFound)
+		return "", absentf("no message of %s begins with %s; those are in: aleph message list --owner %[1]s", owner, prefix)
 	}
 	return "", usageError{fmt.Errorf("%d messages of %s begin with %s: say more of the hash", len(found), owner, prefix)}
 }

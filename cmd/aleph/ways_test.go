@@ -345,7 +345,7 @@ func TestCodeOfAProgramIsReplaced(t *testing.T) {
 	if !v.Persistent || v.Code != program.Code || v.Name != "hello" {
 		t.Errorf("after it was persisted: %+v", v)
 	}
-	if code, _, _ := u.run("program", "show", string(program.ItemHash)); code != exitFailed {
+	if code, _, _ := u.run("program", "show", string(program.ItemHash)); code != exitNotFound {
 		t.Errorf("the old one is still there: exit code %d", code)
 	}
 }

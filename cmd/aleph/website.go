@@ -113,7 +113,7 @@ func (a *app) site(ctx context.Context, api *client.Client, name, owner string) 
 	}
 	site, ok := sites[name]
 	if !ok {
-		return site, fmt.Errorf("%s has no website %q: %w; those are in: aleph website list", address, name, client.ErrNotFound)
+		return site, absentf("%s has no website %q; those are in: aleph website list %[1]s", address, name)
 	}
 	return site, nil
 }
