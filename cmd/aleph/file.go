@@ -76,7 +76,7 @@ sent. When an upload of 8 MiB or more breaks off, the same command goes on where
 			for _, path := range args {
 				f, err := a.uploadPath(ctx, path, o, dryRun)
 				if err != nil {
-					return errors.Join(fmt.Errorf("%s: %w", path, err), a.printFiles(files))
+					return errors.Join(fmt.Errorf("%s: %w", source(path), err), a.printFiles(files))
 				}
 				files = append(files, f)
 			}
@@ -87,6 +87,14 @@ sent. When an upload of 8 MiB or more breaks off, the same command goes on where
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "send nothing; print what would be")
 	c.Flags().BoolVar(&onIPFS, "ipfs", false, "keep files on IPFS, where they are named by a CID")
 	return c
+}
+
+// source is how people are told of what is sent.
+func source(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
 }
 
 // printFiles tells what was stored, also when a later file failed.

@@ -73,7 +73,7 @@ func printTable[T any](a *app, list []T, columns ...column[T]) error {
 
 const (
 	gap      = 2 // spaces between columns
-	minWidth = 6 // of a column that was narrowed
+	minWidth = 7 // of a column that was narrowed: as much of a hash as a command takes, and its end
 )
 
 // fit narrows the widest columns until a line has no more than limit characters.
