@@ -26,11 +26,10 @@ const printed: Record<string, (RegExp | string)[]> = {
 
 /** Names that the examples use without defining them. */
 const names = `
-  import type { Signer } from "@aleph-im/sdk";
   import type { Provider, StreamChain } from "@aleph-im/sdk/payg";
   declare global {
-    const node: string, privateKey: string, image: string, hash: string, computeNode: string, program: string, signer: Signer;
-    const provider: Provider, payer: string, chain: StreamChain, nodeWallet: string, communityWallet: string, registryOwner: string, authority: string, folder: string;
+    const node: string, privateKey: string, image: string, computeNode: string, program: string, folder: string;
+    const provider: Provider, payer: string, chain: StreamChain, nodeWallet: string, communityWallet: string;
   }`;
 
 const config = { extends: "../../tsconfig.json", compilerOptions: { rootDir: ".", outDir: ".", declaration: false }, include: ["."], exclude: [] };
@@ -62,16 +61,18 @@ test("the examples of the README compile as strictly as the package, and do what
   const app = join(dir, "hello");
   await mkdir(app);
   await writeFile(join(app, "main.py"), "app = 1\n");
-  Object.assign(globalThis, { authority: await node.nameRuntime("python"), folder: app });
+  await node.nameRuntime("python");
+  const privateKey = "0x" + "05".repeat(32);
+  await node.fund(EthereumAccount.fromPrivateKey(privateKey).address);
   const compute = await FakeComputeNode.start();
   t.after(() => compute.close());
   const image = (await aleph.files.upload("image")).hash;
   const { hash } = await aleph.posts.create({ type: "t", content: 1, channel: "MY-APP" });
-  Object.assign(globalThis, { node: node.url, privateKey: "0x" + "05".repeat(32), image, hash, computeNode: compute.url, program: hash, signer: aleph.signer });
+  Object.assign(globalThis, { node: node.url, privateKey, image, computeNode: compute.url, program: hash, folder: app });
   const chain = await DevelopmentChain.start();
   t.after(() => chain.stop());
-  const [nodeWallet, communityWallet, registryOwner] = Array.from({ length: 3 }, () => EthereumAccount.generate().address);
-  Object.assign(globalThis, { provider: chain.wallet, payer: chain.wallet.address, chain: chain.streams, nodeWallet, communityWallet, registryOwner });
+  const [nodeWallet, communityWallet] = Array.from({ length: 2 }, () => EthereumAccount.generate().address);
+  Object.assign(globalThis, { provider: chain.wallet, payer: chain.wallet.address, chain: chain.streams, nodeWallet, communityWallet });
   const got: Record<string, string[]> = {};
   for (const { title, path } of examples) {
     const lines = (got[title] ??= []);
