@@ -69,7 +69,14 @@ type machine struct {
 
 // session serves one host from its greeting on. It returns nil when the host has parked the machine.
 func (m *machine) session(port *os.File) error {
-	if _, err := wire.GuestHandshake(port); err != nil {
+	greet := m.resume
+	if m.program == nil {
+		greet = func(port io.ReadWriter) error {
+			_, err := wire.GuestHandshake(port)
+			return err
+		}
+	}
+	if err := greet(port); err != nil {
 		return err
 	}
 	mux, err := yamux.Server(held{port}, wire.Mux())
@@ -144,18 +151,22 @@ func (s *session) control(stream *yamux.Stream) {
 		defer mu.Unlock()
 		_ = encoder.Encode(e) // a host that is gone ends the session
 	}
-	begin := s.configure
-	if s.program != nil {
-		begin = s.resume
-	}
 	followed := make(chan struct{}) // closed when nothing more will be reported
-	if ready, err := begin(decoder); err != nil {
+	isNew := s.program == nil
+	var err error
+	if isNew {
+		err = s.configure(decoder)
+	}
+	if err != nil {
 		report(wire.Event{State: wire.StateFailed, Error: err.Error()})
 		close(followed)
 	} else {
 		go func() {
 			defer close(followed)
-			s.follow(ready, report)
+			if isNew {
+				s.await(report)
+			}
+			s.follow(report)
 		}()
 	}
 
@@ -181,42 +192,45 @@ func (s *session) control(stream *yamux.Stream) {
 // reportTime is how long a machine that turns off waits for its host to take the last report.
 const reportTime = 5 * time.Second
 
-// configure makes the machine and starts the program. What it returns waits until the program listens, and says whether it does.
-func (s *session) configure(decoder *json.Decoder) (ready func() bool, err error) {
+// configure makes the machine and starts the program.
+func (s *session) configure(decoder *json.Decoder) error {
 	var config wire.Config
 	if err := decoder.Decode(&config); err != nil {
-		return nil, err
+		return err
 	}
 	if err := setUp(&config); err != nil {
-		return nil, err
+		return err
 	}
 	s.card, s.booted = configureCard(), config.Time
 	if err := s.api.listen(config.API); err != nil {
-		return nil, err
+		return err
 	}
+	var err error
 	if slices.Contains(config.Args, wire.ASGIServer) {
-		if err := writeASGIServer(wire.ASGIServer); err != nil {
-			return nil, err
+		if err = writeASGIServer(wire.ASGIServer); err != nil {
+			return err
 		}
 	}
 	if config.Copies {
 		if s.renewing, err = listenForRenewing(wire.RenewSocket, wire.NodePreload); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if s.program, err = start(&config, s.logs); err != nil {
-		return nil, err
-	}
-	return func() bool { return waitListening(wire.ProgramPort, s.program.done) }, nil
+	s.program, err = start(&config, s.logs)
+	return err
 }
 
-// follow reports what becomes of the program, for as long as there is anybody to hear it.
-func (s *session) follow(ready func() bool, report func(wire.Event)) {
+// await reports when a new program is ready.
+func (s *session) await(report func(wire.Event)) {
 	report(wire.Event{State: wire.StateRunning})
-	if ready() {
+	if waitListening(wire.ProgramPort, s.program.done) {
 		processes, err := userProcesses("/proc")
 		report(wire.Event{State: wire.StateReady, Card: s.card, Renews: err == nil && s.renewing.everybody(processes)})
 	}
+}
+
+// follow reports how the program ends, for as long as there is anybody to hear it.
+func (s *session) follow(report func(wire.Event)) {
 	select {
 	case <-s.program.done:
 		report(s.program.exit)

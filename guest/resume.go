@@ -2,9 +2,9 @@ package guest
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 	"unsafe"
@@ -14,31 +14,35 @@ import (
 	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
-// resume makes the machine one of its own again: it may be a copy, whose clock stood still and whose generators of random numbers
-// are all in the state that those of the other copies began with. The program listened before it was parked.
-func (s *session) resume(decoder *json.Decoder) (ready func() bool, err error) {
-	var r wire.Resume
-	if err := decoder.Decode(&r); err != nil {
-		return nil, err
+// resume makes the machine one of its own again and tells the host: it may be a copy, whose clock stood still and whose generators of
+// random numbers are all in the state that those of the other copies began with. The program listened before it was parked.
+func (m *machine) resume(port io.ReadWriter) error {
+	r, epoch, err := wire.ReadResume(port)
+	if err != nil {
+		return err
 	}
+	answer := wire.Resumed{Card: m.card}
+	if err = m.renew(r); err != nil {
+		answer.Error = err.Error()
+	}
+	return errors.Join(err, answer.Write(port, epoch))
+}
+
+func (m *machine) renew(r wire.Resume) error {
 	received := time.Now()
 	if err := setClock(r.Time); err != nil {
-		return nil, err
+		return err
 	}
-	if err := reseed(r.Entropy); err != nil {
-		return nil, err
+	if err := reseed(r.Entropy[:]); err != nil {
+		return err
 	}
-	inPast := func(do func() error) error {
-		if err := setClock(s.booted.Add(-time.Hour)); err != nil {
+	return m.renewing.renew(func(do func() error) error {
+		if err := setClock(m.booted.Add(-time.Hour)); err != nil {
 			return err
 		}
 		err := do()
 		return errors.Join(err, setClock(r.Time.Add(time.Since(received)))) // since goes by another clock
-	}
-	if err := s.renewing.renew(inPast); err != nil {
-		return nil, err
-	}
-	return func() bool { return true }, nil
+	})
 }
 
 // minEntropy is what a kernel's generator is keyed with, in bytes.

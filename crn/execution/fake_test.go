@@ -115,7 +115,11 @@ func (h held) Close() error { return h.SetReadDeadline(time.Unix(1, 0)) }
 
 // serve is the guest.
 func (m *fakeMachine) serve() {
-	if _, err := wire.GuestHandshake(m.guest); err != nil {
+	if m.copied != "" {
+		if !m.resume() {
+			return
+		}
+	} else if _, err := wire.GuestHandshake(m.guest); err != nil {
 		return
 	}
 	session, err := yamux.Server(held{m.guest}, wire.Mux())
@@ -145,28 +149,40 @@ func (m *fakeMachine) serve() {
 	}
 }
 
+// resume reports whether a copy goes on.
+func (m *fakeMachine) resume() bool {
+	r, epoch, err := wire.ReadResume(m.guest)
+	if err != nil || r.Entropy == ([wire.EntropySize]byte{}) {
+		return false
+	}
+	switch m.copied {
+	case wire.StateReady:
+		return wire.Resumed{}.Write(m.guest, epoch) == nil
+	case wire.StateFailed:
+		_ = wire.Resumed{Error: "as told"}.Write(m.guest, epoch)
+	default:
+		<-m.done
+	}
+	_ = m.Stop(context.Background())
+	return false
+}
+
 // control reports whether it ended because the host parked the machine.
 func (m *fakeMachine) control(stream io.ReadWriter) (parked bool) {
 	decoder, encoder := json.NewDecoder(stream), json.NewEncoder(stream)
-	state, renews := m.copied, false
-	if state != "" {
-		var resume wire.Resume
-		if decoder.Decode(&resume) != nil || len(resume.Entropy) == 0 {
-			return false
-		}
-	} else {
+	if m.copied == "" {
 		var config wire.Config
 		if decoder.Decode(&config) != nil {
 			return false
 		}
-		state = wire.StateReady
-		renews = config.Copies && (m.driver.renews || config.Args[0] == "python3")
+		state := wire.StateReady
 		if m.driver.behave != nil {
 			state = m.driver.behave(config)
 		}
-	}
-	if state != "" {
-		_ = encoder.Encode(wire.Event{State: state, Error: "as told", Code: 9, Renews: renews})
+		if state != "" {
+			renews := config.Copies && (m.driver.renews || config.Args[0] == "python3")
+			_ = encoder.Encode(wire.Event{State: state, Error: "as told", Code: 9, Renews: renews})
+		}
 	}
 	stop := make(chan struct{})
 	go func() {

@@ -24,11 +24,17 @@ import (
 type Session struct {
 	conn    *held
 	mux     *yamux.Session
-	control *yamux.Stream
 	running sync.WaitGroup
-	card    *card // set before anybody dials; nil without one
-	atCard  bool  // the guest says that the program is reached at its card; set before ready is closed
-	renews  bool  // the guest says that the whole program waits to be renewed in a copy; set before ready is closed
+
+	wanted  chan struct{} // closed when the streams are not to wait any longer
+	hurry   sync.Once     // closes it
+	opened  chan struct{} // closed when the streams were opened; they are set before, nil where that failed
+	lines   *yamux.Stream
+	control *yamux.Stream
+
+	card   *card // set before anybody dials; nil without one
+	atCard bool  // the guest says that the program is reached at its card; set before ready is closed
+	renews bool  // the guest says that the whole program waits to be renewed in a copy; set before ready is closed
 
 	ready chan struct{} // closed when the program listens
 	done  chan struct{} // closed when the program has ended or the channel is lost; err is set before
@@ -70,50 +76,109 @@ var ErrLost = errors.New("the connection to the virtual machine was lost")
 // is called from one goroutine. The session owns the connection from here on; ctx bounds only the greeting.
 func Open(ctx context.Context, conn net.Conn, config wire.Config, logs func(wire.LogLine)) (*Session, error) {
 	config.Time = time.Now()
-	return begin(ctx, conn, config, logs)
-}
-
-// Resume greets a guest that was parked, or a copy of one, and makes it a machine of its own: it gets the time and randomness
-// that no other has. It is ready when its program may answer. The rest is as with Open.
-func Resume(ctx context.Context, conn net.Conn, logs func(wire.LogLine)) (*Session, error) {
-	entropy := make([]byte, 64)
-	rand.Read(entropy)
-	return begin(ctx, conn, wire.Resume{Time: time.Now(), Entropy: entropy}, logs)
-}
-
-// begin starts a session whose control stream begins with the order.
-func begin(ctx context.Context, conn net.Conn, order any, logs func(wire.LogLine)) (*Session, error) {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	err := wire.HostHandshake(conn, newEpoch())
-	if !stop() || err != nil {
-		conn.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+	if err := within(ctx, conn, func() error { return wire.HostHandshake(conn, newEpoch()) }); err != nil {
 		return nil, err
 	}
-	s := &Session{conn: &held{Conn: conn}, ready: make(chan struct{}), done: make(chan struct{})}
+	s, err := newSession(conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openStreams(config); err != nil {
+		s.mux.Close()
+		return nil, err
+	}
+	close(s.opened)
+	s.running.Go(func() { readLogs(s.lines, logs) })
+	s.running.Go(s.readEvents)
+	return s, nil
+}
+
+// Resume greets a guest that was parked, or a copy of one, makes it a machine of its own, which has the time and randomness that no
+// other has, and waits until its program may answer: the session is ready. The error is a *SetupError when the program cannot go on. The
+// rest is as with Open.
+func Resume(ctx context.Context, conn net.Conn, logs func(wire.LogLine)) (*Session, error) {
+	order := wire.Resume{Time: time.Now()}
+	rand.Read(order.Entropy[:])
+	var answer wire.Resumed
+	err := within(ctx, conn, func() (err error) {
+		if answer, err = wire.HostResume(conn, newEpoch(), order); err == nil && answer.Error != "" {
+			err = &SetupError{answer.Error}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(conn)
+	if err != nil {
+		return nil, err
+	}
+	s.atCard = answer.Card
+	close(s.ready)
+	s.running.Go(func() { s.openLater(logs) })
+	return s, nil
+}
+
+// within greets a guest and closes the connection when that fails.
+func within(ctx context.Context, conn net.Conn, greet func() error) error {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	err := greet()
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+	}
+	return err
+}
+
+func newSession(conn net.Conn) (*Session, error) {
+	s := &Session{conn: &held{Conn: conn}, opened: make(chan struct{}), wanted: make(chan struct{}), ready: make(chan struct{}), done: make(chan struct{})}
 	settings := wire.Mux()
 	settings.AcceptBacklog = wire.MaxAPIStreams
+	var err error
 	if s.mux, err = yamux.Client(s.conn, settings); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("start the multiplexer: %w", err)
 	}
-	// Logs first, so that the program's first words have somewhere to go.
-	lines, err := s.open(wire.StreamLogs)
-	if err == nil {
+	return s, nil
+}
+
+// openStreams opens the stream of logs, first, so that the program's first words have somewhere to go, and that of control.
+func (s *Session) openStreams(orders ...any) (err error) {
+	if s.lines, err = s.open(wire.StreamLogs); err == nil {
 		s.control, err = s.open(wire.StreamControl)
 	}
-	if err == nil {
-		err = json.NewEncoder(s.control).Encode(order)
+	for _, order := range orders {
+		if err == nil {
+			err = json.NewEncoder(s.control).Encode(order)
+		}
 	}
 	if err != nil {
-		s.mux.Close()
-		return nil, fmt.Errorf("configure the guest: %w", err)
+		return fmt.Errorf("configure the guest: %w", err)
 	}
-	s.running.Go(func() { readLogs(lines, logs) })
-	s.running.Go(s.readEvents)
-	return s, nil
+	return nil
+}
+
+// firstCall is how long the streams of a copy wait, so that its first call comes before them: whatever runs in an emulated copy for
+// the first time takes long, and what the program prints is kept meanwhile.
+const firstCall = 250 * time.Millisecond
+
+// openLater opens the streams of a guest that needs no configuration, and follows it.
+func (s *Session) openLater(logs func(wire.LogLine)) {
+	select {
+	case <-time.After(firstCall):
+	case <-s.wanted:
+	case <-s.mux.CloseChan():
+	}
+	err := s.openStreams()
+	close(s.opened)
+	if err != nil {
+		s.end(ErrLost)
+		return
+	}
+	s.running.Go(func() { readLogs(s.lines, logs) })
+	s.readEvents()
 }
 
 func newEpoch() uint64 {
@@ -152,6 +217,11 @@ func readLogs(r io.Reader, logs func(wire.LogLine)) {
 func (s *Session) readEvents() {
 	lines := newLines(s.control, wire.MaxConfig)
 	isReady := false
+	select {
+	case <-s.ready:
+		isReady = true
+	default:
+	}
 	for {
 		var e wire.Event
 		if err := lines.next(&e); err != nil {
@@ -234,8 +304,7 @@ func (s *Session) reason(err error) error {
 // Stop asks the program to end, allowing it the grace, and the machine to turn itself off after syncing its disks. It returns
 // when the channel is closed, which the guest does last, or when ctx ends.
 func (s *Session) Stop(ctx context.Context, grace time.Duration) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(grace))
-	if err := s.command(wire.Command{Stop: true, Grace: grace}); err != nil {
+	if err := s.command(wire.Command{Stop: true, Grace: grace}, grace); err != nil {
 		return fmt.Errorf("ask the guest to stop: %w", err)
 	}
 	select {
@@ -253,7 +322,7 @@ func (s *Session) Park(ctx context.Context) error {
 	s.conn.keep.Store(true)
 	stop := context.AfterFunc(ctx, func() { s.mux.Close() })
 	defer stop()
-	if err := s.command(wire.Command{Park: true}); err != nil {
+	if err := s.command(wire.Command{Park: true}, 0); err != nil {
 		return fmt.Errorf("ask the guest to end the session: %w", err)
 	}
 	<-s.mux.CloseChan()
@@ -266,7 +335,15 @@ func (s *Session) Park(ctx context.Context) error {
 }
 
 // command sends a last command. The guest may have followed it, and ended the session, before the write here returns.
-func (s *Session) command(c wire.Command) error {
+func (s *Session) command(c wire.Command, within time.Duration) error {
+	s.hurry.Do(func() { close(s.wanted) })
+	<-s.opened
+	if s.control == nil {
+		return ErrLost
+	}
+	if within > 0 {
+		_ = s.control.SetWriteDeadline(time.Now().Add(within))
+	}
 	if err := json.NewEncoder(s.control).Encode(c); !errors.Is(err, yamux.ErrSessionShutdown) {
 		return err
 	}

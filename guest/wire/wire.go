@@ -5,7 +5,8 @@
 // host speaks first, with a frame that names an epoch; the guest answers with the same epoch; both skip whatever comes before
 // such a frame. From then on the pipe carries yamux. Who opens a stream says with its first byte what it is for. The host opens:
 //
-//   - [StreamControl]: JSON lines; [Config] or [Resume] first and [Command] later from the host, [Event] from the guest.
+//   - [StreamControl]: JSON lines; [Config] first, unless the program is there already, and [Command] later from the host, [Event]
+//     from the guest.
 //   - [StreamLogs]: JSON lines, [LogLine], from the guest.
 //   - [StreamProxy]: one connection to the program's port, where the machine has no network card. Bytes to the program are raw; bytes from it come in frames that
 //     carry how long the program took, see [FrameHeader].
@@ -16,10 +17,13 @@
 //
 // A machine that is to be copied is parked first ([Command]): the guest ends the session, keeps the program and waits for the
 // next greeting. Nothing of the first session is left on either side when the machine's state is kept, so that whoever greets
-// the machine or a copy of it begins with a clean one.
+// the machine or a copy of it begins with a clean one. Right behind that greeting comes [Resume], and the guest answers [Resumed]
+// when the program may be called, before anything is multiplexed: a copy has run nothing yet, and each thing that it does for the
+// first time takes long where it is emulated.
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,7 +37,7 @@ import (
 const PortName = "aleph.guest.0"
 
 // Version of the protocol. Host and guest program are built from the same tree, so they must be equal.
-const Version = 3
+const Version = 4
 
 // ProgramPort is the TCP port that programs listen on, on the guest's loopback (spec/crn.md §3.2).
 const ProgramPort = 8080
@@ -86,11 +90,22 @@ const ASGIServer = "/run/aleph/asgi.py"
 // Node itself holds.
 const NodePreload = "/run/aleph/node.cjs"
 
-// Resume is what a parked guest is told instead of a configuration. It is ready when all of it is done.
+// Resume is what a parked guest is told instead of a configuration.
 type Resume struct {
-	Time    time.Time `json:"time"`    // the host's clock
-	Entropy []byte    `json:"entropy"` // random bytes that no other machine was given
+	Time    time.Time         // the host's clock
+	Entropy [EntropySize]byte // random bytes that no other machine was given
 }
+
+// EntropySize is how much randomness a machine is given to go on with, in bytes.
+const EntropySize = 64
+
+// Resumed is the guest's answer, when all is done that was to be done.
+type Resumed struct {
+	Card  bool   // the program is reached at the machine's network card
+	Error string // why the program cannot go on; empty when it can, at most [maxReason] bytes
+}
+
+const maxReason = 1 << 10
 
 // API says where in the guest the program reaches the guest API. Without it there is none.
 type API struct {
@@ -240,8 +255,12 @@ func HostHandshake(rw io.ReadWriter, epoch uint64) error {
 	if err := writeHello(rw, Version, epoch); err != nil {
 		return fmt.Errorf("greet the guest: %w", err)
 	}
+	return awaitHello(rw, epoch)
+}
+
+func awaitHello(r io.Reader, epoch uint64) error {
 	for {
-		version, got, err := readHello(rw)
+		version, got, err := readHello(r)
 		if err != nil {
 			return fmt.Errorf("wait for the guest's greeting: %w", err)
 		}
@@ -253,6 +272,67 @@ func HostHandshake(rw io.ReadWriter, epoch uint64) error {
 		}
 		return nil
 	}
+}
+
+// HostResume greets a guest that was parked, or a copy of one, and waits until its program may be called.
+func HostResume(rw io.ReadWriter, epoch uint64, r Resume) (Resumed, error) {
+	var b bytes.Buffer
+	_ = writeHello(&b, Version, epoch)
+	_ = binary.Write(&b, binary.BigEndian, r.Time.UnixNano())
+	b.Write(r.Entropy[:])
+	if _, err := rw.Write(b.Bytes()); err != nil {
+		return Resumed{}, fmt.Errorf("greet the guest: %w", err)
+	}
+	if err := awaitHello(rw, epoch); err != nil {
+		return Resumed{}, err
+	}
+	var head [3]byte
+	if _, err := io.ReadFull(rw, head[:]); err != nil {
+		return Resumed{}, fmt.Errorf("wait for the guest to go on: %w", err)
+	}
+	length := binary.BigEndian.Uint16(head[1:])
+	if length > maxReason {
+		return Resumed{}, fmt.Errorf("wait for the guest to go on: it says %d bytes, at most %d are read", length, maxReason)
+	}
+	reason := make([]byte, length)
+	if _, err := io.ReadFull(rw, reason); err != nil {
+		return Resumed{}, fmt.Errorf("wait for the guest to go on: %w", err)
+	}
+	return Resumed{Card: head[0] != 0, Error: string(reason)}, nil
+}
+
+// ReadResume waits for the greeting of a parked guest and what follows it. [Resumed.Write] answers both.
+func ReadResume(r io.Reader) (Resume, uint64, error) {
+	version, epoch, err := readHello(r)
+	if err != nil {
+		return Resume{}, 0, fmt.Errorf("wait for the host's greeting: %w", err)
+	}
+	if version != Version {
+		return Resume{}, 0, fmt.Errorf("the host speaks version %d of the channel protocol, this guest %d", version, Version)
+	}
+	var b [8 + EntropySize]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return Resume{}, 0, fmt.Errorf("wait to be told to go on: %w", err)
+	}
+	return Resume{Time: time.Unix(0, int64(binary.BigEndian.Uint64(b[:]))), Entropy: [EntropySize]byte(b[8:])}, epoch, nil
+}
+
+// Write answers the greeting of an epoch.
+func (r Resumed) Write(w io.Writer, epoch uint64) error {
+	reason := r.Error[:min(len(r.Error), maxReason)]
+	var card byte
+	if r.Card {
+		card = 1
+	}
+	var b bytes.Buffer
+	_ = writeHello(&b, Version, epoch)
+	b.WriteByte(card)
+	_ = binary.Write(&b, binary.BigEndian, uint16(len(reason)))
+	b.WriteString(reason)
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("answer the host's greeting: %w", err)
+	}
+	return nil
 }
 
 // GuestHandshake waits for the host's greeting, answers it and returns its epoch.

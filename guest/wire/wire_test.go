@@ -42,6 +42,35 @@ func (d deferred) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+func TestAParkedGuestIsToldToGoOnRightBehindTheGreeting(t *testing.T) {
+	order := Resume{Time: time.Unix(1_700_000_000, 123), Entropy: [EntropySize]byte{1, EntropySize - 1: 9}}
+	for _, answer := range []Resumed{{}, {Card: true}, {Error: "the program does not answer"}, {Error: strings.Repeat("x", 2*maxReason)}} {
+		host, guest := net.Pipe()
+		go func() {
+			got, epoch, err := ReadResume(guest)
+			if err != nil || epoch != 5 || !got.Time.Equal(order.Time) || got.Entropy != order.Entropy {
+				t.Errorf("the guest was told %+v in epoch %d, %v", got, epoch, err)
+			}
+			_ = writeHello(guest, Version, 4) // an answer to an earlier greeting
+			if err := answer.Write(guest, epoch); err != nil {
+				t.Error(err)
+			}
+			_, _ = guest.Write([]byte("after"))
+		}()
+		got, err := HostResume(host, 5, order)
+		answer.Error = answer.Error[:min(len(answer.Error), maxReason)]
+		if err != nil || got != answer {
+			t.Errorf("the host was told %+v, %v", got, err)
+		}
+		after := make([]byte, 5)
+		if _, err := io.ReadFull(host, after); err != nil || string(after) != "after" {
+			t.Errorf("what follows the answer was eaten: %q, %v", after, err)
+		}
+		host.Close()
+		guest.Close()
+	}
+}
+
 func TestHandshakeRefusesAnotherVersion(t *testing.T) {
 	var answer bytes.Buffer
 	if err := writeHello(&answer, Version+1, 7); err != nil {
@@ -81,6 +110,10 @@ func FuzzHandshake(f *testing.F) {
 		_ = HostHandshake(rw, 7)
 		rw.Reader = bytes.NewReader(input)
 		_, _ = GuestHandshake(rw)
+		rw.Reader = bytes.NewReader(input)
+		_, _ = HostResume(rw, 7, Resume{})
+		rw.Reader = bytes.NewReader(input)
+		_, _, _ = ReadResume(rw)
 	})
 }
 
