@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -54,7 +53,7 @@ type Execution struct {
 	snapshot string // where the program is kept to be copied; empty when it is not
 	copied   bool   // the machine is a copy
 	logs     *logfile.Log
-	http     *http.Transport
+	http     *guest.Transport
 	startErr error
 
 	ready   chan struct{} // closed when started, or when starting failed
@@ -321,21 +320,8 @@ func (x *Execution) AnswerWithin() time.Duration {
 	return time.Duration(x.program.Resources.Seconds) * time.Second
 }
 
-// Transport carries HTTP requests to the program. Connections are kept for the next request, and never longer than the program
-// keeps them: five seconds is the shortest patience among common servers.
+// Transport carries HTTP requests to the program.
 func (x *Execution) Transport() http.RoundTripper { return x.http }
-
-func newTransport(s *guest.Session) *http.Transport {
-	return &http.Transport{
-		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx) },
-		MaxIdleConns:        64,
-		MaxIdleConnsPerHost: 64,
-		IdleConnTimeout:     4 * time.Second,
-		DisableCompression:  true, // bodies pass as they are
-		// Headers are held in the node's memory before they are passed on.
-		MaxResponseHeaderBytes: 1 << 20,
-	}
-}
 
 // Failure says why the program cannot answer any more, or nil while it can. Seen from a connection that broke, the reason may
 // still be on its way from the guest: it is waited for, a moment.

@@ -29,7 +29,7 @@ func (x *Execution) offersAPI() bool {
 
 // talk takes up the session of the program's machine: calls go over it, and requests to the guest API come.
 func (x *Execution) talk(s *guest.Session) {
-	x.session, x.http = s, newTransport(s)
+	x.session, x.http = s, s.Transport()
 	if card := x.machine.Card(); card != nil {
 		if err := s.UseCard(card); err != nil {
 			x.pool.cfg.Log.Warn("calls go over the serial port", "hash", x.hash, "error", err)

@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/aleph-im/aleph-go/guest/wire"
 )
@@ -99,11 +100,29 @@ func (c *card) dial(ctx context.Context) (*cardConn, error) {
 	defer cancel()
 	stop := context.AfterFunc(c.life, cancel)
 	defer stop()
-	conn, err := gonet.DialContextTCP(ctx, c.stack, program, ipv4.ProtocolNumber)
+	var events waiter.Queue
+	end, err := c.stack.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &events)
 	if err != nil {
-		return nil, err
+		return nil, errors.New(err.String())
 	}
-	return &cardConn{TCPConn: conn, card: c}, nil
+	entry, writable := waiter.NewChannelEntry(waiter.WritableEvents)
+	events.EventRegister(&entry)
+	defer events.EventUnregister(&entry)
+	err = end.Connect(program)
+	if _, started := err.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-writable:
+			err = end.LastError()
+		case <-ctx.Done():
+			end.Close()
+			return nil, ctx.Err()
+		}
+	}
+	if err != nil {
+		end.Close()
+		return nil, errors.New(err.String())
+	}
+	return &cardConn{TCPConn: gonet.NewTCPConn(&events, end), end: end, card: c}, nil
 }
 
 // receive hands what the guest sends to TCP, until the machine is gone or the card is closed.
@@ -153,6 +172,7 @@ func (c *card) close() {
 // cardConn is a connection over the card.
 type cardConn struct {
 	*gonet.TCPConn
+	end  tcpip.Endpoint // that of TCPConn
 	card *card
 
 	asked   atomic.Int64 // when the last bytes of the request were handed over, Unix nanoseconds; 0 when its answer has begun
@@ -183,6 +203,11 @@ func (c *cardConn) Read(b []byte) (int, error) {
 
 // Elapsed implements [Conn].
 func (c *cardConn) Elapsed() time.Duration { return time.Duration(c.elapsed.Load()) }
+
+// Quiet implements [Conn].
+func (c *cardConn) Quiet() bool {
+	return c.end.Readiness(waiter.ReadableEvents|waiter.EventHUp|waiter.EventErr) == 0
+}
 
 // frameHead is what precedes a packet on the way: the length of the frame, and the frame's own head.
 const frameHead = 4 + header.EthernetMinimumSize

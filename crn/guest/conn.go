@@ -21,6 +21,8 @@ type Conn interface {
 	// Elapsed is how long the program took for its latest answer, from the last byte of the request that reached it to the first
 	// byte that it wrote: measured in the guest on the channel, or without the way there and back on the network card.
 	Elapsed() time.Duration
+	// Quiet reports whether the program has neither sent anything that was not read nor hung up. Nobody may be reading meanwhile.
+	Quiet() bool
 }
 
 // channelConn is a connection over the channel. What is read comes out of frames that also say how long the program took.
@@ -67,6 +69,18 @@ func (c *channelConn) Read(b []byte) (int, error) {
 
 // Elapsed implements [Conn].
 func (c *channelConn) Elapsed() time.Duration { return time.Duration(c.elapsed.Load()) }
+
+// Quiet implements [Conn].
+func (c *channelConn) Quiet() bool {
+	if c.left > 0 || c.got > 0 {
+		return false
+	}
+	_ = c.Stream.SetReadDeadline(time.Unix(1, 0)) // what is there is read all the same
+	n, err := c.Stream.Read(c.header[:1])
+	_ = c.Stream.SetReadDeadline(time.Time{})
+	c.got = n
+	return n == 0 && errors.Is(err, yamux.ErrTimeout)
+}
 
 // lines reads JSON values, one a line, of bounded length: the other end runs code of strangers.
 type lines struct{ scanner *bufio.Scanner }
