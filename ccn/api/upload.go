@@ -225,18 +225,21 @@ func (u *upload) row() *store.FileRow {
 
 // keep pins an upload that nobody pays for, until the grace period is over.
 func (a *API) keep(ctx context.Context, u *upload) error {
-	now := a.cfg.Now()
-	until := message.TimeFrom(now.Add(time.Duration(a.cfg.Params.FileGracePeriod) * time.Second))
 	err := a.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if _, err := tx.PutFile(u.row()); err != nil {
 			return err
 		}
-		return tx.KeepUntil(u.hash, message.TimeFrom(now), until)
+		return tx.KeepUntil(u.hash, message.TimeFrom(a.cfg.Now()), a.grace())
 	})
 	if err != nil {
 		return err
 	}
 	return a.cfg.Intake.FileArrived(ctx, u.hash)
+}
+
+// grace is until when a file is kept that nobody pays for.
+func (a *API) grace() message.Time {
+	return message.TimeFrom(a.cfg.Now().Add(time.Duration(a.cfg.Params.FileGracePeriod) * time.Second))
 }
 
 // errUnpaid refuses an upload that the owner's funds do not cover (ccn-api §8.1, row 8).
@@ -261,6 +264,14 @@ func (a *API) pay(ctx context.Context, p *payment, u *upload) (int, error) {
 // judge records an upload, unless the owner's funds do not cover it.
 func (a *API) judge(tx *store.Tx, p *payment, u *upload) error {
 	if _, err := tx.PutFile(u.row()); err != nil {
+		return err
+	}
+	// Should its message be refused in the end, or never come, it goes after a while.
+	pinned, err := tx.Pinned(u.hash)
+	if err == nil && !pinned {
+		err = tx.KeepUntil(u.hash, message.TimeFrom(a.cfg.Now()), a.grace())
+	}
+	if err != nil {
 		return err
 	}
 	it := &state.Item{Message: p.message, Content: p.content, ReceptionTime: message.TimeFrom(a.cfg.Now())}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/aleph-im/aleph-go/ccn/files"
@@ -36,6 +37,7 @@ type Settler interface {
 
 // Files is what upkeep asks of a files.Store.
 type Files interface {
+	Walk(ctx context.Context, f func(files.Info) error) error
 	Stat(ctx context.Context, h message.Hash) (files.Info, error)
 	Expire(ctx context.Context, h message.Hash, before time.Time) (bool, error)
 }
@@ -45,10 +47,15 @@ const (
 	collectEvery = time.Hour
 	atOnce       = 100       // accounts or files of one look; the writer is free in between
 	young        = time.Hour // files and blocks that are younger may belong to a message on its way
+	sweepEvery   = 24 * time.Hour
+	sweepAtOnce  = 1000 // files that are asked for in one look at the database
 )
 
 // Service keeps accounts and files up.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg   Config
+	swept time.Time // when it was last looked for files that nobody knows; zero before the first time
+}
 
 // New returns a Service.
 func New(cfg Config) (*Service, error) {
@@ -61,7 +68,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg}, nil
+	return &Service{cfg: cfg}, nil
 }
 
 // Run looks again and again until ctx ends. What fails is logged and tried at the next look.
@@ -133,10 +140,62 @@ func (s *Service) Collect(ctx context.Context) error {
 			return err
 		}
 	}
+	if now.Sub(s.swept) >= sweepEvery {
+		if err := s.sweep(ctx, now.Add(-young)); err != nil {
+			return fmt.Errorf("look for files that nobody knows: %w", err)
+		}
+		s.swept = now
+	}
 	if s.cfg.Collect == nil {
 		return nil
 	}
 	return s.cfg.Collect(ctx, now.Add(-young))
+}
+
+// sinceKey is where the database names since when it knows the files of its node, in microseconds.
+const sinceKey = "files known since"
+
+// sweep deletes the files that are older than before and that the database does not know: those of uploads that were refused or
+// broke off, and of messages that a killed node had not judged. What was there before it first looked stays: it may be of a database
+// that is being made anew.
+func (s *Service) sweep(ctx context.Context, before time.Time) error {
+	since, err := s.knownSince(ctx)
+	if err != nil {
+		return err
+	}
+	var old []message.Hash
+	expire := func() error {
+		defer func() { old = old[:0] }()
+		var unknown []message.Hash
+		err := s.cfg.Store.Read(ctx, func(r *store.Reader) error {
+			for _, h := range old {
+				row, err := r.File(h)
+				if err != nil {
+					return err
+				}
+				if row == nil {
+					unknown = append(unknown, h)
+				}
+			}
+			return nil
+		})
+		for _, h := range unknown {
+			if _, failed := s.cfg.Files.Expire(ctx, h, before); failed != nil {
+				err = errors.Join(err, fmt.Errorf("delete file %s: %w", h, failed))
+			}
+		}
+		return err
+	}
+	err = s.cfg.Files.Walk(ctx, func(f files.Info) error {
+		if !f.Stored.Before(before) || f.Stored.Before(since) {
+			return nil
+		}
+		if old = append(old, f.Hash); len(old) < sweepAtOnce {
+			return nil
+		}
+		return expire()
+	})
+	return errors.Join(err, expire())
 }
 
 // release gives up files, but for those that somebody is about to rely on: they are due again later.
@@ -177,4 +236,22 @@ func (s *Service) release(ctx context.Context, due []message.Hash, now time.Time
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// knownSince returns since when the database knows all files that are put, which begins with the first call.
+func (s *Service) knownSince(ctx context.Context) (since time.Time, err error) {
+	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		text, err := tx.Get(sinceKey)
+		if err != nil {
+			return err
+		}
+		if text == "" {
+			since = s.cfg.Now()
+			return tx.Set(sinceKey, strconv.FormatInt(since.UnixMicro(), 10))
+		}
+		at, err := strconv.ParseInt(text, 10, 64)
+		since = time.UnixMicro(at)
+		return err
+	})
+	return since, err
 }

@@ -3,6 +3,7 @@ package upkeep
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +37,7 @@ type world struct {
 	*testing.T
 	db      *store.Store
 	disk    *files.Disk
+	dir     string // of the files
 	judge   *judge
 	service *Service
 	now     time.Time
@@ -47,12 +49,13 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	disk, err := files.OpenDisk(filepath.Join(t.TempDir(), "files"))
+	dir := t.TempDir()
+	disk, err := files.OpenDisk(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = disk.Close() })
-	w := &world{T: t, db: db, disk: disk, judge: &judge{}, now: start}
+	w := &world{T: t, db: db, disk: disk, dir: dir, judge: &judge{}, now: start}
 	w.service, err = New(Config{Store: db, State: w.judge, Files: disk, Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +83,9 @@ func (w *world) put(text string, until time.Time) message.Hash {
 	})
 	return h
 }
+
+// path is where a file is on the disk.
+func (w *world) path(h message.Hash) string { return filepath.Join(w.dir, string(h[:2]), string(h)) }
 
 // has reports whether a file is in the database and on the disk.
 func (w *world) has(h message.Hash) (known, there bool) {
@@ -130,6 +136,45 @@ func TestFileThatSomebodyIsAboutToUseStaysForAnHour(t *testing.T) {
 		}
 		if known, there := w.has(h); known != step.want || there != step.want {
 			t.Errorf("after %v: in the database %t, on the disk %t, want %t", step.after, known, there, step.want)
+		}
+	}
+}
+
+func TestFilesThatNobodyKnowsGo(t *testing.T) {
+	w := newWorld(t)
+	put := func(text string) message.Hash {
+		h, _, err := w.disk.Put(t.Context(), strings.NewReader(text), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	for _, at := range []time.Time{start.Add(-time.Hour), start} { // when it first looks it finds what may be of another database
+		w.now = at
+		if err := w.service.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := put("of before")
+	if err := os.Chtimes(w.path(before), start.Add(-2*time.Hour), start.Add(-2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	known, unknown := w.put("known", start.Add(100*time.Hour)), put("of a refused upload")
+	for _, step := range []struct {
+		after time.Duration
+		stays bool
+	}{{time.Minute, true}, {25 * time.Hour, false}} {
+		w.now = start.Add(step.after)
+		if err := w.service.Collect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, there := w.has(unknown); there != step.stays {
+			t.Errorf("after %v what nobody knows is there: %t", step.after, there)
+		}
+		for _, h := range []message.Hash{known, before} {
+			if _, there := w.has(h); !there {
+				t.Errorf("after %v file %s is gone", step.after, h)
+			}
 		}
 	}
 }
