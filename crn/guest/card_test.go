@@ -46,8 +46,15 @@ func TestProgramIsReachedAtTheCard(t *testing.T) {
 		conn, err := listener.Accept()
 		if err == nil {
 			defer conn.Close()
-			time.Sleep(20 * time.Millisecond) // the program's own time
-			_, err = io.CopyN(conn, conn, int64(len(sent)))
+			first := make([]byte, 1)
+			_, err = io.ReadFull(conn, first)
+			time.Sleep(20 * time.Millisecond) // the program's own time, which begins with the request
+			if err == nil {
+				_, err = conn.Write(first)
+			}
+			if err == nil {
+				_, err = io.CopyN(conn, conn, int64(len(sent)-1))
+			}
 		}
 		served <- err
 	}()
