@@ -45,6 +45,7 @@ type crnOptions struct {
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
 	Nameservers       []string      `name:"nameservers" doc:"addresses told to instances; those of the host when empty"`
+	StartTimeout      time.Duration `name:"program-start-timeout" doc:"how long a program may take from the start of its machine until it listens; when 0, 20 s, and 100 s where machines are emulated"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	SnapshotMiB       int           `name:"snapshot-mib" doc:"disk for the state of programs that were started once, which their next start copies; 0 keeps none and boots always"`
 	LogLevel          string        `name:"log-level" doc:"debug, info, warn or error"`
@@ -72,6 +73,9 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	o := defaultCRN()
 	if done, err := load("alephd crn", o, args, stdout); done || err != nil {
 		return err
+	}
+	if o.StartTimeout < 0 {
+		return fmt.Errorf("program-start-timeout: %s is no time to start in", o.StartTimeout)
 	}
 	if o.ReuseTimeout <= 0 {
 		o.ReuseTimeout = -1 // zero would mean the default
@@ -107,7 +111,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
 		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, GPUs: o.GPUs, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
-		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
+		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, InitTimeout: o.StartTimeout, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})
 	if err != nil {

@@ -48,6 +48,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: make the runtime with Node:", err)
 		return 1
 	}
+	// Several emulated machines boot at once here, beside all else.
+	if err := os.Setenv("ALEPHD_PROGRAM_START_TIMEOUT", "5m"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "aleph-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
