@@ -31,7 +31,7 @@ func fake(t *testing.T, routes map[string]http.HandlerFunc) *client.Client {
 	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	return client.New(client.Config{BaseURL: server.URL + "/", Backoff: time.Millisecond, Timeout: 10 * time.Second})
+	return client.New(client.Config{BaseURL: server.URL + "/", Backoff: time.Millisecond, Timeout: time.Minute})
 }
 
 func reply(status int, body string) http.HandlerFunc {
@@ -279,7 +279,7 @@ func TestWatchTakesTheLargestMessage(t *testing.T) {
 		_ = conn.Write(r.Context(), websocket.MessageText, []byte(text+strings.Repeat(" ", 17<<20))) // a client that gave up is gone
 		_, _, _ = conn.Read(r.Context())
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for m, err := range c.Watch(ctx, client.Filter{}, 0) {
 		if err != nil || string(m.ItemHash) != hash {
@@ -332,7 +332,7 @@ func TestWatchConnectsAgainAndAsksForWhatItMissed(t *testing.T) {
 			reply(200, `{"messages":[`+a+`,`+missed+`],"next_cursor":null}`)(w, r)
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string
 	for m, err := range c.Watch(ctx, client.Filter{}, 10) {
@@ -390,7 +390,7 @@ func TestFollowAsksForWhatItMissed(t *testing.T) {
 			}
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []string
 	failures := 0
