@@ -190,6 +190,26 @@ func (h *host) publicKey() string {
 
 func imageDir() string { return filepath.Join(imagetest.Root(), "build", "guest") }
 
+// filesystem is a compressed qcow2 image of a small one, with a file.
+func filesystem(t *testing.T, content string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	tree, raw, packed := filepath.Join(dir, "tree"), filepath.Join(dir, "raw"), filepath.Join(dir, "qcow2")
+	if err := errors.Join(os.Mkdir(tree, 0o755), os.WriteFile(filepath.Join(tree, "file"), []byte(content), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range [][]string{{"/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, raw, "8M"}, {"qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, packed}} {
+		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", line[0], err, out)
+		}
+	}
+	made, err := os.ReadFile(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 // storeImage puts a disk that instances boot from on the network.
 func (h *host) storeImage(file string) message.Hash {
 	h.t.Helper()
@@ -207,7 +227,10 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 	}
 	h := newHost(t)
 	content := corenodetest.Instance(h.storeImage("instance-small.img"), 512, h.publicKey())
-	content["volumes"] = []any{map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 16}}
+	content["volumes"] = []any{
+		map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 16},
+		map[string]any{"persistence": "host", "name": "begun", "size_mib": 16, "parent": map[string]any{"ref": h.core.Store(filesystem(t, "from the parent")), "use_latest": false}},
+	}
 	hash := h.core.Publish(message.TypeInstance, content)
 	h.start()
 
@@ -237,6 +260,8 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 
 	t.Run("it is what its message says", func(t *testing.T) {
 		for command, want := range map[string]string{
+			"cat /vol/vdd/file":                          "from the parent",
+			"cat /sys/class/block/vdd/size":              "32768",
 			"grep -c ^processor /proc/cpuinfo":           "1",
 			"cat /sys/class/block/vda/size":              "1048576",
 			"cat /sys/class/block/vdc/size":              "32768",
@@ -397,8 +422,19 @@ func TestInstanceLivesThroughEverything(t *testing.T) {
 	})
 
 	t.Run("reinstalled it is new, but for its volumes", func(t *testing.T) {
+		h.ssh(hash, "echo changed > /vol/vdd/file; sync")
 		h.operate(hash, client.MachineReinstall, url.Values{"erase_volumes": {"false"}})
 		restarted(t)
+		if got := h.ssh(hash, "cat /vol/vdd/file"); got != "changed" {
+			t.Errorf("the volume with a parent holds %q", got)
+		}
+	})
+
+	t.Run("reinstalled with its volumes these begin anew as well", func(t *testing.T) {
+		h.operate(hash, client.MachineReinstall, nil)
+		eventually(t, "its volumes are new", func() bool {
+			return h.ssh(hash, "cat /vol/vdd/file; ls /vol/vdc") == "from the parent\nlost+found"
+		})
 	})
 
 	t.Run("turned off from inside it stays off", func(t *testing.T) {

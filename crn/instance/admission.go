@@ -17,8 +17,8 @@ func (p *Pool) offered(m *message.Instance) error {
 		return fmt.Errorf("hypervisor %q is %w", *h, ErrUnsupported)
 	}
 	for i, v := range m.Volumes {
-		if v.Kind == message.VolumePersistent && (v.Parent != nil || v.Persistence == nil || *v.Persistence != "host") {
-			return fmt.Errorf("volume %d: a persistent volume with a parent image, or not kept on the host, is %w", i, ErrUnsupported)
+		if v.Kind == message.VolumePersistent && (v.Persistence == nil || *v.Persistence != "host") {
+			return fmt.Errorf("volume %d: a persistent volume that is not kept on the host is %w", i, ErrUnsupported)
 		}
 	}
 	return p.hasHardware(m)

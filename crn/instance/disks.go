@@ -16,9 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aleph-im/aleph-go/crn/corenode"
-	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/tap"
-	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -247,38 +245,6 @@ func probeImage(path string) (format string, size int64, err error) {
 		return "", 0, fmt.Errorf("%w: it claims more than a pebibyte", ErrRefused)
 	}
 	return "qcow2", int64(virtual), nil
-}
-
-// makeVolumes provides the disks of the message (spec/crn.md §4.2). The guest finds them in their order; it mounts them itself.
-func (p *Pool) makeVolumes(ctx context.Context, hash message.Hash, m *message.Instance) (drives []vm.Drive, err error) {
-	scratch := filepath.Join(p.disks(hash), scratchDir)
-	if err := os.RemoveAll(scratch); err != nil {
-		return nil, err
-	}
-	for i, v := range m.Volumes {
-		name := image.VolumeName(v, i)
-		drive := vm.Drive{ReadOnly: v.Kind == message.VolumeImmutable}
-		switch v.Kind {
-		case message.VolumeImmutable:
-			var file corenode.File
-			if file, err = p.cfg.Network.File(ctx, v.Ref, v.UseLatest, maxImage); err != nil {
-				err = fmt.Errorf("%w: %w", ErrResource, err)
-			}
-			drive.Path = file.Path
-		case message.VolumeEphemeral:
-			drive.Path, err = image.MakeDisk(ctx, scratch, name, v.SizeMiB)
-		default:
-			drive.Path, err = image.MakeDisk(ctx, filepath.Join(p.disks(hash), dataDir), name, v.SizeMiB)
-		}
-		if errors.Is(err, image.ErrDiskFull) {
-			err = fmt.Errorf("%w: %w", err, ErrNoRoom)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("volume %d (%s): %w", i, name, err)
-		}
-		drives = append(drives, drive)
-	}
-	return drives, nil
 }
 
 // removeDisks removes the root disk, and with data the persistent volumes as well.
