@@ -106,6 +106,11 @@ type moving struct {
 }
 
 func newMoving(t *testing.T) *moving {
+	return newMovingOf(t, "instance-small.img", 512, nil)
+}
+
+// newMovingOf has an image of that name run on the first of two nodes, with a root disk of sizeMiB.
+func newMovingOf(t *testing.T, file string, sizeMiB int, change func(content map[string]any)) *moving {
 	first := newHost(t)
 	m := &moving{t: t, hosts: [2]*host{first, hostOf(t, first.core, first.owner, first.key)}, ticks: watchTicks(t)}
 	registered := []any{}
@@ -120,8 +125,11 @@ func newMoving(t *testing.T) *moving {
 		registered = append(registered, map[string]any{"hash": fmt.Sprint(i), "owner": "nobody", "address": m.roads[i].url})
 	}
 	first.core.Aggregate(params.Mainnet().Corechannel.Addresses[0], map[string]any{"corechannel": map[string]any{"resource_nodes": registered}})
-	content := corenodetest.Instance(first.storeImage("instance-small.img"), 512, first.publicKey())
+	content := corenodetest.Instance(first.storeImage(file), sizeMiB, first.publicKey())
 	content["volumes"] = []any{map[string]any{"persistence": "host", "name": "kept", "mount": "/kept", "size_mib": 16}}
+	if change != nil {
+		change(content)
+	}
 	m.hash = first.core.Publish(message.TypeInstance, content)
 	for _, h := range m.hosts {
 		h.start()
@@ -160,7 +168,7 @@ func TestAGuestsClockIsRightAfterAMove(t *testing.T) {
 			once.Do(func() { time.Sleep(still) }) // what is measured
 		}
 	})
-	eventually(t, "it is there", func() bool { return m.step(from, to, m.roads[0], func() {}) })
+	m.carry(t, from, to, m.roads[0])
 	eventually(t, "its clock is right", func() bool { ok, _ := right(to); return ok })
 	if to.ssh(m.hash, counting) != boot {
 		t.Error("it moved without its memory")
@@ -168,7 +176,7 @@ func TestAGuestsClockIsRightAfterAMove(t *testing.T) {
 	eventually(t, "its owner is told", func() bool { return strings.Contains(to.console(m.hash), "its clock had stood still") })
 	// One that was turned off and on asks the hardware.
 	to.order("POST", "/control/machine/"+string(m.hash)+"/migration/export", nil)
-	eventually(t, "it is back", func() bool { return m.step(to, from, m.roads[1], func() {}) })
+	m.carry(t, to, from, m.roads[1])
 	if ok, off := right(from); !ok {
 		t.Error(off)
 	}
@@ -309,6 +317,16 @@ func (m *moving) step(from, to *host, way *road, arrived func()) bool {
 		from.order("POST", machine+"export", nil)
 	}
 	return false
+}
+
+// carry has the instance moved, and waits until it is there.
+func (m *moving) carry(t *testing.T, from, to *host, way *road) {
+	t.Helper()
+	for begin := time.Now(); !m.step(from, to, way, func() {}); time.Sleep(100 * time.Millisecond) {
+		if time.Since(begin) > patienceOfMoves {
+			t.Fatalf("it is not there; at the node that it leaves: %s; at the other: %s", m.state(from), m.state(to))
+		}
+	}
 }
 
 // order gives an order of the scheduler. The status is 0 when the node does not answer.

@@ -184,7 +184,7 @@ func TestTheSeedSaysWhatCloudInitReads(t *testing.T) {
 	}
 	want := `{"disable_root":false,"hostname":"33fn5sw6zlpmvxwk33fn5sw6zlpmvxwk33fn5sw6zlpmvxwk33fa","package_update":true,` +
 		`"packages":["qemu-guest-agent"],"resize_rootfs":true,"runcmd":["systemctl start qemu-guest-agent.service"],` +
-		`"ssh_authorized_keys":["ssh-ed25519 AAAA it's \"me\": #1"],"ssh_pwauth":false}`
+		`"ssh_authorized_keys":["ssh-ed25519 AAAA it's \"me\": #1"],"ssh_pwauth":false,"updates":{"network":{"when":["boot-new-instance","boot"]}}}`
 	if strings.TrimSpace(user) != want {
 		t.Errorf("user-data %s", user)
 	}

@@ -37,6 +37,8 @@ func newSeed(r record, m *message.Instance, a tap.Addresses, nameservers []netip
 	user := map[string]any{
 		"hostname": name, "disable_root": false, "ssh_pwauth": false, "ssh_authorized_keys": keys, "resize_rootfs": true,
 		"package_update": true,
+		// An instance that comes from another node has other addresses here, also where its first boot was elsewhere.
+		"updates": map[string]any{"network": map[string]any{"when": []string{"boot-new-instance", "boot"}}},
 	}
 	var early []string
 	if r.confidential() {
