@@ -60,7 +60,7 @@ func (h *host) comesBack(t *testing.T, hash message.Hash) {
 	// It goes on writing while it is copied.
 	h.ssh(hash, "(i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i | dd of=/dev/vda bs=512 seek=$((900000+i*40)) conv=notrunc,fsync 2>/dev/null; done) >/dev/null 2>&1 &")
 	b, images := h.backup(hash)
-	if !slices.Equal(b.Volumes, []string{"rootfs.qcow2", "kept.qcow2"}) || !strings.HasPrefix(b.URL, "https://crn.test/control/machine/") {
+	if !slices.Equal(b.Volumes, []string{"rootfs.qcow2", "kept.qcow2", "begun.qcow2"}) || !strings.HasPrefix(b.URL, "https://crn.test/control/machine/") {
 		t.Errorf("got %+v", b)
 	}
 	dir := t.TempDir()

@@ -195,7 +195,7 @@ func filesystem(t *testing.T, content string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	tree, raw, packed := filepath.Join(dir, "tree"), filepath.Join(dir, "raw"), filepath.Join(dir, "qcow2")
-	if err := errors.Join(os.Mkdir(tree, 0o755), os.WriteFile(filepath.Join(tree, "file"), []byte(content), 0o644)); err != nil {
+	if err := errors.Join(os.Mkdir(tree, 0o755), os.WriteFile(filepath.Join(tree, "file"), []byte(content+"\n"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range [][]string{{"/sbin/mke2fs", "-q", "-t", "ext4", "-d", tree, raw, "8M"}, {"qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, packed}} {

@@ -59,7 +59,7 @@ func (a *app) moveInstance(ctx context.Context, api *client.Client, hash message
 			return nil, err
 		}
 		node = n.Hash
-		err = a.confirm(fmt.Sprintf("Move instance %s from %s to %s? It is off while its disks are on their way.", hash, nodeName(&from.Node), n.Name))
+		err = a.confirm(fmt.Sprintf("Move instance %s from %s to %s? It stands still for a moment, or is off for a while where its memory cannot come along.", hash, nodeName(&from.Node), n.Name))
 	}
 	if err != nil {
 		return nil, err

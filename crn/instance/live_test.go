@@ -119,6 +119,7 @@ func TestAnInstanceMovesWithItsMemory(t *testing.T) {
 			}
 		}
 		to.told(hash, "moved here with its memory")
+		to.told(hash, "set forward by 3s")
 		if a, err := to.Arrived(hash); err != nil || !a.Here {
 			t.Errorf("got %+v, %v", a, err)
 		}
