@@ -74,7 +74,8 @@ interrupted() {
   done
   kill -INT $! 2>/dev/null || true
   wait $! || code=$?
-  sed -e 's/^/^C/;1!s/^^C//' "$work/last" >>"$file"
+  printf '^C\n' >>"$file"
+  cat "$work/last" >>"$file"
   printf '(exit code %d)\n\n' "$code" >>"$file"
 }
 keep() { kept[$1]=$(awk -v key="$2" '$1 == key { print $2; exit }' "$work/last"); }
@@ -161,7 +162,7 @@ head -c 100000000 /dev/urandom >film.mp4
 type "aleph website deploy site"
 keep site url
 type "curl -s {site}"
-interrupted "$work/devnet/ccn1/uploads" 40 "aleph file upload film.mp4"
+interrupted "$work/devnet/ccn1/uploads" 10 "aleph file upload film.mp4"
 type "aleph file upload film.mp4"
 keep film hash
 type "aleph file download {film} --to film.copy && cmp film.mp4 film.copy && echo the same"

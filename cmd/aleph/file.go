@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -76,7 +77,7 @@ sent. When an upload of 8 MiB or more breaks off, the same command goes on where
 			for _, path := range args {
 				f, err := a.uploadPath(ctx, path, o, dryRun)
 				if err != nil {
-					return errors.Join(fmt.Errorf("%s: %w", source(path), err), a.printFiles(files))
+					return errors.Join(failedOn(path, err), a.printFiles(files))
 				}
 				files = append(files, f)
 			}
@@ -89,12 +90,15 @@ sent. When an upload of 8 MiB or more breaks off, the same command goes on where
 	return c
 }
 
-// source is how people are told of what is sent.
-func source(path string) string {
-	if path == "-" {
-		return "standard input"
+// failedOn says which of several files an error is about, unless it does so itself.
+func failedOn(path string, err error) error {
+	switch {
+	case errors.As(err, new(usageError)):
+		return err
+	case path == "-":
+		path = "standard input"
 	}
-	return path
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // printFiles tells what was stored, also when a later file failed.
@@ -265,7 +269,9 @@ func waitFor(ctx context.Context, api *client.Client, hash message.Hash) error {
 func (a *app) openForUpload(path string) (file *os.File, done func() error, err error) {
 	if path != "-" {
 		file, err := openRegular(path)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil, nil, usageError{err}
+		} else if err != nil {
 			return nil, nil, usageError{fmt.Errorf("%w; what has no name or no end is sent with: aleph file upload -", err)}
 		}
 		return file, file.Close, nil

@@ -131,7 +131,7 @@ func (a *app) inputJSON(text string) (json.RawMessage, error) {
 	}
 	raw = []byte(strings.TrimSpace(string(raw)))
 	if !json.Valid(raw) {
-		return nil, usageError{fmt.Errorf("%s is not JSON; text is written with quotes: '\"text\"'", a.cut(string(raw), 60))}
+		return nil, usageError{fmt.Errorf("'%s' is not JSON; text is written with quotes: '\"text\"'", a.cut(string(raw), 60))}
 	}
 	return raw, nil
 }

@@ -1,4 +1,4 @@
-// Does everything in a real browser: browser.js PROGRAM, such as chromium or chromium-headless-shell. Not part of the tests, as
+// Does everything in a real browser, in a page and in a worker of it: browser.js PROGRAM, such as chromium or chromium-headless-shell. Not part of the tests, as
 // no package of a browser is there on every system. The page, served from loopback, holds the package as applications bundle
 // it, and a core node of a devnet answers it.
 import { spawn } from "node:child_process";
@@ -18,7 +18,9 @@ const node = new TestNode();
 await node.start();
 const code = `
   import { everything } from "./build/test/portable.js";
-  const tell = (text) => fetch("/result", { method: "POST", body: text });
+  const where = typeof document === "undefined" ? "worker" : "page";
+  if (where === "page") new Worker("/bundle.js", { type: "module" });
+  const tell = (text) => fetch("/result", { method: "POST", body: where + ": " + text });
   everything(${JSON.stringify(node.url)}, false).then((done) => tell(done.join(", ")), (error) => tell("failed: " + error.stack));`;
 const bundle = await build({
   stdin: { contents: code, resolveDir: join(repository, "sdk/typescript") },
@@ -29,8 +31,14 @@ const bundle = await build({
   write: false,
 });
 
+const results: string[] = [];
 let tell: (result: string) => void = () => {};
-const told = new Promise<string>((resolve) => (tell = resolve));
+const told = new Promise<void>((resolve) => {
+  tell = (result) => {
+    results.push(result);
+    if (result.includes("failed: ") || results.length === 2) resolve();
+  };
+});
 const server = createServer(async (asked, answer) => {
   if (asked.url === "/bundle.js") return answer.writeHead(200, { "content-type": "text/javascript" }).end(bundle.outputFiles[0]!.contents);
   if (asked.url === "/result") {
@@ -50,10 +58,10 @@ const options = ["--headless", "--no-first-run", "--disable-gpu", `--user-data-d
 if (process.getuid?.() === 0) options.push("--no-sandbox"); // browsers refuse one to root
 const browser = spawn(program, [...options, page], { stdio: "ignore" });
 browser.once("error", (error) => tell(`failed: ${error.message}`));
-const timer = setTimeout(() => tell("failed: the page said nothing for a minute"), 60_000);
-const result = await told;
+const timer = setTimeout(() => tell("failed: the page or its worker said nothing for a minute"), 60_000);
+await told;
 clearTimeout(timer);
-console.log(result);
+console.log(results.join("\n"));
 
 browser.kill();
 if (browser.pid !== undefined && browser.exitCode === null && browser.signalCode === null) await once(browser, "exit");
@@ -61,4 +69,4 @@ server.close();
 server.closeAllConnections();
 await rm(profile, { recursive: true, force: true, maxRetries: 10 });
 await node.stop();
-process.exitCode = result.startsWith("failed") ? 1 : 0;
+process.exitCode = results.some((result) => result.includes("failed: ")) ? 1 : 0;
