@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -43,6 +45,42 @@ func readRegular(path string, most int64) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d MiB", path, most>>20)
 	}
 	return raw, err
+}
+
+// openForUpload opens a file that can be read twice. What comes through a pipe is kept in a file that done removes.
+func (a *app) openForUpload(path string) (file *os.File, done func() error, err error) {
+	if path != "-" {
+		file, err := openRegular(path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil, nil, usageError{err}
+		} else if err != nil {
+			return nil, nil, usageError{fmt.Errorf("%w; what has no name or no end is sent with: aleph file upload -", err)}
+		}
+		return file, file.Close, nil
+	}
+	return temporary(func(w io.Writer) error {
+		most := a.params.MaxIPFSFile // nodes take no more, and what has no end would fill the disk
+		n, err := io.Copy(w, io.LimitReader(a.stdin(), most+1))
+		if err == nil && n > most {
+			err = usageError{fmt.Errorf("standard input has more than %d MiB, which is all that a node takes", most>>20)}
+		}
+		return err
+	})
+}
+
+// temporary returns a file with what write wrote, at its beginning; done removes it.
+func temporary(write func(io.Writer) error) (file *os.File, done func() error, err error) {
+	if file, err = os.CreateTemp("", "aleph-*"); err != nil {
+		return nil, nil, err
+	}
+	done = func() error { return errors.Join(file.Close(), os.Remove(file.Name())) }
+	if err = write(file); err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return file, done, nil
 }
 
 // unlessInterrupted waits for a read, or for the user to end the tool: then what it reads is not to be looked at. A read of a terminal
