@@ -238,9 +238,11 @@ func (a *app) confirm(question string) error {
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", a.clean(question))
 	line, err := bufio.NewReader(a.stdin()).ReadString('\n')
+	if err != nil || !a.inIsTerminal() { // no Enter has ended the line of the question
+		fmt.Fprintln(a.err)
+	}
 	switch {
 	case errors.Is(err, errInterrupted):
-		fmt.Fprintln(a.err) // what is said next is not about the question
 		return err
 	case err != nil && line == "":
 		return usageError{fmt.Errorf("no answer; say --yes to go on without a question")}
