@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -35,6 +36,7 @@ func TestWasmProgramsRunOnTheirOwnDriver(t *testing.T) {
 		if err := r.call(t, r.network.wasm("module", nil)); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second) // the module idles for longer
 		if err := r.call(t, r.network.program("machine", 100)); err != nil {
 			t.Fatal(err)
 		}
