@@ -272,6 +272,9 @@ func (n *Node) hear(ctx context.Context, m p2p.Message) {
 // publish queues the text of an accepted message for the other nodes, so that nobody who waits for an answer waits for its
 // signing. What is queued when the node is killed reaches the others when they catch up.
 func (n *Node) publish(ctx context.Context, raw []byte) error {
+	if !n.p2p.Connected() {
+		return nil
+	}
 	select {
 	case n.outbox <- raw:
 		return nil

@@ -157,7 +157,12 @@ type watcher struct {
 
 // tell follows what intake applies and notifies the watchers that it concerns; all of them, when events were lost.
 func (n *Node) tell(ctx context.Context, watchers []watcher) error {
-	events, cancel := n.intake.Subscribe(4096)
+	concerns := func(w watcher, e *intake.Event) bool {
+		return e.Missed > 0 || e.Status == message.StatusProcessed && e.Content != nil && w.concerned(e)
+	}
+	events, cancel := n.intake.Subscribe(4096, func(e *intake.Event) bool {
+		return slices.ContainsFunc(watchers, func(w watcher) bool { return concerns(w, e) })
+	})
 	defer cancel()
 	for {
 		select {
@@ -168,7 +173,7 @@ func (n *Node) tell(ctx context.Context, watchers []watcher) error {
 				return nil
 			}
 			for _, w := range watchers {
-				if e.Missed > 0 || e.Status == message.StatusProcessed && e.Content != nil && w.concerned(&e) {
+				if concerns(w, &e) {
 					w.notify()
 				}
 			}

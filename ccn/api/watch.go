@@ -134,7 +134,7 @@ func (f *feed) join(filter *liveFilter) *watcher {
 	}
 	f.watchers[w] = struct{}{}
 	if f.cancel == nil {
-		events, cancel := f.intake.Subscribe(feedBuffer)
+		events, cancel := f.intake.Subscribe(feedBuffer, nil)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -27,7 +27,8 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if !stopping {
 			select {
 			case e := <-p.queue:
-				group = append(group, p.taken(e))
+				group = append(group, e)
+				p.gather()
 			case h := <-p.arrived:
 				arrived = append(arrived, h)
 			case <-p.keeper.due():
@@ -41,7 +42,7 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		for len(group) < maxGroup && len(arrived) < maxGroup {
 			select {
 			case e := <-p.queue:
-				group = append(group, p.taken(e))
+				group = append(group, e)
 			case h := <-p.arrived:
 				arrived = append(arrived, h)
 			default:
@@ -51,7 +52,6 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 		if stopping && len(group) == 0 && len(arrived) == 0 {
 			return
 		}
-		group = p.gather(group)
 		if p.cfg.EnqueueOnly {
 			p.enqueueGroup(context.WithoutCancel(ctx), group, arrived)
 		} else {
@@ -63,33 +63,29 @@ func (p *Pipeline) applyAll(ctx context.Context) {
 // gatherFor bounds how long a commit waits for company.
 const gatherFor = 2 * time.Millisecond
 
-// gather adds to a group what is being verified at this moment: a commit costs much more than a message in it, and who
-// sends alone waits for nobody.
-func (p *Pipeline) gather(group []*entry) []*entry {
+// gather waits for what is being verified at this moment: a commit costs much more than a message in it, and who sends
+// alone waits for nobody. The last that comes ends the wait, so that it costs the scheduler one change and not one for each.
+func (p *Pipeline) gather() {
 	var timeout <-chan time.Time
-	for len(group) > 0 && len(group) < maxGroup && p.coming.Load() > 0 {
+	for p.coming.Load() > 0 && len(p.queue) < maxGroup {
 		if timeout == nil {
 			timer := time.NewTimer(gatherFor)
 			defer timer.Stop()
 			timeout = timer.C
 		}
 		select {
-		case e := <-p.queue:
-			group = append(group, p.taken(e))
+		case <-p.company:
 		case <-timeout:
-			return group
+			return
 		}
 	}
-	return group
 }
 
-// taken notes that an entry is no longer on its way to the queue.
-func (p *Pipeline) taken(e *entry) *entry {
-	if e.coming {
-		e.coming = false
-		p.coming.Add(-1)
+// came notes that an entry is in the queue, or will not be.
+func (p *Pipeline) came(e *entry) {
+	if e.coming && (p.coming.Add(-1) == 0 || len(p.queue) >= maxGroup) {
+		signal(p.company)
 	}
-	return e
 }
 
 // maxInterruptions bounds how often a transaction is tried that the database cuts off.

@@ -39,10 +39,11 @@ func (p *Pipeline) Position(ctx context.Context) (last int64, err error) {
 	return last, err
 }
 
-// Subscribe returns a channel of all events from now on. Intake never waits for a subscriber: what finds buffer full is
-// lost, and the next event says so in Missed. The channel is closed by cancel, and when the pipeline ends.
-func (p *Pipeline) Subscribe(buffer int) (<-chan Event, func()) {
-	return p.events.subscribe(buffer)
+// Subscribe returns a channel of the events from now on that wanted chooses, all if it is nil. It is asked by who commits, and
+// so must be quick. Intake never waits for a subscriber: what finds buffer full is lost, and the next event, which then is
+// whatever comes next, says so in Missed. The channel is closed by cancel, and when the pipeline ends.
+func (p *Pipeline) Subscribe(buffer int, wanted func(*Event) bool) (<-chan Event, func()) {
+	return p.events.subscribe(buffer, wanted)
 }
 
 // hub hands events to subscribers.
@@ -55,11 +56,12 @@ type hub struct {
 
 type subscriber struct {
 	c      chan Event
-	missed uint64 // guarded by hub.mu
+	wanted func(*Event) bool // nil: every event is
+	missed uint64            // guarded by hub.mu
 }
 
-func (h *hub) subscribe(buffer int) (<-chan Event, func()) {
-	s := &subscriber{c: make(chan Event, max(buffer, 1))}
+func (h *hub) subscribe(buffer int, wanted func(*Event) bool) (<-chan Event, func()) {
+	s := &subscriber{c: make(chan Event, max(buffer, 1)), wanted: wanted}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -88,6 +90,9 @@ func (h *hub) publish(e Event) {
 		e.Position = h.last
 	}
 	for s := range h.subs {
+		if s.wanted != nil && s.missed == 0 && !s.wanted(&e) {
+			continue
+		}
 		e.Missed = s.missed
 		select {
 		case s.c <- e:

@@ -20,7 +20,7 @@ func TestPositionTellsWhatWasAppliedBeforeFromWhatComes(t *testing.T) {
 			}
 			return h
 		}
-		events, cancel := r.Subscribe(16)
+		events, cancel := r.Subscribe(16, nil)
 		defer cancel()
 		before := map[message.Hash]bool{submit(1): true, submit(2): true}
 		last, err := r.Position(t.Context())
@@ -57,11 +57,28 @@ func TestEventSaysWhatItsMessagePutAnEndTo(t *testing.T) {
 			return &state.Effect{Status: message.StatusProcessed, Ended: want}, nil
 		})
 	})
-	events, cancel := r.Subscribe(1)
+	events, cancel := r.Subscribe(1, nil)
 	defer cancel()
 	_, raw := post(1, nil)
 	r.submit(raw)
 	if e := <-events; !slices.Equal(e.Ended, want) {
 		t.Errorf("the event says that it ended %v, want %v", e.Ended, want)
+	}
+}
+
+func TestSubscribersGetTheEventsThatTheyWantAndHearOfThoseTheyLost(t *testing.T) {
+	var h hub
+	wanted := func(e *Event) bool { return e.Status == message.StatusProcessed }
+	events, cancel := h.subscribe(1, wanted)
+	defer cancel()
+	h.publish(Event{Hash: "refused", Status: message.StatusRejected})
+	h.publish(Event{Hash: "first", Status: message.StatusProcessed})
+	h.publish(Event{Hash: "lost", Status: message.StatusProcessed})
+	if e := <-events; e.Hash != "first" || e.Missed != 0 || e.Position != 2 {
+		t.Errorf("got %+v, want the first that is wanted", e)
+	}
+	h.publish(Event{Hash: "next", Status: message.StatusRejected})
+	if e := <-events; e.Hash != "next" || e.Missed != 1 {
+		t.Errorf("got %+v, want what comes next, with one missed", e)
 	}
 }

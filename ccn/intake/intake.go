@@ -102,7 +102,8 @@ type Pipeline struct {
 	started chan struct{} // closed when everything is known that was before the last end
 	keeper  keeper
 	seen    *verdicts
-	coming  atomic.Int64 // submitted, and not in the queue or settled yet
+	coming  atomic.Int64  // submitted, and not in the queue or settled yet
+	company chan struct{} // signalled when nothing is coming any more, or the queue fills a group
 	events  hub
 	stats   counters
 
@@ -173,6 +174,7 @@ func New(cfg Config) (*Pipeline, error) {
 		over:    make(map[int64]struct{}),
 		cores:   make(chan struct{}, min(runtime.GOMAXPROCS(0), runtime.NumCPU())),
 		queue:   make(chan *entry, maxQueue),
+		company: make(chan struct{}, 1),
 		arrived: make(chan message.Hash, maxQueue),
 		kick:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
@@ -283,7 +285,7 @@ func (p *Pipeline) submit(ctx context.Context, m *message.Message, content messa
 	p.coming.Add(1)
 	settled, err := p.check(ctx, e)
 	if err != nil || settled {
-		p.taken(e)
+		p.came(e)
 		p.settle(e, e.out, err)
 		return e.out, err
 	}
@@ -384,11 +386,14 @@ func namedHash(raw []byte) message.Hash {
 func (p *Pipeline) enqueue(ctx context.Context, e *entry, wait bool) (Outcome, error) {
 	select {
 	case p.queue <- e:
+		p.came(e)
 		return p.await(ctx, e, wait)
 	case <-ctx.Done():
-		p.settle(p.taken(e), Outcome{}, ctx.Err())
+		p.came(e)
+		p.settle(e, Outcome{}, ctx.Err())
 	case <-p.stopped:
-		p.settle(p.taken(e), Outcome{}, ErrStopped)
+		p.came(e)
+		p.settle(e, Outcome{}, ErrStopped)
 	}
 	return e.out, e.err
 }

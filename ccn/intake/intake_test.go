@@ -255,7 +255,7 @@ func TestCopiesAreVerifiedAndAppliedOnce(t *testing.T) {
 		r := start(t, at, func(c *Config) {
 			c.Verify = func(m *message.Message) error { verified.Add(1); return verify(m) }
 		})
-		events, cancel := r.Subscribe(100)
+		events, cancel := r.Subscribe(100, nil)
 		defer cancel()
 		h, raw := post(1, nil)
 		var wg sync.WaitGroup
@@ -285,7 +285,7 @@ func TestDependentIsAppliedInEitherOrder(t *testing.T) {
 		t.Run(first, func(t *testing.T) {
 			each(t, func(t *testing.T, at place) {
 				r := start(t, at)
-				events, cancel := r.Subscribe(100)
+				events, cancel := r.Subscribe(100, nil)
 				defer cancel()
 				target, targetRaw := post(1, nil)
 				h, raw := post(2, fields{"ref": string(target), "type": "amend"})
@@ -320,7 +320,7 @@ func TestPendingSurvivesRestart(t *testing.T) {
 		}
 		r = start(t, at)
 		r.wantStatus(h, message.StatusPending)
-		events, cancel := r.Subscribe(100)
+		events, cancel := r.Subscribe(100, nil)
 		defer cancel()
 		r.submit(targetRaw)
 		await(t, events, h, message.StatusProcessed)
@@ -478,7 +478,7 @@ func TestMissingFilesAreFetched(t *testing.T) {
 				return disk.PutExpecting(ctx, h, strings.NewReader(wanted[h]), limit)
 			}
 		})
-		events, cancel := r.Subscribe(100)
+		events, cancel := r.Subscribe(100, nil)
 		defer cancel()
 		file := add("the file")
 		h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
@@ -528,7 +528,7 @@ func TestFilesAreFetchedThatAnotherNodeTook(t *testing.T) {
 func TestFileThatArrivesWakesItsMessage(t *testing.T) {
 	each(t, func(t *testing.T, at place) {
 		r := start(t, at)
-		events, cancel := r.Subscribe(100)
+		events, cancel := r.Subscribe(100, nil)
 		defer cancel()
 		file := message.HashBytes([]byte("later"))
 		h, raw := envelope(message.TypeStore, fields{"address": "0xA", "time": 5, "item_type": "storage", "item_hash": file}, "good")
@@ -545,7 +545,7 @@ func TestFileThatArrivesWakesItsMessage(t *testing.T) {
 
 func TestSlowSubscriberLosesEventsAndLearnsIt(t *testing.T) {
 	r := start(t, onSQLite(t.TempDir()))
-	events, cancel := r.Subscribe(1)
+	events, cancel := r.Subscribe(1, nil)
 	for i := range 3 {
 		_, raw := post(i, nil)
 		r.submit(raw)

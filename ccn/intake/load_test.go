@@ -24,7 +24,7 @@ func TestSlowFetchesDelayNoOtherMessage(t *testing.T) {
 			return 0, ctx.Err()
 		}
 	})
-	events, cancel := r.Subscribe(4 * maxFetches)
+	events, cancel := r.Subscribe(4*maxFetches, nil)
 	defer cancel()
 	for n := range 2 * maxFetches {
 		file := message.HashBytes(fmt.Appendf(nil, "file %d", n))

@@ -14,7 +14,7 @@ func TestRetriesEndWithTheLastRefusal(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, onSQLite(dir))
-		events, cancel := r.Subscribe(100)
+		events, cancel := r.Subscribe(100, nil)
 		defer cancel()
 		began := time.Now()
 		h, raw := post(1, fields{"ref": string(message.HashBytes([]byte("nothing"))), "type": "amend"})
@@ -58,7 +58,7 @@ func TestAllThatWasRefusedComesBackWithItsCause(t *testing.T) {
 		r.submit(causeText)
 		r.stop()
 		r = start(t, at)
-		events, cancel := r.Subscribe(2 * refused)
+		events, cancel := r.Subscribe(2*refused, nil)
 		defer cancel()
 		err := r.store.Read(t.Context(), func(rd *store.Reader) error {
 			return rd.EachMessage(func(m *store.MessageRow) error {

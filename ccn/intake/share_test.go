@@ -21,7 +21,7 @@ func enqueueOnly(c *Config) { c.EnqueueOnly = true }
 
 // watch collects the hashes of what a pipeline says was applied, until n have come.
 func watch(r *rig, n int) func() []message.Hash {
-	events, cancel := r.Subscribe(4 * n)
+	events, cancel := r.Subscribe(4*n, nil)
 	list := make(chan []message.Hash, 1)
 	go func() {
 		defer cancel()
@@ -103,7 +103,7 @@ func TestEnqueuedThatWaitsIsToldAsPending(t *testing.T) {
 			t.Fatalf("got %+v", out)
 		}
 	}
-	events, cancel := api.Subscribe(100)
+	events, cancel := api.Subscribe(100, nil)
 	defer cancel()
 	api.submit(targetRaw)
 	await(t, events, h, message.StatusProcessed)
@@ -131,7 +131,7 @@ func TestEnqueuedIsDurableWithoutAnybodyWhoApplies(t *testing.T) {
 	}
 	api.stop()
 	worker := start(t, at)
-	events, cancelEvents := worker.Subscribe(100)
+	events, cancelEvents := worker.Subscribe(100, nil)
 	defer cancelEvents()
 	var status message.Status
 	read := func() {

@@ -307,6 +307,9 @@ func (n *Node) Publish(ctx context.Context, topic string, data []byte) error {
 	return nil
 }
 
+// Connected reports whether any peer is there that could hear what is published.
+func (n *Node) Connected() bool { return len(n.host.Network().Conns()) > 0 }
+
 // PeerID is the node's identity in base58 ("Qm…" for an RSA key).
 func (n *Node) PeerID() string { return n.host.ID().String() }
 
