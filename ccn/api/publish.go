@@ -56,6 +56,12 @@ func (a *API) postMessage(w http.ResponseWriter, r *http.Request) error {
 
 // publish takes in the message of a body, which is the caller's again when it returns.
 func (a *API) publish(ctx context.Context, body []byte) (published, int, error) {
+	if envelope, sync, ok := plainSubmission(body); ok {
+		envelope = bytes.Clone(envelope)
+		if m, content, err := message.Parse(envelope); err == nil { // it is one value, and so was the body
+			return a.submitParsed(ctx, m, content, envelope, sync)
+		}
+	}
 	submission, err := readSubmission(body)
 	if err != nil {
 		return published{}, 0, err
@@ -68,6 +74,37 @@ func (a *API) publish(ctx context.Context, body []byte) (published, int, error) 
 		return published{}, 0, invalid("bool_type", "sync", "Input should be a valid boolean", string(submission.Sync))
 	}
 	return a.submit(ctx, submission.Message, sync)
+}
+
+// plainSubmission splits a body of the form {"sync":true,"message":{…}}, which nearly all have, sync being there or not. It does
+// not read the message: whether that is one value, and nothing follows it, its parser says.
+func plainSubmission(body []byte) (envelope []byte, sync, ok bool) {
+	const space = " \t\r\n"
+	rest := body
+	next := func(token string) bool {
+		trimmed := bytes.TrimLeft(rest, space)
+		after, found := bytes.CutPrefix(trimmed, []byte(token))
+		if found {
+			rest = after
+		}
+		return found
+	}
+	if !next("{") {
+		return nil, false, false
+	}
+	if next(`"sync"`) {
+		if !next(":") {
+			return nil, false, false
+		}
+		if sync = next("true"); !sync && !next("false") || !next(",") {
+			return nil, false, false
+		}
+	}
+	if !next(`"message"`) || !next(":") {
+		return nil, false, false
+	}
+	envelope, ok = bytes.CutSuffix(bytes.Trim(rest, space), []byte("}"))
+	return envelope, sync, ok && bytes.HasPrefix(envelope, []byte("{"))
 }
 
 // submission is the body of postMessage. Its texts are its own.
@@ -162,6 +199,11 @@ func (a *API) submit(ctx context.Context, envelope []byte, sync bool) (published
 	if err != nil {
 		return published{}, 0, refuse(http.StatusUnprocessableEntity, "InvalidMessageFormat")
 	}
+	return a.submitParsed(ctx, m, content, envelope, sync)
+}
+
+// submitParsed is submit of an envelope that was parsed.
+func (a *API) submitParsed(ctx context.Context, m *message.Message, content message.Content, envelope []byte, sync bool) (published, int, error) {
 	// A client that leaves does not take its message back.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 	defer cancel()
