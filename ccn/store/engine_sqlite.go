@@ -105,7 +105,7 @@ func (e *sqlite) interrupted(error) bool { return false }
 func (e *sqlite) starting(err error) bool { return sqliteBusy(err) }
 
 func (e *sqlite) schema(script string) string {
-	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{key}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(script)
+	return strings.NewReplacer("{{id}}", "INTEGER PRIMARY KEY", "{{key}}", "INTEGER PRIMARY KEY", "{{rowless}}", " WITHOUT ROWID").Replace(only("sqlite", script))
 }
 
 func (e *sqlite) version(ctx context.Context, c *sql.Conn) (version int, err error) {

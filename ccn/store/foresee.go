@@ -57,7 +57,7 @@ func (tx *Tx) foresee(hashes []message.Hash) error {
 	}
 	rows, err := tx.rows(`WITH asked (hash, wait) AS (VALUES (?,?)`+strings.Repeat(",(?,?)", length-1)+`)
 		SELECT hash, wait, applied, held, awaited FROM (SELECT hash, wait, `+
-		anyOf("item_hash = hash", "messages", "forgotten_messages", "removed_messages", "confirmations")+` AS applied, `+
+		anyOf(sameHash("item_hash", "hash"), "messages")+` OR `+anyOf("item_hash = hash", "forgotten_messages", "removed_messages", "confirmations")+` AS applied, `+
 		anyOf("item_hash = hash", "pending_messages", "rejected_messages")+` AS held, `+
 		anyOf("wait_key = wait", "pending_waits", "rejected_waits")+` AS awaited FROM asked) AS known
 		WHERE applied OR held OR awaited`, args...)

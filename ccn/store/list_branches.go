@@ -155,7 +155,7 @@ func (r *Reader) messageWays(f MessageFilter) ([]branch, error) {
 	switch {
 	case len(f.Hashes) > 0:
 		w := &where{}
-		w.in("m.item_hash", f.Hashes)
+		w.hashes("m.id", f.Hashes)
 		return []branch{f.along(e, "m.item_hash", w.parts[0], w.args...)}, nil
 	case len(f.Statuses) == 1 && f.Statuses[0] == string(message.StatusRemoving):
 		return []branch{f.along(e, "m.status", "m.status = 'removing'")}, nil

@@ -79,7 +79,7 @@ func (f *CreditFilter) where() (*where, error) {
 	}
 	if len(f.ResourceTypes) > 0 {
 		types := &where{}
-		types.add("m.item_hash = effective_origin")
+		types.add(sameHash("m.item_hash", "effective_origin"))
 		types.in("m.type", f.ResourceTypes)
 		w.add("EXISTS (SELECT 1 FROM messages m"+types.String()+")", types.args...)
 	}

@@ -172,8 +172,8 @@ func (r *Reader) postBranches(f PostFilter) (list []branch, err error) {
 	switch {
 	case len(f.Hashes) > 0:
 		w := &where{}
-		w.in("m.item_hash", f.Hashes)
-		return []branch{f.along(e, "p.item_hash", "p.id IN (SELECT m.id FROM messages m"+w.String()+")", w.args...)}, nil
+		w.hashes("p.id", f.Hashes)
+		return []branch{f.along(e, "p.item_hash", w.parts[0], w.args...)}, nil
 	case len(f.Refs) > 0:
 		return each("p.ref", f.Refs), nil
 	}

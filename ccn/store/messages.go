@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -29,6 +30,40 @@ type ContentColumns struct {
 	Tags     []string
 }
 
+// byHash finds the row of a message; its arguments are those of hashArgs. See schema_2.sql.
+var byHash = hashEnd("item_hash") + ` = ? AND ` + whole("item_hash") + ` = ?`
+
+// endLength is how many characters of hashes are in the index of messages.
+const endLength = 12
+
+// hashEnd is what the index of messages has of a hash.
+func hashEnd(column string) string {
+	return fmt.Sprintf("substr(%s, length(%s) - %d)", column, column, endLength-1)
+}
+
+// sameHash compares the hash of a message with another column, along the index of messages.
+func sameHash(column, other string) string {
+	return hashEnd(column) + " = " + hashEnd(other) + " AND " + whole(column) + " = " + other
+}
+
+// whole keeps SQLite from putting what the whole hash is to be into the expression of the index, which it then would not know again.
+func whole(column string) string { return "COALESCE(" + column + ", '')" }
+
+// endOf is what the index has of a hash. What anybody asks for may be no hash, and of other characters: it is nowhere.
+func endOf(hash string) string { return hash[max(0, len(hash)-endLength):] }
+
+func hashArgs(h message.Hash) []any { return []any{endOf(string(h)), string(h)} }
+
+// hashes chooses the rows of messages with some hashes, or what has the id of such a row; at least one.
+func (w *where) hashes(id string, hashes []string) {
+	args := make([]any, len(hashes))
+	for i, h := range hashes {
+		args[i] = h
+	}
+	w.add(id+" IN (SELECT h.id FROM (VALUES (?)"+strings.Repeat(",(?)", len(hashes)-1)+") AS asked CROSS JOIN messages h WHERE "+
+		sameHash("h.item_hash", "asked.column1")+")", args...)
+}
+
 // Message returns an applied message, nil when there is none.
 func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 	m := &MessageRow{}
@@ -36,7 +71,7 @@ func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 	var confirmed *int64
 	ok, err := found(r.row(`SELECT id, type, chain, sender, signature, item_type, item_content, COALESCE(item_content, content),
 		time, channel, size, status, reception_time, owner, content_time, payment_type, first_confirmed_at
-		FROM messages WHERE item_hash = ?`, string(h)),
+		FROM messages WHERE `+byHash, hashArgs(h)...),
 		&m.ID, &m.Message.Type, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text, &m.Content,
 		&m.Message.Time, &m.Message.Channel, &m.Size, &m.Status, &m.ReceptionTime, &m.Owner, &m.ContentTime, &m.PaymentType, &confirmed)
 	if err != nil {
@@ -66,9 +101,9 @@ func (r *Reader) Signature(h message.Hash) (signature string, status message.Sta
 		return "", "", nil
 	}
 	hash := string(h)
-	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE item_hash = ?
+	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE `+byHash+`
 		UNION ALL SELECT COALESCE(signature, ''), 'forgotten' FROM forgotten_messages WHERE item_hash = ?
-		UNION ALL SELECT COALESCE(signature, ''), 'removed' FROM removed_messages WHERE item_hash = ?`, hash, hash, hash), &signature, &status)
+		UNION ALL SELECT COALESCE(signature, ''), 'removed' FROM removed_messages WHERE item_hash = ?`, append(hashArgs(h), hash, hash)...), &signature, &status)
 	return signature, status, wrap(err, "read signature of %s", h)
 }
 
@@ -78,12 +113,12 @@ func (r *Reader) Status(h message.Hash) (message.Status, message.Time, error) {
 	var received message.Time
 	hash := string(h)
 	_, err := found(r.row(`SELECT status, reception_time FROM (
-		SELECT 1 AS place, status, reception_time FROM messages WHERE item_hash = ?
+		SELECT 1 AS place, status, reception_time FROM messages WHERE `+byHash+`
 		UNION ALL SELECT 2, 'forgotten', reception_time FROM forgotten_messages WHERE item_hash = ?
 		UNION ALL SELECT 3, 'removed', reception_time FROM removed_messages WHERE item_hash = ?
 		UNION ALL SELECT 4, 'pending', reception_time FROM pending_messages WHERE item_hash = ?
 		UNION ALL SELECT 5, 'rejected', reception_time FROM rejected_messages WHERE item_hash = ?
-		) AS places ORDER BY place, reception_time LIMIT 1`, hash, hash, hash, hash, hash), &status, &received)
+		) AS places ORDER BY place, reception_time LIMIT 1`, append(hashArgs(h), hash, hash, hash, hash)...), &status, &received)
 	return status, received, wrap(err, "read status of %s", h)
 }
 
@@ -135,8 +170,8 @@ func (r *Reader) DelegatedSince(owner string, t float64) ([]message.Hash, error)
 func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
 	var sender string
 	var typ message.Type
-	changed, err := found(tx.row(`UPDATE messages SET status = ? WHERE item_hash = ? AND status <> ? RETURNING sender, type`,
-		string(s), string(h), string(s)), &sender, &typ)
+	changed, err := found(tx.row(`UPDATE messages SET status = ? WHERE status <> ? AND `+byHash+` RETURNING sender, type`,
+		append([]any{string(s), string(s)}, hashArgs(h)...)...), &sender, &typ)
 	if err != nil || !changed {
 		return wrap(err, "set status of %s", h)
 	}
@@ -148,16 +183,19 @@ func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
 	return nil
 }
 
-// DeleteMessage deletes the row of an applied message and its tags.
+// DeleteMessage deletes the row of an applied message, its tags and what it measured.
 func (tx *Tx) DeleteMessage(h message.Hash) error {
 	var e message.Message
 	var id int64
 	var status message.Status
 	var contentType, tags *string
-	deleted, err := found(tx.row(`DELETE FROM messages WHERE item_hash = ? RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
-		string(h)), &id, &e.Time, &e.Sender, &e.Type, &e.Chain, &status, &e.Channel, &contentType, &tags)
+	deleted, err := found(tx.row(`DELETE FROM messages WHERE `+byHash+` RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
+		hashArgs(h)...), &id, &e.Time, &e.Sender, &e.Type, &e.Chain, &status, &e.Channel, &contentType, &tags)
 	if err == nil && deleted {
 		err = tx.untagMessage(id, e.Time, tags)
+	}
+	if err == nil && deleted && e.Type == message.TypePost {
+		err = tx.exec(`DELETE FROM node_metrics WHERE item_hash = ?`, string(h))
 	}
 	if err != nil || !deleted {
 		return wrap(err, "delete message %s", h)

@@ -1,12 +1,15 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aleph-im/aleph-go/internal/postgrestest"
+	"github.com/aleph-im/aleph-go/message"
 )
 
 // engines are the databases that the tests of this package run on; those of what the store promises are in storetest.
@@ -58,6 +61,126 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 			t.Errorf("version %d, %v", version, err)
 		}
 		if err := migrate(t.Context(), c, steps[:len(steps)-1]); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// old connects to a database that has seen only the first so many steps.
+func old(t *testing.T, dsn string, steps int) *conn {
+	t.Helper()
+	e, err := engineOf(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := e.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &conn{db: db, engine: e, use: writes}
+	if err := c.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrate(t.Context(), c, migrations[:steps]); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// table reads all rows of a table, or of a query, as text.
+func table(t *testing.T, c *conn, query string) (rows []string) {
+	t.Helper()
+	list, err := c.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	columns, err := list.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for list.Next() {
+		values, targets := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := list.Scan(targets...); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, fmt.Sprintf("%q", values))
+	}
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func TestMessagesKeepWhatTheyHaveWhenTheirIndexGetsShorter(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		c := old(t, dsn, 1)
+		h := message.HashBytes([]byte("kept"))
+		for _, insert := range []string{
+			`INSERT INTO messages (id, item_hash, type, chain, sender, signature, item_type, item_content, time, channel, size, status, reception_time,
+				owner, content_time, content_type, content_ref, tags, first_confirmed_at, first_confirmed_height)
+				VALUES (7, '` + string(h) + `', 'POST', 'ETH', 'a', 's', 'inline', '{}', 5, 'c', 2, 'processed', 6, 'a', 0.25, 'note', 'r', '["x"]', 8, 9)`,
+			`INSERT INTO messages (id, item_hash, type, chain, sender, item_type, content, time, size, status, reception_time, owner, content_time,
+				content_key, content_item_hash, payment_type) VALUES (9, 'other', 'STORE', 'SOL', 'b', 'ipfs', '{}', 5, 2, 'removing', 6, 'a', 3, 'k', 'i', 'hold')`,
+			`INSERT INTO message_tags (tag, time, message_id, type) VALUES ('x', 5, 7, 'POST')`,
+			`INSERT INTO posts (id, item_hash, owner, type, content_time, last_updated) VALUES (7, '` + string(h) + `', 'a', 'note', 0.25, 0.25)`,
+			`INSERT INTO node_metrics (node_id, kind, measured_at, item_hash, entry, measured) VALUES ('n', 'crn', 1, '` + string(h) + `', 0, '[1,null]')`,
+		} {
+			if _, err := c.ExecContext(t.Context(), insert); err != nil {
+				t.Fatal(err)
+			}
+		}
+		queries := []string{`SELECT * FROM messages ORDER BY id`, `SELECT * FROM message_tags`, `SELECT * FROM posts`, `SELECT * FROM node_metrics`}
+		indexes := `SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`
+		if c.engine.shared() {
+			indexes = `SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() AND indexname <> 'messages_item_hash_key' ORDER BY indexname`
+		}
+		before := make([][]string, len(queries))
+		for i, q := range queries {
+			before[i] = table(t, c, q)
+		}
+		had := table(t, c, indexes)
+		if err := c.close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s, c := opened(t, dsn)
+		for i, q := range queries {
+			if after := table(t, c, q); !slices.Equal(after, before[i]) {
+				t.Errorf("%s: %s, was %s", q, after, before[i])
+			}
+		}
+		has := slices.DeleteFunc(table(t, c, indexes), func(sql string) bool { return strings.Contains(sql, "messages_hash ") })
+		if !slices.Equal(has, had) {
+			t.Errorf("the indexes are\n%s\nand were\n%s", strings.Join(has, "\n"), strings.Join(had, "\n"))
+		}
+		s.writer <- c // for this test to write as anybody does
+		defer func() { <-s.writer }()
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			if m, err := tx.Message(h); err != nil || m == nil || m.ID != 7 {
+				t.Errorf("message %+v, %v", m, err)
+			}
+			if p, err := tx.Post(h); err != nil || p == nil {
+				t.Errorf("post %+v, %v", p, err)
+			}
+			if err := errors.Join(tx.DeletePost(h), tx.DeleteMessage(h)); err != nil {
+				return err
+			}
+			measured, err := tx.NodeMetrics("crn", "n", 0, 0, false)
+			if len(measured) > 0 {
+				t.Error("a measurement is there without its message")
+			}
+			return err
+		})
+		if err != nil {
 			t.Error(err)
 		}
 	})

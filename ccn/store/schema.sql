@@ -1,6 +1,7 @@
 -- The node's state. One schema for every engine: no JSON operators, no triggers; what is filtered on is a column or a side table.
 -- Times named *_time or *_at are microseconds since the epoch unless the type is DOUBLE PRECISION (content times, Unix seconds as signed).
--- JSON texts are kept exactly as received. {{id}}, {{key}} and {{rowless}} are filled in per engine.
+-- JSON texts are kept exactly as received. {{id}}, {{key}} and {{rowless}} are filled in per engine. What changed since is in
+-- schema_2.sql and those that follow.
 
 CREATE TABLE messages (            -- valid and applied: status processed or removing
   id {{id}},

@@ -96,6 +96,50 @@ func TestStatusTellsTheFurthestState(t *testing.T) {
 	})
 }
 
+// The index of messages has the ends of their hashes alone.
+func TestMessagesWhoseHashesEndAlikeAreToldApart(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		end := message.HashBytes([]byte("end"))[12:]
+		first, second, absent := "aaaaaaaaaaaa"+end, "bbbbbbbbbbbb"+end, "cccccccccccc"+end
+		write(t, s, func(tx *store.Tx) error {
+			for i, h := range []message.Hash{first, second} {
+				m := message.Message{ItemHash: h, Type: message.TypePost, ItemType: message.ItemInline, ItemContent: "{}", Signature: fmt.Sprint(i)}
+				if err := tx.InsertMessage(&store.MessageRow{Message: m, Status: message.StatusProcessed}, &store.ContentColumns{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		want := func(h message.Hash, there bool, signature string) {
+			t.Helper()
+			write(t, s, func(tx *store.Tx) error {
+				got, status, err := tx.Signature(h)
+				if got != signature || (status != "") != there {
+					t.Errorf("%s: signature %q, %q", h, got, status)
+				}
+				if err := errors.Join(err, tx.Foresee([]message.Hash{h})); err != nil {
+					return err
+				}
+				if again, _, err := tx.Signature(h); err != nil || again != signature {
+					t.Errorf("%s foreseen: signature %q, %v", h, again, err)
+				}
+				list, err := tx.ListMessages(store.MessageFilter{Hashes: []string{string(h), string(absent)}})
+				if len(list) == 1 != there || there && list[0].Message.Signature != signature {
+					t.Errorf("%s: listed %+v", h, list)
+				}
+				return err
+			})
+		}
+		want(first, true, "0")
+		want(second, true, "1")
+		want(absent, false, "")
+		write(t, s, func(tx *store.Tx) error { return tx.DeleteMessage(first) })
+		want(first, false, "")
+		want(second, true, "1")
+	})
+}
+
 func TestBalanceOfTheGreatestHeightStays(t *testing.T) {
 	Each(t, func(t *testing.T, open func() *store.Store) {
 		s := open()
