@@ -153,7 +153,7 @@ func (w *work) unmerge(e *store.Element) error {
 	l := w.stale[k]
 	if l == nil {
 		l = &lost{names: map[string]bool{}, until: place{e.ContentTime, e.Hash}}
-		w.stale[k] = l
+		put(&w.stale, k, l)
 	}
 	for _, name := range names {
 		l.names[name] = true

@@ -120,7 +120,7 @@ func (r *reader) purseAt(address string, at place) (*ledger.Purse, error) {
 			return nil, err
 		}
 		p = &past{purse: purse{history: history}}
-		r.had[address] = p
+		put(&r.had, address, p)
 	}
 	p.foldTo(at)
 	p.at = at

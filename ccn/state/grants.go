@@ -47,7 +47,7 @@ func (r *reader) grants(owner string) (*timeline, error) {
 		t.forgotten.add(p)
 	}
 	t.steps = t.forgotten.steps()
-	r.granted[owner] = t
+	put(&r.granted, owner, t)
 	return t, nil
 }
 

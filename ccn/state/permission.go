@@ -114,7 +114,7 @@ func (w *work) followGrants(owner string, since float64) {
 	if earlier, known := w.regranted[owner]; known {
 		since = min(since, earlier)
 	}
-	w.regranted[owner] = since
+	put(&w.regranted, owner, since)
 }
 
 // judgeDelegated looks again at what was done on behalf of the owners whose grants changed.

@@ -26,10 +26,15 @@ type work struct {
 }
 
 func (s *State) work(tx *store.Tx, e *Effect) *work {
-	return &work{
-		state: s, tx: tx, read: &reader{tx.Reader, map[string]*timeline{}, map[string]*past{}}, effect: e,
-		queued: map[message.Hash]bool{}, stale: map[aggregateKey]*lost{}, regranted: map[string]float64{},
+	return &work{state: s, tx: tx, read: &reader{Reader: tx.Reader}, effect: e}
+}
+
+// put makes a map when it gets its first entry: most messages need none of those of a work.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = map[K]V{}
 	}
+	(*m)[key] = value
 }
 
 // reader is what messages are judged by: the database, and what many of them ask of it.
@@ -87,7 +92,7 @@ func (w *work) wake(keys ...message.WaitKey) { w.effect.Wakes = append(w.effect.
 func (w *work) judgeAgain(hashes ...message.Hash) {
 	for _, h := range hashes {
 		if !w.queued[h] {
-			w.queued[h] = true
+			put(&w.queued, h, true)
 			w.again = append(w.again, h)
 		}
 	}
