@@ -28,7 +28,8 @@ type conn struct {
 	lost       bool // of no use any more
 	brief      bool // commits are not synced to disk: see lasts
 	statements map[string]*sql.Stmt
-	few        int64 // see Reader.few; 0 stands for fewRows
+	few        int64              // see Reader.few; 0 stands for fewRows
+	bulk       map[bulkKey]string // statements of many rows
 }
 
 // connect connects, again when the connection was lost.

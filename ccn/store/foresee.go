@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/bits"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -11,6 +12,16 @@ type foreseen struct {
 	fresh map[message.Hash]bool    // messages that were neither applied nor confirmed
 	free  map[message.Hash]bool    // messages that neither wait nor were refused
 	quiet map[message.WaitKey]bool // keys that nothing waits for
+}
+
+// forget makes what was known unknown, and keeps the maps: a transaction that many groups share looks for each.
+func (f *foreseen) forget() {
+	if f.fresh == nil {
+		f.fresh, f.free, f.quiet = map[message.Hash]bool{}, map[message.Hash]bool{}, map[message.WaitKey]bool{}
+	}
+	clear(f.fresh)
+	clear(f.free)
+	clear(f.quiet)
 }
 
 func (f *foreseen) appears(h message.Hash) { delete(f.fresh, h) }
@@ -26,9 +37,7 @@ func (f *foreseen) waits(h message.Hash, keys []message.WaitKey) {
 // Foresee looks at once for messages that are about to be applied. Most are new, and what is asked of a new one while it
 // is applied then needs no look of its own.
 func (tx *Tx) Foresee(hashes []message.Hash) error {
-	tx.foreseen = foreseen{
-		fresh: make(map[message.Hash]bool, len(hashes)), free: make(map[message.Hash]bool, len(hashes)), quiet: make(map[message.WaitKey]bool, len(hashes)),
-	}
+	tx.foreseen.forget()
 	for len(hashes) > 0 {
 		n := min(len(hashes), maxForeseen)
 		if err := tx.foresee(hashes[:n]); err != nil {
@@ -42,12 +51,23 @@ func (tx *Tx) Foresee(hashes []message.Hash) error {
 // maxForeseen bounds the placeholders of one query.
 const maxForeseen = 512
 
+// foresight are the queries for lists of 1, 2, 4 hashes and so on. They are long, and made once.
+var foresight = func() (queries [10]string) {
+	for power := range queries {
+		queries[power] = `WITH asked (hash, wait) AS (VALUES (?,?)` + strings.Repeat(",(?,?)", 1<<power-1) + `)
+			SELECT hash, wait, applied, held, awaited FROM (SELECT hash, wait, ` +
+			anyOf(sameHash("item_hash", "hash"), "messages") + ` OR ` + anyOf("item_hash = hash", "forgotten_messages", "removed_messages", "confirmations") + ` AS applied, ` +
+			anyOf("item_hash = hash", "pending_messages", "rejected_messages") + ` AS held, ` +
+			anyOf("wait_key = wait", "pending_waits", "rejected_waits") + ` AS awaited FROM asked) AS known
+			WHERE applied OR held OR awaited`
+	}
+	return queries
+}()
+
 func (tx *Tx) foresee(hashes []message.Hash) error {
 	// Few lengths of lists make few statements: the last hash is asked for again.
-	length := 1
-	for length < len(hashes) {
-		length *= 2
-	}
+	power := bits.Len(uint(len(hashes) - 1))
+	length := 1 << power
 	args := make([]any, 0, 2*length)
 	for i := range length {
 		h := hashes[min(i, len(hashes)-1)]
@@ -55,12 +75,7 @@ func (tx *Tx) foresee(hashes []message.Hash) error {
 		args = append(args, string(h), string(key))
 		tx.foreseen.fresh[h], tx.foreseen.free[h], tx.foreseen.quiet[key] = true, true, true
 	}
-	rows, err := tx.rows(`WITH asked (hash, wait) AS (VALUES (?,?)`+strings.Repeat(",(?,?)", length-1)+`)
-		SELECT hash, wait, applied, held, awaited FROM (SELECT hash, wait, `+
-		anyOf(sameHash("item_hash", "hash"), "messages")+` OR `+anyOf("item_hash = hash", "forgotten_messages", "removed_messages", "confirmations")+` AS applied, `+
-		anyOf("item_hash = hash", "pending_messages", "rejected_messages")+` AS held, `+
-		anyOf("wait_key = wait", "pending_waits", "rejected_waits")+` AS awaited FROM asked) AS known
-		WHERE applied OR held OR awaited`, args...)
+	rows, err := tx.rows(foresight[power], args...)
 	if err != nil {
 		return err
 	}

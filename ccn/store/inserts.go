@@ -91,11 +91,30 @@ func (tx *Tx) writeInserts() error {
 	return nil
 }
 
+// bulkStatement returns the statement that inserts a number of rows, which is long and made once.
+func (c *conn) bulkStatement(into insertion, rows int) string {
+	key := bulkKey{into.query, rows}
+	text, ok := c.bulk[key]
+	if !ok {
+		text = c.engine.insert() + into.statement(rows)
+		if c.bulk == nil {
+			c.bulk = map[bulkKey]string{}
+		}
+		c.bulk[key] = text
+	}
+	return text
+}
+
+type bulkKey struct {
+	query string // of the insertion
+	rows  int
+}
+
 // bulk writes rows in statements of few lengths, each prepared once.
 func (tx *Tx) bulk(into insertion, rows []any) error {
 	for length := maxWaiting; len(rows) > 0; length /= 2 {
 		for n := length * into.columns; len(rows) >= n; rows = rows[n:] {
-			if _, err := tx.run(tx.conn.engine.insert()+into.statement(length), rows[:n]); err != nil {
+			if _, err := tx.run(tx.conn.bulkStatement(into, length), rows[:n]); err != nil {
 				return err
 			}
 		}
