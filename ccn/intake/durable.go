@@ -23,7 +23,7 @@ import (
 // Bounds of what is applied and not committed, and of the journal.
 const (
 	maxLate    = 5 * time.Second
-	maxLateNum = 8192     // messages: one more changes few pages that none before it did
+	maxLateNum = 16384    // messages: one more changes few pages that none before it did
 	maxSegment = 16 << 20 // bytes of the journal, after which the database must have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
