@@ -44,7 +44,7 @@ func scan(text string) (document, error) {
 	if !utf8.ValidString(text) {
 		return document{}, fmt.Errorf("text is not valid UTF-8")
 	}
-	s := scanner{document: document{text: text, nodes: make([]node, 0, 16+len(text)/16)}}
+	s := scanner{document: document{text: text, nodes: make([]node, 0, 16+len(text)/64)}}
 	s.space()
 	if s.value(0) {
 		s.space()

@@ -32,7 +32,7 @@ func indexed(content message.Content) []namedText {
 	if content == nil {
 		return nil
 	}
-	texts := []namedText{{"content.address", content.Base().Address}}
+	texts := append(make([]namedText, 0, 4), namedText{"content.address", content.Base().Address})
 	add := func(name string, value *string) {
 		if value != nil {
 			texts = append(texts, namedText{name, *value})

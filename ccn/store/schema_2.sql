@@ -1,5 +1,5 @@
 -- Messages are found by the end of their hash. Each message has a page of its own in an index of whole hashes, as soon as these
--- are many, and pages are what a commit costs: an index of twelve characters has a quarter of them. Few hashes have the same end,
+-- are many, and pages are what a commit costs: an index of twelve characters has less than a third of them. Few hashes have the same end,
 -- and the row has the whole hash. No index holds hashes to be different any more: only what is not there is inserted.
 
 -- only postgres
