@@ -121,7 +121,7 @@ func directMachine(ctx context.Context, o options, dir, server string) (url stri
 	}
 	accelerator, cpu := "kvm", "host"
 	if print.Accelerator == "tcg" {
-		accelerator, cpu = "tcg,tb-size=128", "max"
+		accelerator, cpu = "tcg,tb-size=32", "max" // as crn/vm/qemu has it for 256 MiB
 	}
 	kernel, initrd, err := directGuest(ctx, o, dir, server)
 	if err != nil {

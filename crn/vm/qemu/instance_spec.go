@@ -55,7 +55,7 @@ func instanceArguments(spec InstanceSpec, accelerator string) ([]string, error) 
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
 	}
-	cpu, accel := processor(accelerator)
+	cpu, accel := processor(accelerator, translationMiB)
 	machine := "pc,usb=off,hpet=off"
 	if spec.pinned() {
 		machine = "q35,usb=off,hpet=off"

@@ -42,14 +42,21 @@ func restrictThread() error {
 	return nil
 }
 
+// smallPages is the size of a piece of memory, in bytes, up to which it stays in small pages. QEMU asks for huge ones for each of a
+// machine's pieces, and one of two MiB, which holds the ACPI tables, would take all of them for a hundred KiB.
+const smallPages = 2 << 20
+
 // filter is a program for the kernel's filter machine (seccomp(2)). Calls in the ways of other architectures, which have other
-// numbers, kill the process.
+// numbers, kill the process. Huge pages for a small piece of memory are asked for in vain.
 func filter(arch uint32, calls []uint32) []unix.SockFilter {
 	const (
-		offsetCall = 0 // in struct seccomp_data
-		offsetArch = 4
-		x32Bit     = 0x40000000
-		refuse     = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+		offsetCall   = 0 // in struct seccomp_data
+		offsetArch   = 4
+		offsetLength = 16 + 8 // of the memory, in two words, the low one first
+		offsetAdvice = 16 + 2*8
+		x32Bit       = 0x40000000
+		refuse       = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+		pretend      = unix.SECCOMP_RET_ERRNO // of 0
 	)
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
@@ -68,5 +75,12 @@ func filter(arch uint32, calls []uint32) []unix.SockFilter {
 	for _, call := range calls {
 		p = append(p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1}, answer(refuse))
 	}
-	return append(p, answer(unix.SECCOMP_RET_ALLOW))
+	const jumpEqual, jumpAbove = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K
+	return append(p,
+		unix.SockFilter{Code: jumpEqual, K: unix.SYS_MADVISE, Jf: 7},
+		load(offsetLength+4), unix.SockFilter{Code: jumpEqual, K: 0, Jf: 5},
+		load(offsetLength), unix.SockFilter{Code: jumpAbove, K: smallPages, Jt: 3},
+		load(offsetAdvice), unix.SockFilter{Code: jumpEqual, K: unix.MADV_HUGEPAGE, Jf: 1},
+		answer(pretend),
+		answer(unix.SECCOMP_RET_ALLOW))
 }

@@ -123,7 +123,22 @@ func TestTheFilterRefusesAndKills(t *testing.T) {
 		{"a number of the x32 kind", arch, 0x40000000 | unix.SYS_READ, refused},
 		{"another architecture", unix.AUDIT_ARCH_I386, unix.SYS_READ, unix.SECCOMP_RET_KILL_PROCESS},
 	} {
-		if got := run(program, test.arch, test.call); got != test.want {
+		if got := run(program, test.arch, test.call, 0, 0); got != test.want {
+			t.Errorf("%s: got %#x, want %#x", test.name, got, test.want)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		length uint64
+		advice uint32
+		want   uint32
+	}{
+		{"huge pages for a small piece", 2 << 20, unix.MADV_HUGEPAGE, unix.SECCOMP_RET_ERRNO},
+		{"something else of it", 2 << 20, unix.MADV_DONTNEED, unix.SECCOMP_RET_ALLOW},
+		{"huge pages for a larger one", 2<<20 + 1, unix.MADV_HUGEPAGE, unix.SECCOMP_RET_ALLOW},
+		{"huge pages for one of whole 4 GiB", 4 << 30, unix.MADV_HUGEPAGE, unix.SECCOMP_RET_ALLOW},
+	} {
+		if got := run(program, arch, unix.SYS_MADVISE, test.length, test.advice); got != test.want {
 			t.Errorf("%s: got %#x, want %#x", test.name, got, test.want)
 		}
 	}
@@ -133,14 +148,14 @@ func TestTheFilterRefusesAndKills(t *testing.T) {
 }
 
 // run interprets the few instructions that filters are made of.
-func run(program []unix.SockFilter, arch, call uint32) uint32 {
+func run(program []unix.SockFilter, arch, call uint32, length uint64, advice uint32) uint32 {
 	var a uint32
 	for i := 0; ; i++ {
 		switch in := program[i]; in.Code {
 		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
-			a = map[uint32]uint32{0: call, 4: arch}[in.K]
-		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K:
-			if a == in.K || in.Code&0xf0 == unix.BPF_JGE && a > in.K {
+			a = map[uint32]uint32{0: call, 4: arch, 24: uint32(length), 28: uint32(length >> 32), 32: advice}[in.K]
+		case unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K:
+			if kind := in.Code & 0xf0; a == in.K && kind != unix.BPF_JGT || a > in.K && kind != unix.BPF_JEQ {
 				i += int(in.Jt)
 			} else {
 				i += int(in.Jf)

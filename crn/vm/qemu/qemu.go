@@ -231,6 +231,9 @@ const (
 	qemuMiB = 64
 	// translationMiB bounds what it keeps of translated code where it emulates. Its own bound is a gigabyte.
 	translationMiB = 128
+	// leastTranslationMiB is the bound for the smallest functions. What a Python program runs up to its first answer just fits: with less,
+	// part of it is translated twice; with more, an idle one holds more of the host's memory.
+	leastTranslationMiB = 20
 )
 
 // overheadMiB is what a machine takes of the host's memory beyond its guest's.
@@ -241,8 +244,13 @@ func overheadMiB(accelerator string) int {
 	return qemuMiB + translationMiB
 }
 
-// processor returns QEMU's options for the processor and for what runs it.
-func processor(accelerator string) (cpu, accel string) {
+// translation bounds what a function's machine keeps of translated code, in MiB. What is given more memory runs more code, as a rule.
+func translation(memoryMiB int) int {
+	return min(max(leastTranslationMiB, memoryMiB/8), translationMiB)
+}
+
+// processor returns QEMU's options for the processor and for what runs it, which keeps so much of translated code.
+func processor(accelerator string, translationMiB int) (cpu, accel string) {
 	if accelerator == "kvm" {
 		return "host", "kvm"
 	}
@@ -254,7 +262,7 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 	if spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, fmt.Errorf("a machine needs processors and memory, got %d and %d MiB", spec.VCPUs, spec.MemoryMiB)
 	}
-	cpu, accel := processor(accelerator)
+	cpu, accel := processor(accelerator, translation(spec.MemoryMiB))
 	args := []string{
 		"-machine", "pc,usb=off,graphics=off,hpet=off", "-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(spec.VCPUs), "-m", strconv.Itoa(spec.MemoryMiB) + "M",
