@@ -326,6 +326,7 @@ func (x *Execution) Transport() http.RoundTripper { return x.http }
 // Failure says why the program cannot answer any more, or nil while it can. Seen from a connection that broke, the reason may
 // still be on its way from the guest: it is waited for, a moment.
 func (x *Execution) Failure() error {
+	x.session.Follow()
 	select {
 	case <-x.session.Done():
 	case <-x.machine.Done():

@@ -301,6 +301,9 @@ func (s *Session) reason(err error) error {
 	}
 }
 
+// Follow has a copy tell of its program from now on, and not a moment after it went on. To be called where something went wrong.
+func (s *Session) Follow() { s.hurry.Do(func() { close(s.wanted) }) }
+
 // Stop asks the program to end, allowing it the grace, and the machine to turn itself off after syncing its disks. It returns
 // when the channel is closed, which the guest does last, or when ctx ends.
 func (s *Session) Stop(ctx context.Context, grace time.Duration) error {
@@ -336,7 +339,7 @@ func (s *Session) Park(ctx context.Context) error {
 
 // command sends a last command. The guest may have followed it, and ended the session, before the write here returns.
 func (s *Session) command(c wire.Command, within time.Duration) error {
-	s.hurry.Do(func() { close(s.wanted) })
+	s.Follow()
 	<-s.opened
 	if s.control == nil {
 		return ErrLost
