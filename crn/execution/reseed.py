@@ -1,4 +1,4 @@
-import os, random, runpy, socket, ssl, sys, threading
+import gc, os, random, runpy, socket, ssl, sys, threading
 
 # The interpreter may go on in copies. Each of them must draw random numbers of its own.
 def reseed():
@@ -10,6 +10,7 @@ def reseed():
 def renew(host):
     with host:
         for _ in host.makefile():
+            gc.freeze() # a collection writes to all that it looks at, which would no longer be shared with the other copies
             reseed()
             host.sendall(b"\n")
 
