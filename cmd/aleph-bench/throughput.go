@@ -119,9 +119,9 @@ func directMachine(ctx context.Context, o options, dir, server string) (url stri
 	if err != nil {
 		return "", nil, err
 	}
-	accelerator, cpu := "kvm", "host"
-	if print.Accelerator == "tcg" {
-		accelerator, cpu = "tcg,tb-size=32", "max" // as crn/vm/qemu has it for 256 MiB
+	accelerator, cpu, timers := "kvm", "host", ""
+	if print.Accelerator == "tcg" { // as crn/vm/qemu has it for 256 MiB
+		accelerator, cpu, timers = "tcg,tb-size=32", "max", " highres=off"
 	}
 	kernel, initrd, err := directGuest(ctx, o, dir, server)
 	if err != nil {
@@ -136,7 +136,7 @@ func directMachine(ctx context.Context, o options, dir, server string) (url stri
 		"-smp", "1", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:%d-10.0.2.15:8080", port), "-device", "virtio-net-pci,netdev=net",
 		"-kernel", kernel, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on net.ifnames=0")
+		"-append", "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on net.ifnames=0"+timers)
 	var console bytes.Buffer
 	machine.Stdout, machine.Stderr = &console, &console
 	if err := machine.Start(); err != nil {
