@@ -268,8 +268,10 @@ func TestTheChannelTellsWhetherAConnectionIsQuiet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !conn.Quiet() || !conn.Quiet() {
-		t.Error("nothing has come, and it is not quiet")
+	for range 2 { // to look changes nothing
+		if !conn.Quiet() {
+			t.Error("nothing has come, and it is not quiet")
+		}
 	}
 	frame := make([]byte, wire.FrameHeaderSize)
 	wire.FrameHeader{Length: 2}.Put(frame)
