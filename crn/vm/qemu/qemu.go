@@ -277,7 +277,8 @@ func arguments(spec vm.Spec, accelerator string) ([]string, error) {
 	}
 	if spec.Kernel != "" {
 		// What is left out was measured to slow the boot down, and a guest with one process has no use for it.
-		line := "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on"
+		line := "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable no_timer_check mitigations=off cryptomgr.notests random.trust_cpu=on" +
+			" transparent_hugepage=madvise" // a page that one copy fills is shared with no other, and it would be of 2 MiB
 		if accelerator == "tcg" {
 			line += tickOnly
 		}
