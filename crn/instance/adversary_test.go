@@ -195,7 +195,7 @@ func TestANodeThatLiesAboutAMachineDoesNotPassIt(t *testing.T) {
 		"a disk has no length":       {"memory", listed(func(files []instance.MovedFile) { volume(files).Size = -1 }), "not one of its own"},
 		"a disk leads elsewhere":     {"memory", listed(func(files []instance.MovedFile) { volume(files).Name = "../../../elsewhere" }), "not one of its own"},
 		"hashes without end":         {"pieces", func(instance.Offered) *http.Response { return says(200, endless{}) }, "does not hash"},
-		"hashes drip":                {"pieces", func(instance.Offered) *http.Response { return dripping("", time.Minute) }, "it takes too long"},
+		"hashes drip":                {"pieces", func(instance.Offered) *http.Response { return dripping("", time.Minute) }, "hashes of its pieces broke off"},
 		"it knows nothing of hashes": {"pieces", plain(404, "not found"), "404"},
 		"a disk without end":         {"disk", func(instance.Offered) *http.Response { return says(206, endless{}) }, "no qcow2 image"},
 		"a disk instead of a part":   {"disk", func(instance.Offered) *http.Response { return says(200, endless{}) }, "to a part of the file"},
