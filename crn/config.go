@@ -81,7 +81,7 @@ type Config struct {
 	ReplicaBytes int64
 	// InstanceStopTimeout is how long an instance may take to turn itself off; 50 s when 0.
 	InstanceStopTimeout time.Duration
-	// Nameservers are told to instances; when empty, those of the host that instances can reach.
+	// Nameservers are told to instances, and answer programs; when empty, those of the host that instances can reach.
 	Nameservers []netip.Addr
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
 	ReuseTimeout time.Duration

@@ -27,11 +27,7 @@ const vcpusPerCore = 4
 func (n *CRN) openInstances(ctx context.Context, p *parts) error {
 	p.neighbours = neighbourhood(n.cfg.NetworkInterface, p.pool6)
 	dir := filepath.Join(n.cfg.DataDir, "instances")
-	nameservers := n.cfg.Nameservers
-	if len(nameservers) == 0 {
-		nameservers = hostNameservers()
-	}
-	nameservers = distinct(nameservers)
+	nameservers := n.cfg.nameservers()
 	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: p.neighbours})
 	if errors.Is(err, tap.ErrUnprivileged) {
 		n.cfg.Log.Warn("no instances, only programs", "reason", err)
@@ -86,6 +82,14 @@ func (n *CRN) openBackups() (*backup.Store, error) {
 		return nil, err
 	}
 	return backup.New(backup.Config{Machines: n.instances, Dir: filepath.Join(n.cfg.DataDir, "backups"), Secret: secret, Log: n.cfg.Log})
+}
+
+// nameservers are those that guests are to use.
+func (c *Config) nameservers() []netip.Addr {
+	if len(c.Nameservers) > 0 {
+		return distinct(c.Nameservers)
+	}
+	return distinct(hostNameservers())
 }
 
 // hostNameservers returns those of the host that guests can reach as well, or else public ones.

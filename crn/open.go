@@ -20,6 +20,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/api"
 	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/execution"
+	"github.com/aleph-im/aleph-go/crn/guest"
 	"github.com/aleph-im/aleph-go/crn/guestapi"
 	"github.com/aleph-im/aleph-go/crn/image"
 	"github.com/aleph-im/aleph-go/crn/meter"
@@ -101,12 +102,17 @@ func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 	}); err != nil {
 		return err
 	}
+	var servers []netip.AddrPort
+	for _, address := range n.cfg.nameservers() {
+		servers = append(servers, netip.AddrPortFrom(address, 53))
+	}
 	if n.pool, err = execution.New(execution.Config{
 		Network: p.source, Driver: p.driver, Wasm: modules, Dir: p.executions, Kernel: p.kernel, Initrd: p.initrd, MemoryMiB: n.cfg.MemoryMiB,
 		OverheadMiB: n.print.OverheadMiB, WasmOverheadMiB: modulesPrint.OverheadMiB, VCPUs: n.cfg.VCPUs, DiskMiB: n.cfg.DiskMiB,
 		ReuseTimeout: n.cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: n.cfg.DrainTimeout,
 		SnapshotLimit: n.cfg.SnapshotLimit, Log: n.cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
+		Internet: guest.Internet{Nameservers: servers},
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
 	}); err != nil {
 		return err

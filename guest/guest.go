@@ -201,7 +201,7 @@ func (s *session) configure(decoder *json.Decoder) error {
 	if err := setUp(&config); err != nil {
 		return err
 	}
-	s.card, s.booted = configureCard(), config.Time
+	s.card, s.booted = configureCard(config.Internet), config.Time
 	if err := s.api.listen(config.API); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type crnOptions struct {
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
-	Nameservers       []string      `name:"nameservers" doc:"addresses told to instances; those of the host when empty"`
+	Nameservers       []string      `name:"nameservers" doc:"name servers of instances and programs; those of the host when empty"`
 	StartTimeout      time.Duration `name:"program-start-timeout" doc:"how long a program may take from the start of its machine until it listens; when 0, 20 s, and 100 s where machines are emulated"`
 	ReuseTimeout      time.Duration `name:"reuse-timeout" doc:"how long an idle machine waits for its next call; 0 stops it at once"`
 	SnapshotMiB       int           `name:"snapshot-mib" doc:"disk for the state of programs that were started once, which their next start copies; 0 keeps none and boots always"`

@@ -103,7 +103,7 @@ func (h guestHook) stop(ctx context.Context, x *Execution) {
 func guestConfig(x *Execution, copies bool) wire.Config {
 	c := wire.Config{
 		Hostname: HostLabel(x.hash), Root: runtimeDrive, Archives: x.archives, Volumes: x.volumes,
-		Dir: wire.CodeDir, Copies: copies,
+		Dir: wire.CodeDir, Copies: copies, Internet: x.program.Environment.Internet,
 	}
 	if isWasm(x.program) {
 		return wasmConfig(x, c)

@@ -31,7 +31,11 @@ func (x *Execution) offersAPI() bool {
 func (x *Execution) talk(s *guest.Session) {
 	x.session, x.http = s, s.Transport()
 	if card := x.machine.Card(); card != nil {
-		if err := s.UseCard(card); err != nil {
+		var outside *guest.Internet
+		if x.program.Environment.Internet {
+			outside = &x.pool.cfg.Internet
+		}
+		if err := s.UseCard(card, outside); err != nil {
 			x.pool.cfg.Log.Warn("calls go over the serial port", "hash", x.hash, "error", err)
 		}
 	}

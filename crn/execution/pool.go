@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/corenode"
+	"github.com/aleph-im/aleph-go/crn/guest"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -54,6 +55,8 @@ type Config struct {
 	MaxBoots int
 	// GuestAPI makes what is served to a program whose message has environment.aleph_api; with nil there is none.
 	GuestAPI func(hash message.Hash) http.Handler
+	// Internet is the way out of programs whose message has environment.internet.
+	Internet guest.Internet
 	// Planned, unless nil, is told of each plan before it is carried out. It must not block.
 	Planned func(Plan)
 	// SnapshotLimit is what snapshots of programs may take of the disk, in bytes. None are kept when it is 0, or when the driver

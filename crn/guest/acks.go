@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"github.com/aleph-im/aleph-go/guest/wire"
 )
 
 // Acknowledgements that carry nothing else wait a moment for the next request of their connection, which carries them too: to an
@@ -39,6 +41,9 @@ func (a *acks) pass(packet []byte) bool {
 		return true
 	}
 	segment := header.TCP(packet[ip.HeaderLength():])
+	if segment.DestinationPort() != wire.ProgramPort || ip.SourceAddress() != address(wire.CardHost) { // one that the guest opened
+		return true
+	}
 	port, flags := segment.SourcePort(), segment.Flags()
 	carries := len(segment.Payload()) > 0
 	a.mu.Lock()

@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/aleph-im/aleph-go/guest/wire"
@@ -29,7 +30,8 @@ import (
 // beside the two. Calls to the program need no process of the guest but the program's own. Emulated, a guest pays for each change
 // between processes with most of what the emulator had found out about its memory.
 //
-// Only connections to the program's port are made, and none is taken. What else the guest sends leads nowhere.
+// Only connections to the program's port are made, and none is taken but those to the internet, where the program may have that
+// (internet.go). What else the guest sends leads nowhere.
 type card struct {
 	conn  net.Conn
 	stack *stack.Stack
@@ -48,8 +50,8 @@ const (
 	cardMaxBuffer = 1 << 20
 )
 
-// newCard takes the end of a card that has the given addresses.
-func newCard(conn net.Conn, addresses ...string) (_ *card, err error) {
+// newCard takes the end of a card that has the given addresses. The guest has a way to the internet unless that is nil.
+func newCard(conn net.Conn, outside *Internet, addresses ...string) (_ *card, err error) {
 	c := &card{conn: conn}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.stack = stack.New(stack.Options{
@@ -57,7 +59,7 @@ func newCard(conn net.Conn, addresses ...string) (_ *card, err error) {
 			// The program listens on its loopback, and answers from there.
 			ipv4.NewProtocolWithOptions(ipv4.Options{AllowExternalLoopbackTraffic: true}),
 		},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	})
 	defer func() {
 		if err != nil {
@@ -83,6 +85,11 @@ func newCard(conn net.Conn, addresses ...string) (_ *card, err error) {
 		}
 	}
 	c.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: cardNIC}})
+	if outside != nil {
+		if err := c.allowInternet(*outside); err != nil {
+			return nil, err
+		}
+	}
 	c.receiving.Go(c.receive)
 	return c, nil
 }

@@ -23,12 +23,12 @@ func cards(t *testing.T) (host *card, listener net.Listener, guest *card) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	host, err := newCard(ours, wire.CardHost)
+	host, err := newCard(ours, nil, wire.CardHost)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(host.close)
-	if guest, err = newCard(theirs, wire.CardGuest, "127.0.0.1"); err != nil {
+	if guest, err = newCard(theirs, nil, wire.CardGuest, "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(guest.close)
@@ -163,7 +163,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frames []byte) {
 		ours, theirs := net.Pipe()
 		defer ours.Close()
-		c, err := newCard(ours, wire.CardHost)
+		c, err := newCard(ours, nil, wire.CardHost)
 		if err != nil {
 			t.Fatal(err)
 		}

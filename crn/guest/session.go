@@ -265,9 +265,10 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 func (s *Session) Err() error { <-s.done; return s.err }
 
 // UseCard has connections to the program go over the machine's network card, when the guest says that it is reached there. To be
-// called right after the session began. The conn is the machine's and is not closed here.
-func (s *Session) UseCard(conn net.Conn) error {
-	c, err := newCard(conn, wire.CardHost)
+// called right after the session began. The conn is the machine's and is not closed here. The program
+// reaches the internet that way unless outside is nil.
+func (s *Session) UseCard(conn net.Conn, outside *Internet) error {
+	c, err := newCard(conn, outside, wire.CardHost)
 	if err != nil {
 		return err
 	}

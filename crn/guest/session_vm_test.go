@@ -58,7 +58,7 @@ func boot(t *testing.T, encoding string, archive []byte, args ...string) (*guest
 		t.Fatal(err)
 	}
 	t.Cleanup(session.Close)
-	if err := session.UseCard(machine.Card()); err != nil {
+	if err := session.UseCard(machine.Card(), nil); err != nil {
 		t.Fatal(err)
 	}
 	return session, machine, printed

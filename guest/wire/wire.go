@@ -69,6 +69,8 @@ type Config struct {
 	API      *API      `json:"api,omitempty"`
 	// Seconds is how long a WebAssembly program may compute without a sign of life; machines do not read it.
 	Seconds int `json:"seconds,omitempty"`
+	// Internet says that what the program sends elsewhere leaves by the network card. Its name server is at CardHost.
+	Internet bool `json:"internet,omitempty"`
 	// Copies says that the machine may be copied once the program is ready: the guest listens at RenewSocket for it and writes
 	// NodePreload.
 	Copies bool `json:"copies,omitempty"`

@@ -33,6 +33,10 @@ func hostile(mux *http.ServeMux) {
 		_, err := net.DialTimeout("tcp", r.URL.Query().Get("address"), time.Second)
 		fmt.Fprint(w, err)
 	})
+	mux.HandleFunc("/resolve", func(w http.ResponseWriter, r *http.Request) {
+		addresses, err := net.DefaultResolver.LookupNetIP(r.Context(), "ip4", r.URL.Query().Get("name"))
+		fmt.Fprint(w, addresses, err)
+	})
 	mux.HandleFunc("/interfaces", func(w http.ResponseWriter, r *http.Request) {
 		all, err := net.Interfaces()
 		for _, i := range all {

@@ -175,7 +175,7 @@ func useCard(t *testing.T, s *guest.Session, m vm.Machine) {
 	if m.Card() == nil {
 		return // the driver has none
 	}
-	if err := s.UseCard(m.Card()); err != nil {
+	if err := s.UseCard(m.Card(), nil); err != nil {
 		t.Fatal(err)
 	}
 }
