@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/crn/api"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/message"
 	"github.com/aleph-im/aleph-go/params"
 )
@@ -70,6 +71,10 @@ type Config struct {
 	VCPUs int
 	// DiskMiB is what scratch disks and volumes may have together; half of the filesystem that DataDir is on when 0.
 	DiskMiB int64
+	// NetworkRate bounds what each machine sends to the internet, and what it gets from there, in bytes a second; 0 is no bound.
+	NetworkRate int64
+	// DiskRate bounds what each machine reads and writes of its disks, all together.
+	DiskRate qemu.Rate
 	// MachineUsers are the ids of users that machines run as, one each, as "first-last"; 1900000000-1900004095 when empty. Used
 	// where the node runs as root.
 	MachineUsers string

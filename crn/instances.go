@@ -28,7 +28,7 @@ func (n *CRN) openInstances(ctx context.Context, p *parts) error {
 	p.neighbours = neighbourhood(n.cfg.NetworkInterface, p.pool6)
 	dir := filepath.Join(n.cfg.DataDir, "instances")
 	nameservers := n.cfg.nameservers()
-	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Uid: os.Getuid(), Interface: p.neighbours})
+	guests, err := tap.New(ctx, tap.Config{Owner: n.cfg.DataDir, Nameservers: nameservers, Rate: n.cfg.NetworkRate, Uid: os.Getuid(), Interface: p.neighbours})
 	if errors.Is(err, tap.ErrUnprivileged) {
 		n.cfg.Log.Warn("no instances, only programs", "reason", err)
 		return nil

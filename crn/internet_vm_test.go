@@ -17,6 +17,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 )
 
 // elsewhere is a machine in the network of this one: a fake internet, as nothing leaves this network.
@@ -104,7 +105,10 @@ func TestAProgramReachesTheInternetIfItsMessageSaysSo(t *testing.T) {
 		return
 	}
 	serveElsewhere(t)
-	n := start(t, func(c *crn.Config) { c.Nameservers = []netip.Addr{netip.MustParseAddr(elsewhere)} })
+	n := start(t, func(c *crn.Config) {
+		c.Nameservers = []netip.Addr{netip.MustParseAddr(elsewhere)}
+		c.NetworkRate, c.DiskRate = 10<<20, qemu.Rate{Bytes: 100 << 20, Operations: 10_000} // and within these
+	})
 	online := n.probe(t, func(c map[string]any) {
 		c["environment"] = map[string]any{"internet": true}
 		c["variables"] = map[string]string{"ALEPH_SNAPSHOT": "yes"}

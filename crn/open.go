@@ -59,7 +59,7 @@ func (n *CRN) openDriver(ctx context.Context, p *parts) error {
 	}
 	if p.driver, err = qemu.New(qemu.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "qemu"), Binary: n.cfg.QEMU, Kernel: p.kernel, Initrd: p.initrd,
-		BootMark: wire.BootMark, Accelerator: n.cfg.Accelerator, Users: n.cfg.MachineUsers, RequireIsolation: n.cfg.RequireIsolation, HostRoot: n.cfg.HostRoot,
+		BootMark: wire.BootMark, Accelerator: n.cfg.Accelerator, Users: n.cfg.MachineUsers, RequireIsolation: n.cfg.RequireIsolation, DiskRate: n.cfg.DiskRate, HostRoot: n.cfg.HostRoot,
 	}); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 		ReuseTimeout: n.cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: n.cfg.DrainTimeout,
 		SnapshotLimit: n.cfg.SnapshotLimit, Log: n.cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
-		Internet: guest.Internet{Nameservers: servers},
+		Internet: guest.Internet{Nameservers: servers, Rate: n.cfg.NetworkRate},
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },
 	}); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn"
 	"github.com/aleph-im/aleph-go/crn/api"
+	"github.com/aleph-im/aleph-go/crn/vm/qemu"
 	"github.com/aleph-im/aleph-go/params"
 )
 
@@ -42,6 +43,9 @@ type crnOptions struct {
 	VCPUs             int           `name:"vcpus" doc:"processors of programs together, and as many of instances; four times the host's when 0"`
 	StopTimeout       time.Duration `name:"instance-stop-timeout" doc:"how long an instance may take to turn itself off before it is ended"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
+	NetworkMbit       int           `name:"machine-network-mbit" doc:"megabits a second that each machine may send to the internet, and get from there; not bounded when 0"`
+	DiskRateMiB       int           `name:"machine-disk-mib" doc:"MiB a second that each machine may read and write of its disks, all together; not bounded when 0"`
+	DiskOperations    int           `name:"machine-disk-iops" doc:"reads and writes a second of them; not bounded when 0"`
 	MachineUsers      string        `name:"machine-users" doc:"ids of users that machines run as, first-last; 1900000000-1900004095 when empty"`
 	RequireIsolation  bool          `name:"require-isolation" doc:"do not start where the host does not allow to confine machines in every way"`
 	Nameservers       []string      `name:"nameservers" doc:"name servers of instances and programs; those of the host when empty"`
@@ -111,7 +115,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
 		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, GPUs: o.GPUs, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
-		MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, InitTimeout: o.StartTimeout, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
+		NetworkRate: int64(o.NetworkMbit) * 1e6 / 8, DiskRate: qemu.Rate{Bytes: int64(o.DiskRateMiB) << 20, Operations: int64(o.DiskOperations)}, MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, InitTimeout: o.StartTimeout, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -28,6 +29,7 @@ import (
 // Not reached are private and other special networks and the host itself, as from instances (crn/tap).
 type Internet struct {
 	Nameservers []netip.AddrPort // that the host uses
+	Rate        int64            // bytes a second each way, of one machine; 0 is no bound
 	// Dial opens a connection of "tcp" or "udp"; that of a net.Dialer when nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -44,9 +46,10 @@ const (
 // internet is that of one card.
 type internet struct {
 	Internet
-	life  context.Context
-	next  atomic.Uint32 // name server
-	flows chan struct{} // a token for each
+	life             context.Context
+	sending, getting *rate.Limiter // nil without a bound
+	next             atomic.Uint32 // name server
+	flows            chan struct{} // a token for each
 }
 
 // allowInternet takes what the guest sends anywhere. To be called before anything comes.
@@ -55,6 +58,10 @@ func (c *card) allowInternet(i Internet) error {
 		i.Dial = new(net.Dialer).DialContext
 	}
 	n := &internet{Internet: i, life: c.life, flows: make(chan struct{}, maxFlows)}
+	if i.Rate > 0 {
+		burst := int(max(i.Rate/4, flowBuffer)) // no datagram is longer
+		n.sending, n.getting = rate.NewLimiter(rate.Limit(i.Rate), burst), rate.NewLimiter(rate.Limit(i.Rate), burst)
+	}
 	if err := c.stack.SetPromiscuousMode(cardNIC, true); err != nil {
 		return fmt.Errorf("open the way to the internet: %s", err)
 	}
@@ -138,13 +145,37 @@ func (n *internet) connect(r *tcp.ForwarderRequest) {
 	hangUp := func() { in.Close(); out.Close() }
 	defer context.AfterFunc(n.life, hangUp)()
 	var back sync.WaitGroup
-	back.Go(func() { pass(in, out, hangUp) })
-	pass(out, in, hangUp)
+	back.Go(func() { pass(in, n.slowed(out, n.getting), hangUp) })
+	pass(out, n.slowed(in, n.sending), hangUp)
 	back.Wait()
 }
 
+// slowed reads no faster than a limit, if there is one.
+func (n *internet) slowed(from io.Reader, limit *rate.Limiter) io.Reader {
+	if limit == nil {
+		return from
+	}
+	return &slow{from, limit, n.life}
+}
+
+type slow struct {
+	from  io.Reader
+	limit *rate.Limiter
+	life  context.Context
+}
+
+func (s *slow) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b[:min(len(b), flowBuffer)])
+	if n > 0 {
+		if ended := s.limit.WaitN(s.life, n); ended != nil {
+			return 0, ended
+		}
+	}
+	return n, err
+}
+
 // pass copies until one side has said all, which it tells the other.
-func pass(to, from net.Conn, hangUp func()) {
+func pass(to net.Conn, from io.Reader, hangUp func()) {
 	_, err := io.Copy(to, from)
 	half, ok := to.(interface{ CloseWrite() error })
 	if err != nil || !ok || half.CloseWrite() != nil {
@@ -182,21 +213,25 @@ func (n *internet) exchange(r *udp.ForwarderRequest) bool {
 		quiet := time.AfterFunc(quietLimit, hangUp)
 		defer quiet.Stop()
 		var back sync.WaitGroup
-		back.Go(func() { passDatagrams(in, out, quiet) })
-		passDatagrams(out, in, quiet)
+		back.Go(func() { passDatagrams(in, out, n.getting, quiet) })
+		passDatagrams(out, in, n.sending, quiet)
 		hangUp()
 		back.Wait()
 	}()
 	return true
 }
 
-// passDatagrams copies until a side is closed. Where nobody listens at a port the next call fails, which is no end.
-func passDatagrams(to, from net.Conn, quiet *time.Timer) {
+// passDatagrams copies until a side is closed. Where nobody listens at a port the next call fails, which is no end. What exceeds the
+// limit is lost.
+func passDatagrams(to, from net.Conn, limit *rate.Limiter, quiet *time.Timer) {
 	datagram := make([]byte, 64<<10)
 	for {
 		count, err := from.Read(datagram)
 		if err == nil {
 			quiet.Reset(quietLimit)
+			if limit != nil && !limit.AllowN(time.Now(), count) {
+				continue
+			}
 			_, err = to.Write(datagram[:count])
 		}
 		if err != nil && !errors.Is(err, unix.ECONNREFUSED) {

@@ -50,7 +50,7 @@ func (o *outside) wasAsked() []string {
 }
 
 // connected returns a guest with a way to the internet.
-func connected(t *testing.T) (*outside, *card) {
+func connected(t *testing.T, bytesPerSecond int64) (*outside, *card) {
 	t.Helper()
 	o := &outside{}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -88,7 +88,7 @@ func connected(t *testing.T) (*outside, *card) {
 	t.Cleanup(func() { listener.Close(); packets.Close(); serving.Wait() })
 
 	ours, theirs := net.Pipe()
-	host, err := newCard(ours, &Internet{Nameservers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, Dial: o.dial}, wire.CardHost)
+	host, err := newCard(ours, &Internet{Nameservers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, Rate: bytesPerSecond, Dial: o.dial}, wire.CardHost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func target(address string) tcpip.FullAddress {
 }
 
 func TestAProgramReachesTheInternet(t *testing.T) {
-	o, guest := connected(t)
+	o, guest := connected(t, 0)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<15)
@@ -156,7 +156,7 @@ func TestAProgramReachesTheInternet(t *testing.T) {
 }
 
 func TestTheInternetIsAllThatAProgramReaches(t *testing.T) {
-	o, guest := connected(t)
+	o, guest := connected(t, 0)
 	host := ""
 	if own, err := net.InterfaceAddrs(); err == nil {
 		for _, a := range own {
@@ -192,8 +192,27 @@ func TestTheInternetIsAllThatAProgramReaches(t *testing.T) {
 	}
 }
 
+func TestAProgramIsAsFastAsItsRate(t *testing.T) {
+	_, guest := connected(t, 256<<10)
+	conn, err := gonet.DialContextTCP(t.Context(), guest.stack, target("203.0.113.7:80"), ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	sent := make([]byte, 256<<10)
+	begin := time.Now()
+	go func() {
+		_, _ = conn.Write(sent)
+		_ = conn.CloseWrite()
+	}()
+	got, err := io.ReadAll(conn)
+	if least := 700 * time.Millisecond; err != nil || len(got) != len(sent) || time.Since(begin) < least { // a second, but for what may go at once
+		t.Errorf("%d bytes in %v, %v", len(got), time.Since(begin), err)
+	}
+}
+
 func TestAProgramHasOnlySoManyConnections(t *testing.T) {
-	_, guest := connected(t)
+	_, guest := connected(t, 0)
 	var open []net.Conn
 	defer func() {
 		for _, conn := range open {

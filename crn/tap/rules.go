@@ -11,7 +11,7 @@ import (
 //
 // What holds: a guest sends from its own addresses only; it reaches neither an address of the host, nor another guest, nor the
 // private and link-local networks around the host, but for name servers; from outside it is reached on forwarded ports and on
-// its own IPv6 address; what it asks of the world comes back.
+// its own IPv6 address; what it asks of the world comes back; it exchanges no more with the world than its rate.
 func (h *Host) table(guests []Guest) string {
 	var taps, own4, own6, forwards []string
 	var inside4, inside6, outside4, outside6 []string
@@ -52,6 +52,10 @@ func (h *Host) table(guests []Guest) string {
 	fmt.Fprintf(&b, "map outside4 { type ifname . ipv4_addr : ipv4_addr; %s }\n", elements(outside4))
 	fmt.Fprintf(&b, "map inside6 { type ifname . ipv6_addr : ipv6_addr; %s }\n", elements(inside6))
 	fmt.Fprintf(&b, "map outside6 { type ifname . ipv6_addr : ipv6_addr; %s }\n", elements(outside6))
+	if h.cfg.Rate > 0 {
+		burst := max(h.cfg.Rate/4, leastBurst)
+		b.WriteString(fmt.Sprintf(rates, h.cfg.Rate, burst))
+	}
 	b.WriteString(chains)
 	return b.String()
 }
@@ -72,6 +76,20 @@ func elements(list []string) string {
 	}
 	return "elements = { " + strings.Join(list, ", ") + " }"
 }
+
+// leastBurst is what a guest may send or get at once besides what a second allows, in bytes, however low its rate: a few packets of TCP.
+const leastBurst = 64 << 10
+
+// rates drop what a guest sends or gets beyond them: TCP slows down by that.
+const rates = `
+set sending { type ifname; size 65535; flags dynamic; }
+set getting { type ifname; size 65535; flags dynamic; }
+chain rates {
+	type filter hook forward priority filter - 1; policy accept;
+	iifname @taps update @sending { iifname limit rate over %[1]d bytes/second burst %[2]d bytes } drop
+	oifname @taps update @getting { oifname limit rate over %[1]d bytes/second burst %[2]d bytes } drop
+}
+`
 
 const chains = `
 chain source {

@@ -55,6 +55,8 @@ type Config struct {
 	Owner string
 	// Nameservers are the addresses that guests may reach for DNS also where they are private ones.
 	Nameservers []netip.Addr
+	// Rate bounds what each guest sends to the world, and what it gets from there, in bytes a second; 0 is no bound.
+	Rate int64
 	// Uid is the user that may open the taps: the node's own, which hands them to QEMU.
 	Uid int
 	// Interface is where the host answers its neighbours for the IPv6 addresses of guests; nowhere when empty.

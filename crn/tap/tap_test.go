@@ -234,6 +234,64 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 		})
 	}
 
+	t.Run("a guest is as fast as its rate, both ways", func(t *testing.T) {
+		slow := cfg
+		slow.Rate = 1 << 20
+		limited, err := New(t.Context(), slow)
+		if err == nil {
+			err = limited.Apply(t.Context(), guests)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var echo net.Listener
+		if err := within("world", func() (err error) { echo, err = net.Listen("tcp", ":81"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		defer echo.Close()
+		heard := make(chan time.Duration, 1)
+		go func() { // takes all, then gives all back
+			conn, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			begin := time.Now()
+			all, _ := io.ReadAll(conn)
+			heard <- time.Since(begin)
+			_, _ = conn.Write(all)
+		}()
+		sent := make([]byte, 3<<20)
+		var took time.Duration
+		err = within("a", func() error {
+			conn, err := net.Dial("tcp", "203.0.113.9:81")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			if _, err := conn.Write(sent); err != nil {
+				return err
+			}
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				return err
+			}
+			there := <-heard
+			begin := time.Now()
+			got, err := io.ReadAll(conn)
+			if took = min(there, time.Since(begin)); err == nil && len(got) != len(sent) {
+				err = fmt.Errorf("%d bytes came back", len(got))
+			}
+			return err
+		})
+		if least := time.Second; err != nil || took < least { // three, but for what may go at once
+			t.Errorf("took %v, at least %v is right: %v", took, least, err)
+		}
+		if err := h.Apply(t.Context(), guests); err != nil {
+			t.Fatal(err)
+		}
+	})
+
 	t.Run("a guest that starts anew has the addresses that it has here", func(t *testing.T) {
 		guests[2].Inside = nil
 		for range 2 {

@@ -75,7 +75,7 @@ func (i *Instances) start(ctx context.Context, spec InstanceSpec, more ...string
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)
 	}
-	m, err := i.launch(ctx, dir, spec, append(args, more...), print, form)
+	m, err := i.launch(ctx, dir, spec, append(i.driver.cfg.DiskRate.bound(args), more...), print, form)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start machine %s: %w", spec.ID, err)

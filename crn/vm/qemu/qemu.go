@@ -43,6 +43,8 @@ type Config struct {
 	// RequireIsolation makes Fingerprint fail where a machine cannot be confined in every way. It is done as far as the host
 	// allows when false.
 	RequireIsolation bool
+	// DiskRate bounds what each machine reads and writes of its disks.
+	DiskRate Rate
 	// HostRoot is the folder below which /dev and /sys are looked for where hardware is given to machines; "/" when empty.
 	HostRoot string
 }
@@ -172,6 +174,7 @@ func (d *Driver) launch(spec vm.Spec, accelerator string, saved *snapshot) (_ *m
 	if err != nil {
 		return nil, err
 	}
+	args = d.cfg.DiskRate.bound(args)
 	c := confined{
 		id: spec.ID, binary: binary, dir: dir,
 		files:  files,

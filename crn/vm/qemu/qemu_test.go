@@ -83,6 +83,9 @@ func TestDrivesKeepTheirOrderAndNothingElseIsAttached(t *testing.T) {
 	if !slices.Contains(args, "-nodefaults") || strings.Contains(line, "netdev") {
 		t.Errorf("a machine without network: %s", line)
 	}
+	if args = (Rate{Bytes: 1 << 20, Operations: 100}).bound(args); strings.Count(strings.Join(args, " "), ",throttling.group=disks,throttling.bps-total=1048576,throttling.iops-total=100") != 2 {
+		t.Errorf("bounded drives: %s", args)
+	}
 	// A card is joined to the node's end of a socket, and to nothing of the host.
 	args, err = arguments(vm.Spec{VCPUs: 1, MemoryMiB: 1, Card: true}, "tcg")
 	if line := strings.Join(args, " "); err != nil || strings.Count(line, "netdev ") != 1 || !strings.Contains(line, "-netdev socket,id=card,fd=5 ") {
