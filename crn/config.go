@@ -216,6 +216,7 @@ func (c *Config) check() (pool6 netip.Prefix, err error) {
 	}{
 		{"memory-mib", int64(c.MemoryMiB)}, {"instance-memory-mib", int64(c.InstanceMemoryMiB)}, {"vcpus", int64(c.VCPUs)},
 		{"disk-mib", c.DiskMiB}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)},
+		{"program-start-timeout", int64(c.InitTimeout)}, {"machine-network-mbit", c.NetworkRate}, {"machine-disk-mib", c.DiskRate.Bytes}, {"machine-disk-iops", c.DiskRate.Operations},
 	} {
 		if bound.n < 0 {
 			return netip.Prefix{}, fmt.Errorf("%s is less than nothing", bound.name)

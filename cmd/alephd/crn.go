@@ -78,9 +78,6 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if done, err := load("alephd crn", o, args, stdout); done || err != nil {
 		return err
 	}
-	if o.StartTimeout < 0 {
-		return fmt.Errorf("program-start-timeout: %s is no time to start in", o.StartTimeout)
-	}
 	if o.ReuseTimeout <= 0 {
 		o.ReuseTimeout = -1 // zero would mean the default
 	}

@@ -1,5 +1,6 @@
 // Package guest is the host's side of the channel to the program that is PID 1 in our machines (guest, guest/wire): configure it,
-// follow what becomes of the user's program, open connections to it, stop it. crn/execution calls it.
+// follow what becomes of the user's program, open connections to it, lead it to the internet where it may have that (internet.go), stop
+// it. crn/execution calls it.
 package guest
 
 import (
