@@ -9,15 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +36,7 @@ const (
 	restartRounds    = 5
 	restartPause     = 2 * time.Second  // of each instance between two requests: an emulated one has more to do for it than the node
 	restartBoots     = 10 * time.Minute // until some instances answer, where they are emulated on a busy machine
+	restartAnswers   = 5 * time.Minute  // until all answer again after a restart
 	restartHost      = "198.51.100.1"
 	restartToken     = "restart"
 )
@@ -110,7 +108,7 @@ func runRestart(ctx context.Context, o options) error {
 	}
 	while, cancel := context.WithCancel(ctx)
 	defer cancel()
-	asked := &asking{cancel: cancel}
+	asked := &asking{node: node, dir: dir, cancel: cancel}
 	defer asked.stop()
 	for n := 0; n < len(instances); { // a few at a time: an emulated machine that boots keeps a processor busy
 		more := instances[n:min(n+restartBooting, len(instances))]
@@ -118,7 +116,7 @@ func runRestart(ctx context.Context, o options) error {
 		if err := allocate(ctx, node.URL, instances[:n]); err != nil {
 			return err
 		}
-		if err := asked.add(while, node, more); err != nil {
+		if err := asked.add(while, more); err != nil {
 			return err
 		}
 	}
@@ -133,7 +131,7 @@ func runRestart(ctx context.Context, o options) error {
 		if now := recordedMachines(dir); len(now) != restartInstances || !slices.Equal(now, machines) {
 			return fmt.Errorf("the restart changed the machines from %v to %v", machines, now)
 		}
-		if err := asked.round(ctx); err != nil {
+		if err := asked.round(ctx, restartAnswers); err != nil {
 			return err
 		}
 	}
@@ -211,83 +209,4 @@ func recordedMachines(dir string) (pids []int) {
 		}
 	}
 	return pids
-}
-
-// asking is what asks the instances, each for itself.
-type asking struct {
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
-	answered []*atomic.Int64 // by instance
-	lost     atomic.Int64
-}
-
-// add waits until more instances answer, and goes on asking them while the context lasts.
-func (a *asking) add(ctx context.Context, node *devnet.Process, instances []message.Hash) error {
-	list, err := client.New(client.Config{BaseURL: node.URL}).Executions(ctx, node.URL)
-	if err != nil {
-		return err
-	}
-	for _, hash := range instances {
-		address := fmt.Sprintf("%s:%d", restartHost, list[hash].Networking.MappedPorts["22"].Host)
-		answered := new(atomic.Int64)
-		a.answered = append(a.answered, answered)
-		a.running.Go(func() { a.keepAsking(ctx, hash, address, answered) })
-	}
-	booting, cancel := context.WithTimeout(ctx, restartBoots)
-	defer cancel()
-	return a.round(booting)
-}
-
-func (a *asking) keepAsking(ctx context.Context, hash message.Hash, address string, answered *atomic.Int64) {
-	for ctx.Err() == nil {
-		switch err := ask(ctx, address); {
-		case err == nil:
-			answered.Add(1)
-		case answered.Load() > 0 && ctx.Err() == nil: // it has booted
-			a.lost.Add(1)
-			fmt.Fprintf(os.Stderr, "instance %s: %v\n", hash, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(restartPause):
-		}
-	}
-}
-
-// ask opens a connection to a guest's SSH server and waits for its greeting.
-func ask(ctx context.Context, address string) error {
-	conn, err := (&net.Dialer{Timeout: time.Minute}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		return err
-	}
-	_, err = io.ReadFull(conn, make([]byte, len("SSH-2.0")))
-	return err
-}
-
-// round waits until each instance has answered what it was asked from now on.
-func (a *asking) round(ctx context.Context) error {
-	for i := range a.answered {
-		for before := a.answered[i].Load(); a.answered[i].Load() < before+2; { // the first may have been asked earlier
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("wait for instance %d: %w", i, ctx.Err())
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}
-	return nil
-}
-
-// stop ends the asking and says how many requests were answered, and how many were not.
-func (a *asking) stop() (answered, lost int64) {
-	a.cancel()
-	a.running.Wait()
-	for i := range a.answered {
-		answered += a.answered[i].Load()
-	}
-	return answered, a.lost.Load()
 }
