@@ -33,7 +33,7 @@ const (
 
 	restartInstances = 20
 	restartBooting   = 2
-	restartRounds    = 5
+	restartRounds    = 20
 	restartPause     = 2 * time.Second  // of each instance between two requests: an emulated one has more to do for it than the node
 	restartBoots     = 10 * time.Minute // until some instances answer, where they are emulated on a busy machine
 	restartAnswers   = 5 * time.Minute  // until all answer again after a restart
