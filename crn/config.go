@@ -86,6 +86,9 @@ type Config struct {
 	ReplicaBytes int64
 	// InstanceStopTimeout is how long an instance may take to turn itself off; 50 s when 0.
 	InstanceStopTimeout time.Duration
+	// EndInstancesWithin has instances end with the node, which starts them again: they have so long to turn themselves off before their
+	// power is cut. They go on without it when 0.
+	EndInstancesWithin time.Duration
 	// Nameservers are told to instances, and answer programs; when empty, those of the host that instances can reach.
 	Nameservers []netip.Addr
 	// ReuseTimeout is how long an idle machine waits for its next call; an hour when 0, not at all when negative.
@@ -215,7 +218,7 @@ func (c *Config) check() (pool6 netip.Prefix, err error) {
 		n    int64
 	}{
 		{"memory-mib", int64(c.MemoryMiB)}, {"instance-memory-mib", int64(c.InstanceMemoryMiB)}, {"vcpus", int64(c.VCPUs)},
-		{"disk-mib", c.DiskMiB}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)},
+		{"disk-mib", c.DiskMiB}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)}, {"end-instances-within", int64(c.EndInstancesWithin)},
 		{"program-start-timeout", int64(c.InitTimeout)}, {"machine-network-mbit", c.NetworkRate}, {"machine-disk-mib", c.DiskRate.Bytes}, {"machine-disk-iops", c.DiskRate.Operations},
 	} {
 		if bound.n < 0 {

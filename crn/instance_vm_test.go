@@ -40,6 +40,7 @@ type host struct {
 
 	listen   string        // where each of its nodes answers; anywhere when empty
 	patience time.Duration // with a guest that boots
+	ends     time.Duration // within which instances end with the node, unless 0
 }
 
 func newHost(t *testing.T) *host {
@@ -79,7 +80,7 @@ func hostOf(t *testing.T, core *corenodetest.Node, owner *ethereum.Account, key 
 func (h *host) start() {
 	h.t.Helper()
 	h.process = exec.Command(os.Args[0])
-	h.process.Env = append(os.Environ(), childOf+"="+h.dir+"|"+h.core.URL+"|"+h.listen)
+	h.process.Env = append(os.Environ(), childOf+"="+h.dir+"|"+h.core.URL+"|"+h.listen, childEnds+"="+h.ends.String())
 	h.process.Stderr = os.Stderr
 	out, err := h.process.StdoutPipe()
 	if err != nil {

@@ -58,7 +58,7 @@ func (n *CRN) openInstances(ctx context.Context, p *parts) error {
 		SEV: processor, NoSEV: noProcessor, Cards: gpu.NewTable(cards), CardHost: host,
 		Network: p.source, Driver: instance.QEMU{Instances: machines}, Guests: guests, Dir: dir, IPv6Pool: p.pool6, Nameservers: nameservers,
 		MemoryMiB: n.cfg.InstanceMemoryMiB, OverheadMiB: n.print.OverheadMiB, VCPUs: cmp.Or(n.cfg.VCPUs, runtime.NumCPU()*vcpusPerCore), StopTimeout: n.cfg.InstanceStopTimeout,
-		ReplicaBytes: n.cfg.ReplicaBytes, Log: n.cfg.Log,
+		EndWithin: n.cfg.EndInstancesWithin, ReplicaBytes: n.cfg.ReplicaBytes, Log: n.cfg.Log,
 	}); err != nil {
 		return err
 	}

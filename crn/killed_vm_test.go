@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aleph-im/aleph-go/crn"
 	"github.com/aleph-im/aleph-go/crn/corenode/corenodetest"
@@ -24,6 +25,9 @@ import (
 // childOf makes this test binary a compute node on the folder, the core node and the address that it names, to be killed.
 const childOf = "CRN_TEST_CHILD"
 
+// childEnds is how long instances of such a node may take to end with it; they go on without it when there is none.
+const childEnds = "CRN_TEST_END"
+
 // childLogs has such a node say what it logs.
 const childLogs = "CRN_TEST_LOG"
 
@@ -32,6 +36,7 @@ func TestMain(m *testing.M) {
 		core, listen, _ := strings.Cut(rest, "|")
 		c := config(dir, core)
 		c.Listen = cmp.Or(listen, c.Listen)
+		c.EndInstancesWithin, _ = time.ParseDuration(os.Getenv(childEnds))
 		if os.Getenv(childLogs) != "" {
 			c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", filepath.Base(dir))
 		}

@@ -40,6 +40,8 @@ const (
 	coreNodes    = 3
 	computeNodes = 2
 
+	endInstances = 15 * time.Second // well below stopTimeout
+
 	// Accounts of the development chain, by their number: users take the first ones.
 	userAccounts     = 6
 	coreOwner        = 6 // and the next two: owners of the core nodes
@@ -238,6 +240,7 @@ func (n *Net) computeProcess(i int) *Process {
 		"--guest-dir", n.cfg.GuestDir,
 		"--allocation-signers", strings.Join(signers, ","),
 		"--replica-mib", "4096",
+		"--end-instances-within", endInstances.String(), // who stops the network wants nothing of it left
 	)
 }
 
@@ -251,7 +254,7 @@ func (n *Net) Info() Info {
 	return n.info
 }
 
-// Run starts the network and keeps it up until ctx ends, then stops every node. A node that ends by itself is reported
+// Run starts the network and keeps it up until ctx ends, then stops every node and the machines on it. A node that ends by itself is reported
 // and not started again: whoever killed it wants to see what happens.
 func (n *Net) Run(ctx context.Context) error {
 	began := time.Now()

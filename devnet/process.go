@@ -30,7 +30,7 @@ type Process struct {
 }
 
 // stopTimeout is how long a process may take to end after SIGTERM.
-const stopTimeout = 20 * time.Second
+const stopTimeout = 30 * time.Second
 
 // Start starts the process. Its output goes to its log file.
 func (p *Process) Start() error {

@@ -42,6 +42,7 @@ type crnOptions struct {
 	ReplicaMiB        int           `name:"replica-mib" doc:"disk that replicas of other nodes' instances may take; none are held when 0"`
 	VCPUs             int           `name:"vcpus" doc:"processors of programs together, and as many of instances; four times the host's when 0"`
 	StopTimeout       time.Duration `name:"instance-stop-timeout" doc:"how long an instance may take to turn itself off before it is ended"`
+	EndWithin         time.Duration `name:"end-instances-within" doc:"end instances when the node stops, and start them with the next: so long they may take to turn themselves off; 0s lets them run on for the next node"`
 	DiskMiB           int           `name:"disk-mib" doc:"scratch disks and volumes of all machines together; half of the filesystem when 0"`
 	NetworkMbit       int           `name:"machine-network-mbit" doc:"megabits a second that each machine may send to the internet, and get from there; not bounded when 0"`
 	DiskRateMiB       int           `name:"machine-disk-mib" doc:"MiB a second that each machine may read and write of its disks, all together; not bounded when 0"`
@@ -111,7 +112,7 @@ func runCRN(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		DataDir: o.DataDir, CoreNode: o.CCN, Network: network, DomainName: o.DomainName, PublicURL: o.PublicURL,
 		Owner: o.Owner, NodeHash: o.NodeHash, Receiver: o.Receiver, AllocationSigners: o.AllocationSigners,
 		AllocationTokenHash: o.AllocationToken, IPv6Pool: o.IPv6Pool, NetworkInterface: o.NetworkInterface, HostIPv4: o.HostIPv4, GuestDir: o.GuestDir, QEMU: o.QEMU,
-		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, GPUs: o.GPUs, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
+		Accelerator: o.Accelerator, SEVCtl: o.SEVCtl, GPUs: o.GPUs, MemoryMiB: o.MemoryMiB, InstanceMemoryMiB: o.InstanceMemoryMiB, InstanceStopTimeout: o.StopTimeout, EndInstancesWithin: o.EndWithin, Nameservers: nameservers, ReplicaBytes: int64(o.ReplicaMiB) << 20, VCPUs: o.VCPUs, DiskMiB: int64(o.DiskMiB),
 		NetworkRate: int64(o.NetworkMbit) * 1e6 / 8, DiskRate: qemu.Rate{Bytes: int64(o.DiskRateMiB) << 20, Operations: int64(o.DiskOperations)}, MachineUsers: o.MachineUsers, RequireIsolation: o.RequireIsolation, InitTimeout: o.StartTimeout, ReuseTimeout: o.ReuseTimeout, SnapshotLimit: snapshots,
 		Connectivity: connectivity(), Log: log,
 	})

@@ -155,6 +155,9 @@ func (x *instance) run() {
 	}
 	beside.Wait()
 	x.callOff()
+	if p.cfg.EndWithin > 0 {
+		x.endWithNode()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.machine != nil {

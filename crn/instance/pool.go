@@ -56,7 +56,10 @@ type Config struct {
 	VCPUs       int          // what instances may have together of virtual processors
 	// StopTimeout is how long a guest may take to turn itself off; 50 s when 0.
 	StopTimeout time.Duration
-	HTTP        http.RoundTripper // to other nodes; one of the pool's own when nil
+	// EndWithin is how long guests have to turn themselves off when the pool ends, before their power is cut; the next pool starts them
+	// again. They go on without it when 0.
+	EndWithin time.Duration
+	HTTP      http.RoundTripper // to other nodes; one of the pool's own when nil
 	// ReplicaBytes is what replicas of other nodes' instances may take together; none are held when 0.
 	ReplicaBytes int64
 	SEV          *qemu.SecureProcessor // that confidential instances run on; nil where there is none
@@ -283,7 +286,7 @@ func removeExcept(dir string, keep func(name string) bool) error {
 	return errors.Join(errs...)
 }
 
-// Run brings instances to what they are to be, until ctx ends. Machines go on without the node.
+// Run brings instances to what they are to be, until ctx ends. Machines go on without the node, unless they are to end with it.
 func (p *Pool) Run(ctx context.Context) error {
 	p.mu.Lock()
 	p.ran = true
@@ -298,8 +301,17 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.end() // no more are started
 	p.mu.Unlock()
 	p.running.Wait()
-	return p.records.close()
+	var err error
+	if p.cfg.EndWithin > 0 {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), networkLimit)
+		defer cancel()
+		err = p.applyNetworkOf(last, func(x *instance) bool { return x.machine != nil })
+	}
+	return errors.Join(err, p.records.close())
 }
+
+// networkLimit bounds the removal of taps and rules when the pool ends.
+const networkLimit = 20 * time.Second
 
 // Close gives back what New took, for a pool that is not run. After Run it does nothing.
 func (p *Pool) Close() {
@@ -382,12 +394,17 @@ func (p *Pool) Owner(_ context.Context, hash message.Hash) (string, error) {
 
 // applyNetwork makes taps and rules those of the instances that are here.
 func (p *Pool) applyNetwork(ctx context.Context) error {
+	return p.applyNetworkOf(ctx, func(x *instance) bool { return x.networked() || x.machine != nil })
+}
+
+// applyNetworkOf makes taps and rules those of some instances. p.mu is held while they are chosen.
+func (p *Pool) applyNetworkOf(ctx context.Context, have func(*instance) bool) error {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	p.mu.Lock()
 	var guests []tap.Guest
 	for _, x := range p.instances {
-		if x.rec.Internet && (x.networked() || x.machine != nil) {
+		if x.rec.Internet && have(x) {
 			guests = append(guests, tap.Guest{
 				Slot: x.rec.Slot, Addresses: x.addresses(), Inside: x.inside(), MAC: tap.MACOf(x.hash), Forwards: slices.Clone(x.rec.Ports),
 			})

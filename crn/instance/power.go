@@ -136,6 +136,47 @@ func (x *instance) cut(m Machine) {
 	}
 }
 
+// endWithNode ends the machine, if there is one, as the node stops. What is to run is started by the next node.
+func (x *instance) endWithNode() {
+	p := x.pool
+	p.mu.Lock()
+	m, still := x.machine, x.still
+	x.ending, x.times.Stopping = true, time.Now()
+	var err error
+	if m != nil && x.rec.Wanted == wantedRunning {
+		// Written down first: a node that is killed now leaves a machine that is to begin again, not one that its guest turned off.
+		err = x.want(wantedRunning)
+	}
+	p.mu.Unlock()
+	if m == nil {
+		return
+	}
+	if err != nil {
+		p.cfg.Log.Error("instance goes on without the node", "hash", x.hash, "error", err)
+		return
+	}
+	limit := time.NewTimer(p.cfg.EndWithin)
+	defer limit.Stop()
+	again := time.NewTicker(press)
+	defer again.Stop()
+	for late := still; !late; {
+		m.PressPower()
+		select {
+		case <-m.Done():
+			x.collect(m)
+			return
+		case <-again.C:
+		case <-limit.C:
+			late = true
+		}
+	}
+	if err := m.Kill(); err != nil {
+		p.cfg.Log.Error("machine does not end", "hash", x.hash, "error", err)
+		return
+	}
+	x.collect(m)
+}
+
 // collect clears up after a machine that has ended.
 func (x *instance) collect(m Machine) {
 	p := x.pool

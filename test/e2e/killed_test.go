@@ -4,46 +4,20 @@ package e2e
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/ssh"
-
-	"github.com/aleph-im/aleph-go/message"
 )
 
 // comesBackWhenItsNodeDied has an instance replicated, which outlives its node: process, machines and disks of that are gone for good.
 func comesBackWhenItsNodeDied(t *testing.T) {
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile := filepath.Join(t.TempDir(), "id.pub")
-	if err := os.WriteFile(keyFile, ssh.MarshalAuthorizedKey(key.PublicKey()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, code := aleph(t, "-o", "json", "instance", "create", "--image", filepath.Join(root, "build", "guest", "instance-small.img"),
-		"--memory", "256", "--disk", "512", "--volume", "kept:32", "--ssh-key", keyFile, "--yes")
-	var created struct {
-		Hash message.Hash `json:"item_hash"`
-	}
-	if code != 0 || json.Unmarshal([]byte(out[strings.Index(out, "{"):strings.LastIndex(out, "}")+1]), &created) != nil {
-		t.Fatalf("exit code %d", code)
-	}
-	hash := created.Hash
+	hash, key := createInstance(t)
 	if _, code := aleph(t, "instance", "replicate", string(hash), "--every", "1s"); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}

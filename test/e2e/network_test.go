@@ -83,6 +83,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: the network did not stop well:", err)
 		code = 1
 	}
+	if left := machines(); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "e2e: the network ended and left machines:", left)
+		code = 1
+	}
 	if code != 0 {
 		printLogs(dir)
 	}
