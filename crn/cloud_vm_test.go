@@ -2,6 +2,7 @@ package crn_test
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -9,10 +10,15 @@ import (
 	"github.com/aleph-im/aleph-go/client"
 	"github.com/aleph-im/aleph-go/crn/execution"
 	"github.com/aleph-im/aleph-go/crn/image/imagetest"
+	"github.com/aleph-im/aleph-go/crn/tap"
 )
 
+// firstSlot is the first network that a node gives to an instance.
+const firstSlot = 2048
+
 // A machine of the distribution, as clouds offer it: what cloud-init makes of the seed is what counts here. Emulated on two
-// processors it boots for minutes, and its image is built for two, so it runs on demand only: ALEPH_CLOUD_IMAGE=1.
+// processors it boots for a minute, several beside other work, and its image is built for two, so it runs on demand only:
+// ALEPH_CLOUD_IMAGE=1.
 func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 	if os.Getenv("ALEPH_CLOUD_IMAGE") == "" {
 		t.Skip("set ALEPH_CLOUD_IMAGE=1 to boot a cloud image, which takes minutes where it is emulated")
@@ -21,6 +27,11 @@ func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 		return
 	}
 	begin := time.Now()
+	// Both nodes are on one host here, and each takes the first address that is free there. That is not the same for both.
+	first := tap.Name(firstSlot)
+	if out, err := exec.Command("ip", "tuntap", "add", "dev", first, "mode", "tap").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	m := newMovingOf(t, "instance-debian.qcow2", 2048, func(content map[string]any) {
 		content["resources"] = map[string]any{"vcpus": 2, "memory": 768, "seconds": 30}
 	})
@@ -46,6 +57,9 @@ func TestCloudImageTakesKeysAndAddressesFromTheSeed(t *testing.T) {
 		}
 	}
 	check(h)
+	if out, err := exec.Command("ip", "tuntap", "del", "dev", first, "mode", "tap").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	// It moves without its memory, and has other addresses on the other node.
 	address := h.execution(hash).Networking.IPv4
 	keys := h.ssh(hash, "cat /etc/ssh/ssh_host_*.pub")
