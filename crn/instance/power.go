@@ -141,16 +141,17 @@ func (x *instance) endWithNode() {
 	p := x.pool
 	p.mu.Lock()
 	m, still := x.machine, x.still
+	if m == nil {
+		p.mu.Unlock()
+		return
+	}
 	x.ending, x.times.Stopping = true, time.Now()
 	var err error
-	if m != nil && x.rec.Wanted == wantedRunning {
+	if x.rec.Wanted == wantedRunning {
 		// Written down first: a node that is killed now leaves a machine that is to begin again, not one that its guest turned off.
 		err = x.want(wantedRunning)
 	}
 	p.mu.Unlock()
-	if m == nil {
-		return
-	}
 	if err != nil {
 		p.cfg.Log.Error("instance goes on without the node", "hash", x.hash, "error", err)
 		return
@@ -163,6 +164,7 @@ func (x *instance) endWithNode() {
 		m.PressPower()
 		select {
 		case <-m.Done():
+			p.cfg.Log.Info("instance ends with the node", "hash", x.hash)
 			x.collect(m)
 			return
 		case <-again.C:
@@ -170,6 +172,7 @@ func (x *instance) endWithNode() {
 			late = true
 		}
 	}
+	p.cfg.Log.Warn("instance ends with the node, its power is cut", "hash", x.hash)
 	if err := m.Kill(); err != nil {
 		p.cfg.Log.Error("machine does not end", "hash", x.hash, "error", err)
 		return
