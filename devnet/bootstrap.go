@@ -178,7 +178,8 @@ func (n *Net) register(ctx context.Context, p *params.Network) (*registry.Aggreg
 		}
 		return count >= len(n.Compute)
 	}
-	if !linked(nodes) {
+	known := linked(nodes)
+	if !known {
 		for i, process := range n.Compute {
 			if err := operation(coreOwner+i, "link", computeAt(nodes, process.URL), nil); err != nil {
 				return nil, err
@@ -187,6 +188,12 @@ func (n *Net) register(ctx context.Context, p *params.Network) (*registry.Aggreg
 	}
 	for _, process := range n.Core {
 		if nodes, err = n.awaitRegistry(ctx, process, p, linked); err != nil {
+			return nil, err
+		}
+		if known {
+			continue // some of them may be drained
+		}
+		if err := n.awaitTaking(ctx, process); err != nil {
 			return nil, err
 		}
 	}
@@ -211,6 +218,22 @@ func (n *Net) awaitRegistry(ctx context.Context, from *Process, p *params.Networ
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for the registry on %s: %w (last answer: %v)", from.Name, ctx.Err(), err)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// awaitTaking waits until the scheduler of a core node gives workloads to all compute nodes: it reads the registry somewhat later than
+// it can be asked for.
+func (n *Net) awaitTaking(ctx context.Context, core *Process) error {
+	for {
+		taking, err := n.client(core).SchedulerNodes(ctx)
+		if err == nil && len(taking) >= len(n.Compute) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s gives workloads to %d compute nodes: %w (last answer: %d, %v)", core.Name, len(n.Compute), ctx.Err(), len(taking), err)
 		case <-time.After(pollInterval):
 		}
 	}

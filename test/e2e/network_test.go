@@ -77,7 +77,12 @@ func run(m *testing.M) int {
 		return 1
 	case <-network.Ready():
 	}
-	code := m.Run()
+	code := 1
+	if err := takesWorkloads(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: the network says too early that it is up:", err)
+	} else {
+		code = m.Run()
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: the network did not stop well:", err)
@@ -94,6 +99,17 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 	}
 	return code
+}
+
+// takesWorkloads looks, right after the network says that it is up, whether users can deploy on whichever core node they ask.
+func takesWorkloads(ctx context.Context) error {
+	for _, core := range network.Core {
+		nodes, err := client.New(client.Config{BaseURL: core.URL}).SchedulerNodes(ctx)
+		if err != nil || len(nodes) != len(network.Compute) {
+			return fmt.Errorf("%s gives workloads to %d of %d compute nodes (%v)", core.Name, len(nodes), len(network.Compute), err)
+		}
+	}
+	return nil
 }
 
 // printLogs shows the end of every node's log, for whoever reads the output of a failed run.
