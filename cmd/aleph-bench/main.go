@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 )
 
@@ -85,7 +86,7 @@ func main() {
 	flag.Int64Var(&o.fileMiB, "file-mib", 1024, "size of the file that is uploaded")
 	flag.IntVar(&o.seconds, "seconds", 10, "seconds for which messages go to the sockets")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command(ctx, o, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
