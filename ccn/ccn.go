@@ -152,7 +152,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
-	if n.store, err = store.Open(ctx, cfg.Store); err != nil {
+	if err := n.openDatabase(ctx); err != nil {
 		return nil, err
 	}
 	if err := n.checkShares(); err != nil {

@@ -142,7 +142,8 @@ func (e *postgres) schema(script string) string {
 }
 
 func (e *postgres) version(ctx context.Context, c *sql.Conn) (version int, err error) {
-	if _, err := c.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)`); err != nil {
+	var known bool
+	if err := c.QueryRowContext(ctx, `SELECT to_regclass('schema_version') IS NOT NULL`).Scan(&known); err != nil || !known {
 		return 0, err
 	}
 	err = c.QueryRowContext(ctx, `SELECT version FROM schema_version`).Scan(&version)
@@ -153,7 +154,8 @@ func (e *postgres) version(ctx context.Context, c *sql.Conn) (version int, err e
 }
 
 func (e *postgres) setVersion(ctx context.Context, c *sql.Conn, version int) error {
-	_, err := c.ExecContext(ctx, fmt.Sprintf(`DELETE FROM schema_version; INSERT INTO schema_version (version) VALUES (%d)`, version))
+	_, err := c.ExecContext(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL);
+		DELETE FROM schema_version; INSERT INTO schema_version (version) VALUES (%d)`, version))
 	return err
 }
 

@@ -34,28 +34,81 @@ func only(engine, script string) string {
 	return b.String()
 }
 
-// migrate brings the schema to its newest version, in one transaction. Processes that start at once on one database do it
-// one after the other.
-func migrate(ctx context.Context, c *conn, steps []string) error {
-	return c.transaction(ctx, func(ctx context.Context) error {
-		version, err := c.engine.version(ctx, c.Conn)
-		if err != nil {
-			return fmt.Errorf("read schema version: %w", err)
+// statements cuts a script into its statements, without the comments. No text in one holds a semicolon or two dashes.
+func statements(script string) (list []string) {
+	var code strings.Builder
+	for line := range strings.Lines(script) {
+		line, _, _ = strings.Cut(line, "--")
+		code.WriteString(line + "\n")
+	}
+	for statement := range strings.SplitSeq(code.String(), ";") {
+		if strings.TrimSpace(statement) != "" {
+			list = append(list, statement)
 		}
-		if version > len(steps) {
-			return fmt.Errorf("the database has schema version %d and this program knows up to %d: run the newer release that wrote it, or start on an empty database", version, len(steps))
-		}
-		if version == len(steps) {
-			return nil
-		}
-		for i := version; i < len(steps); i++ {
-			if _, err := c.ExecContext(ctx, c.engine.schema(steps[i])); err != nil {
-				return fmt.Errorf("migrate the schema to version %d: %w", i+1, err)
+	}
+	return list
+}
+
+// migrate brings the schema to its newest version, in one transaction: who is killed halfway finds the database as it was.
+// Processes that start at once on one database do it one after the other. It may take minutes where there are many messages,
+// so it is under no other bound than ctx. Where there is something to migrate, migrating is told how much of it is done.
+func migrate(ctx context.Context, c *conn, steps []string, migrating func(percent int)) error {
+	version, err := schemaVersion(ctx, c, len(steps))
+	if err != nil || version == len(steps) {
+		return err
+	}
+	if version == 0 {
+		migrating = func(int) {} // what is empty is made at once
+	}
+	migrating(0) // another process may be at it: that is waited for
+	if err := c.engine.begin(ctx, c.Conn, c.use); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	if err := c.guarded(ctx, func() error { return migrateInside(ctx, c, steps, migrating) }); err != nil {
+		return err
+	}
+	return c.commit(ctx)
+}
+
+func schemaVersion(ctx context.Context, c *conn, newest int) (int, error) {
+	version, err := c.engine.version(ctx, c.Conn)
+	if err != nil {
+		return 0, fmt.Errorf("read schema version: %w", err)
+	}
+	if version > newest {
+		return 0, fmt.Errorf("the database has schema version %d and this program knows up to %d: run the newer release that wrote it, or start on an empty database", version, newest)
+	}
+	return version, nil
+}
+
+func migrateInside(ctx context.Context, c *conn, steps []string, migrating func(percent int)) error {
+	version, err := schemaVersion(ctx, c, len(steps))
+	if err != nil || version == len(steps) {
+		return err
+	}
+	left := make([][]string, 0, len(steps)-version)
+	of := 0
+	for _, step := range steps[version:] {
+		left = append(left, statements(c.engine.schema(step)))
+		of += len(left[len(left)-1])
+	}
+	done := 0
+	for i, list := range left {
+		for _, statement := range list {
+			migrating(100 * done / of)
+			err := ctx.Err()
+			if err == nil {
+				_, err = c.ExecContext(ctx, statement)
 			}
+			if err != nil {
+				return fmt.Errorf("migrate the schema to version %d: %w", version+i+1, err)
+			}
+			done++
 		}
-		if err := c.engine.setVersion(ctx, c.Conn, len(steps)); err != nil {
-			return fmt.Errorf("write schema version: %w", err)
-		}
-		return nil
-	})
+	}
+	migrating(100)
+	if err := c.engine.setVersion(ctx, c.Conn, len(steps)); err != nil {
+		return fmt.Errorf("write schema version: %w", err)
+	}
+	return nil
 }

@@ -39,7 +39,7 @@ func TestMigrationsGoOnWhereTheDatabaseIs(t *testing.T) {
 		_, c := opened(t, dsn)
 		steps := append(migrations[:len(migrations):len(migrations)], `CREATE TABLE later (id {{id}}, name TEXT NOT NULL)`, `INSERT INTO later (name) VALUES ('first')`)
 		for range 2 {
-			if err := migrate(t.Context(), c, steps); err != nil {
+			if err := migrate(t.Context(), c, steps, func(int) {}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -54,13 +54,13 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		_, c := opened(t, dsn)
 		steps := append(migrations[:len(migrations):len(migrations)], `CREATE TABLE later (id {{id}})`, `CREATE TABLE later (id {{id}})`)
-		if err := migrate(t.Context(), c, steps); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", len(migrations)+2)) {
+		if err := migrate(t.Context(), c, steps, func(int) {}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", len(migrations)+2)) {
 			t.Errorf("got %v", err)
 		}
 		if version, err := c.engine.version(t.Context(), c.Conn); err != nil || version != len(migrations) {
 			t.Errorf("version %d, %v", version, err)
 		}
-		if err := migrate(t.Context(), c, steps[:len(steps)-1]); err != nil {
+		if err := migrate(t.Context(), c, steps[:len(steps)-1], func(int) {}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -86,7 +86,7 @@ func old(t *testing.T, dsn string, steps int) *conn {
 	if err := c.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := migrate(t.Context(), c, migrations[:steps]); err != nil {
+	if err := migrate(t.Context(), c, migrations[:steps], func(int) {}); err != nil {
 		t.Fatal(err)
 	}
 	return c

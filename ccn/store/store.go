@@ -39,7 +39,14 @@ var ErrClosed = errors.New("the database is closed")
 
 // Open opens the database that dsn names: "sqlite:<path>", a file that is created when it does not exist, or
 // "postgres://…", a database that several processes may use at once. It brings the schema to its newest version.
-func Open(ctx context.Context, dsn string) (_ *Store, err error) {
+func Open(ctx context.Context, dsn string) (*Store, error) {
+	return OpenMigrating(ctx, dsn, func(int) {})
+}
+
+// OpenMigrating is Open for those who do something while the schema is brought to its newest version. That takes minutes
+// where there are many messages; what was there is then left as it was until all is done. When there is something to migrate,
+// migrating is called before anything is done, and each time that more of it is: with how much, from 0 to 100.
+func OpenMigrating(ctx context.Context, dsn string, migrating func(percent int)) (_ *Store, err error) {
 	defer func() { err = wrap(advised(err), "open database %q", redact(dsn)) }()
 	engine, err := engineOf(dsn)
 	if err != nil {
@@ -53,19 +60,19 @@ func Open(ctx context.Context, dsn string) (_ *Store, err error) {
 	db.SetMaxOpenConns(readers + 2) // a writer, and either a queue or who tends the database
 	db.SetMaxIdleConns(readers + 2)
 	s := &Store{engine: engine, db: db, writer: make(chan *conn, 1), queue: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
-	if err := s.connect(ctx, readers); err != nil {
+	if err := s.connect(ctx, readers, migrating); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
 
 // connect opens the writer first: it creates and migrates the schema that the readers then find.
-func (s *Store) connect(ctx context.Context, readers int) error {
+func (s *Store) connect(ctx context.Context, readers int, migrating func(percent int)) error {
 	w, err := s.dial(ctx, writes)
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, w, migrations); err != nil {
+	if err := migrate(ctx, w, migrations, migrating); err != nil {
 		return errors.Join(err, w.close())
 	}
 	s.writer <- w
