@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/aleph-im/aleph-go/ccn/store"
 	"github.com/aleph-im/aleph-go/message"
@@ -134,61 +135,33 @@ func (w *work) eraseElement(h message.Hash) error {
 // aggregateKey names a document.
 type aggregateKey struct{ owner, key string }
 
-// lost is what a document lost with elements: members, which were all at a place or before it.
-type lost struct {
-	names map[string]bool
-	until place
-}
-
 func (w *work) unmerge(e *store.Element) error {
 	own, err := members(e.Content)
 	if err != nil {
 		return fmt.Errorf("read element %s: %w", e.Hash, err)
 	}
-	names, err := w.tx.UnmergeElement(e, own)
+	lost, err := w.tx.UnmergeElement(e, own)
 	if err != nil {
 		return err
 	}
 	k := aggregateKey{e.Owner, e.Key}
-	l := w.stale[k]
-	if l == nil {
-		l = &lost{names: map[string]bool{}, until: place{e.ContentTime, e.Hash}}
-		put(&w.stale, k, l)
+	if w.stale[k] == nil {
+		put(&w.stale, k, map[string]bool{})
 	}
-	for _, name := range names {
-		l.names[name] = true
-	}
-	if at := (place{e.ContentTime, e.Hash}); l.until.before(at) {
-		l.until = at
+	for _, name := range lost {
+		w.stale[k][name] = true
 	}
 	return nil
 }
 
 // refold gives documents what older elements have of the members that they lost.
 func (w *work) refold() error {
-	for k, l := range w.stale {
+	for k, lost := range w.stale {
 		delete(w.stale, k)
 		if err := w.tx.RefreshAggregate(k.owner, k.key); err != nil {
 			return err
 		}
-		if len(l.names) == 0 {
-			continue
-		}
-		err := w.tx.VisitOlderElements(k.owner, k.key, l.until.time, l.until.hash, func(e *store.Element) (bool, error) {
-			older, err := members(e.Content)
-			if err != nil {
-				return false, err
-			}
-			maps.DeleteFunc(older, func(name string, _ json.RawMessage) bool { return !l.names[name] })
-			for name := range older {
-				delete(l.names, name)
-			}
-			if len(older) > 0 {
-				err = w.tx.MergeElement(e, older)
-			}
-			return len(l.names) > 0, err
-		})
-		if err != nil {
+		if err := w.tx.RestoreMembers(k.owner, k.key, slices.Sorted(maps.Keys(lost))); err != nil {
 			return err
 		}
 	}

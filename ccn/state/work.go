@@ -19,10 +19,10 @@ type work struct {
 	own    message.Hash // that is being applied; "" where an account is looked at
 	row    int64        // number of that message
 
-	again     []message.Hash         // applied messages to be judged again
-	queued    map[message.Hash]bool  // those in again
-	stale     map[aggregateKey]*lost // documents that lost members
-	regranted map[string]float64     // owners whose grants changed, and the content time from which on
+	again     []message.Hash                   // applied messages to be judged again
+	queued    map[message.Hash]bool            // those in again
+	stale     map[aggregateKey]map[string]bool // documents that lost members, and the names of these
+	regranted map[string]float64               // owners whose grants changed, and the content time from which on
 }
 
 func (s *State) work(tx *store.Tx, e *Effect) *work {

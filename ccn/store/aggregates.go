@@ -58,7 +58,7 @@ func (tx *Tx) MergeElement(e *Element, members map[string]json.RawMessage) error
 }
 
 // UnmergeElement takes those of the members of an element out of the document of its key that come from it. It returns their
-// names, under which older elements may have others.
+// names, under which older elements may have others: see RestoreMembers.
 func (tx *Tx) UnmergeElement(e *Element, members map[string]json.RawMessage) (lost []string, err error) {
 	lost, err = tx.unmergeMembers(e, members)
 	return lost, wrap(err, "take element %s out of aggregate %s of %s", e.Hash, e.Key, e.Owner)

@@ -26,6 +26,7 @@ var derivations = []derived{
 	{"post tag", 2, `SELECT p.item_hash, t.tag FROM post_tags t JOIN posts p ON p.id = t.post_id ORDER BY 1, 2`},
 	{"element", 1, `SELECT item_hash, owner, key, content_time, content FROM aggregate_elements ORDER BY 1`},
 	{"aggregate", 2, "SELECT owner, key, " + document + ", created, last_updated, last_revision_hash FROM aggregates a ORDER BY 1, 2"},
+	{"shadow", 5, `SELECT owner, key, member, content_time, item_hash FROM aggregate_shadows ORDER BY 1, 2, 3, 4, 5`},
 	{"file", 1, `SELECT hash, size, type FROM files ORDER BY 1`},
 	{"pin", 2, `SELECT item_hash, type, file_hash, owner, ref, tag, created FROM file_pins WHERE item_hash IS NOT NULL ORDER BY 1, 2`},
 	{"other pin", 0, `SELECT file_hash, type, owner, ref, tag FROM file_pins WHERE item_hash IS NULL AND type <> 'grace_period' ORDER BY 1, 2, 3, 4, 5`},

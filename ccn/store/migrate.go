@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -13,9 +14,18 @@ var schema string
 //go:embed schema_2.sql
 var shortHashes string
 
+//go:embed schema_3.sql
+var shadows string
+
+// step brings a database from one version of the schema to the next.
+type step struct {
+	script string
+	fill   func(tx *Tx, done func(percent int)) error // writes what no script can; nil: there is nothing
+}
+
 // migrations are the steps from an empty database to the schema that this program knows; the version of a database is how
 // many of them it has seen. A step that was released is never changed: a change of the schema is a step of its own.
-var migrations = []string{schema, shortHashes}
+var migrations = []step{{script: schema}, {script: shortHashes}, {shadows, findShadows}}
 
 // only leaves out what a script says is for another engine: after a line that begins with "-- only" and the name of one, until
 // the line "-- on all".
@@ -52,7 +62,7 @@ func statements(script string) (list []string) {
 // migrate brings the schema to its newest version, in one transaction: who is killed halfway finds the database as it was.
 // Processes that start at once on one database do it one after the other. It may take minutes where there are many messages,
 // so it is under no other bound than ctx. Where there is something to migrate, migrating is told how much of it is done.
-func migrate(ctx context.Context, c *conn, steps []string, migrating func(percent int)) error {
+func migrate(ctx context.Context, c *conn, steps []step, migrating func(percent int)) error {
 	version, err := schemaVersion(ctx, c, len(steps))
 	if err != nil || version == len(steps) {
 		return err
@@ -65,6 +75,9 @@ func migrate(ctx context.Context, c *conn, steps []string, migrating func(percen
 		return fmt.Errorf("begin transaction: %w", err)
 	}
 	if err := c.guarded(ctx, func() error { return migrateInside(ctx, c, steps, migrating) }); err != nil {
+		if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+			return fmt.Errorf("%w: %w", ended, err) // a connection that was cut says only that
+		}
 		return err
 	}
 	return c.commit(ctx)
@@ -81,30 +94,50 @@ func schemaVersion(ctx context.Context, c *conn, newest int) (int, error) {
 	return version, nil
 }
 
-func migrateInside(ctx context.Context, c *conn, steps []string, migrating func(percent int)) error {
+// part is a statement of a step, or its fill.
+type part struct {
+	version int // that the step brings
+	weight  int
+	do      func(ctx context.Context, done func(percent int)) error
+}
+
+// fillWeight is how many statements a fill is like: they make an index each, most of them.
+const fillWeight = 10
+
+func migrateInside(ctx context.Context, c *conn, steps []step, migrating func(percent int)) error {
 	version, err := schemaVersion(ctx, c, len(steps))
 	if err != nil || version == len(steps) {
 		return err
 	}
-	left := make([][]string, 0, len(steps)-version)
+	var parts []part
 	of := 0
-	for _, step := range steps[version:] {
-		left = append(left, statements(c.engine.schema(step)))
-		of += len(left[len(left)-1])
+	for i, step := range steps[version:] {
+		for _, statement := range statements(c.engine.schema(step.script)) {
+			parts = append(parts, part{version + i + 1, 1, func(ctx context.Context, _ func(int)) error {
+				_, err := c.ExecContext(ctx, statement)
+				return err
+			}})
+		}
+		if step.fill != nil {
+			parts = append(parts, part{version + i + 1, fillWeight, func(ctx context.Context, done func(int)) error {
+				return step.fill(newTx(ctx, c), done)
+			}})
+		}
+	}
+	for _, p := range parts {
+		of += p.weight
 	}
 	done := 0
-	for i, list := range left {
-		for _, statement := range list {
-			migrating(100 * done / of)
-			err := ctx.Err()
-			if err == nil {
-				_, err = c.ExecContext(ctx, statement)
-			}
-			if err != nil {
-				return fmt.Errorf("migrate the schema to version %d: %w", version+i+1, err)
-			}
-			done++
+	for _, p := range parts {
+		migrating(100 * done / of)
+		err := ctx.Err()
+		if err == nil {
+			err = p.do(ctx, func(percent int) { migrating((100*done + percent*p.weight) / of) })
 		}
+		if err != nil {
+			return fmt.Errorf("migrate the schema to version %d: %w", p.version, err)
+		}
+		done += p.weight
 	}
 	migrating(100)
 	if err := c.engine.setVersion(ctx, c.Conn, len(steps)); err != nil {

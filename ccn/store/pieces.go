@@ -165,7 +165,8 @@ func (tx *Tx) eachPiece(owner, key string, members map[string]json.RawMessage, c
 }
 
 func (tx *Tx) mergeMembers(e *Element, members map[string]json.RawMessage) error {
-	return tx.eachPiece(e.Owner, e.Key, members, func(p *piece, names []string) (changed bool) {
+	var hidden []shadow
+	err := tx.eachPiece(e.Owner, e.Key, members, func(p *piece, names []string) (changed bool) {
 		merged := make([]member, 0, len(p.members)+len(names))
 		for _, name := range names {
 			n := 0
@@ -176,8 +177,12 @@ func (tx *Tx) mergeMembers(e *Element, members map[string]json.RawMessage) error
 			p.members = p.members[n:]
 			m := member{name, members[name], e.ContentTime, e.Hash}
 			if len(p.members) > 0 && p.members[0].name == name {
-				if !p.members[0].before(e) {
-					m = p.members[0]
+				older := p.members[0]
+				if !older.before(e) {
+					m, older = older, m
+				}
+				if older.hash != m.hash {
+					hidden = append(hidden, shadow{name, older.time, older.hash})
 				}
 				p.members = p.members[1:]
 			}
@@ -187,6 +192,10 @@ func (tx *Tx) mergeMembers(e *Element, members map[string]json.RawMessage) error
 		p.members = append(merged, p.members...)
 		return changed
 	})
+	if err != nil {
+		return err
+	}
+	return tx.insertShadows(e.Owner, e.Key, hidden)
 }
 
 func (tx *Tx) unmergeMembers(e *Element, members map[string]json.RawMessage) (lost []string, err error) {
@@ -200,7 +209,21 @@ func (tx *Tx) unmergeMembers(e *Element, members map[string]json.RawMessage) (lo
 		})
 		return len(lost) > before
 	})
-	return lost, err
+	if err != nil || len(lost) == len(members) {
+		return lost, err
+	}
+	shown := make(map[string]bool, len(lost))
+	for _, name := range lost {
+		shown[name] = true
+	}
+	for name := range members {
+		if !shown[name] {
+			if err := tx.deleteShadow(e, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return lost, nil
 }
 
 // putPiece stores a piece, cut when it is too long. An empty one is deleted.

@@ -150,7 +150,10 @@ func fill(s *script) {
 		s.call("InsertElement", &store.Element{Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
 		for j, at := range []float64{at, times[(i+1)%len(times)]} { // members with equal names, and with others
 			e := &store.Element{Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
-			s.call("MergeElement", e, map[string]json.RawMessage{text: fmt.Append(nil, i), "k": fmt.Append(nil, j), texts[i/3]: document(text)})
+			members := map[string]json.RawMessage{text: fmt.Append(nil, i), "k": fmt.Append(nil, j), texts[i/3]: document(text)}
+			e.Content = store.Object(members)
+			s.call("InsertElement", e)
+			s.call("MergeElement", e, members)
 		}
 		s.call("PutFile", &store.FileRow{Hash: h, Size: int64(i) << 40, Type: store.FileTypeFile})
 		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinMessage, Owner: text, Message: h, Ref: some(i, text), Tag: some(i+1, "tag"), Created: at})
@@ -224,6 +227,7 @@ func change(s *script) {
 	s.call("DeletePost", hash(6))
 	s.call("DeleteElement", hash(7))
 	s.call("UnmergeElement", &store.Element{Hash: hash(500), Owner: "a", ContentTime: times[0]}, map[string]json.RawMessage{"": nil, "k": nil})
+	s.call("RestoreMembers", "a", "", append([]string{"", "k", "none"}, texts...))
 	s.call("RefreshAggregate", "a", "a")
 	s.call("RefreshAggregate", "a", "k")
 	s.call("DeletePin", hash(8), store.PinMessage)

@@ -250,6 +250,7 @@ func TestLongestTextsFitIntoIndexes(t *testing.T) {
 				tx.InsertMessage(m, &store.ContentColumns{Type: long("type"), Ref: long("ref"), Key: long("key"), Tags: []string{*long("tag"), *long("tag") + "longer"}}),
 				tx.InsertElement(&store.Element{Hash: h, Owner: *long("owner"), Key: *long("key"), Content: []byte("{}")}),
 				tx.MergeElement(&store.Element{Hash: h, Owner: *long("owner"), Key: *long("key")}, map[string]json.RawMessage{*long("member"): []byte("1")}),
+				tx.MergeElement(&store.Element{Hash: hash(2), Owner: *long("owner"), Key: *long("key")}, map[string]json.RawMessage{*long("member"): []byte("2")}),
 				tx.InsertAggregateForgetting(*long("owner"), *long("key"), &store.AggregateForgetting{Forgetting: store.Forgetting{By: h}}),
 				tx.PutPending(&store.PendingRow{Hash: h, Sender: *long("sender"), Signature: *long("signature"), Envelope: []byte("{}")}, []message.WaitKey{key}),
 				tx.PutTag(&store.TagRow{Tag: *long("owner") + "/" + *long("ref"), Owner: *long("owner")}),
