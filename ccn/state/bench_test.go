@@ -158,6 +158,41 @@ func BenchmarkElement(b *testing.B) {
 	}
 }
 
+// What an amendment takes does not grow with the number of those that the post has, in order or late.
+func BenchmarkAmendment(b *testing.B) {
+	const group = 100
+	amendment := func(name string, t float64) *Item { return item(name, amend(alice, t, "post")) }
+	for _, kind := range []string{"new", "late"} {
+		for _, n := range []int{100, 1000, 10_000} {
+			b.Run(fmt.Sprint(kind, "/", n), func(b *testing.B) {
+				w := newWorld(b, params.Devnet())
+				items := []*Item{item("post", post(alice, 1, `{"body":"first"}`))}
+				for i := range n {
+					items = append(items, amendment(fmt.Sprint(i), float64(1000+i)))
+				}
+				w.applyAll(items)
+				count := 0
+				b.ResetTimer()
+				for b.Loop() {
+					b.StopTimer()
+					items := make([]*Item, group)
+					for k := range items {
+						t := 1e6 + float64(count)
+						if kind == "late" {
+							t = 1 + 1/float64(1+count)
+						}
+						items[k] = amendment(fmt.Sprint(kind, count), t)
+						count++
+					}
+					b.StartTimer()
+					w.applyAll(items)
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(count), "µs/amendment")
+			})
+		}
+	}
+}
+
 // What a transfer that comes late takes grows with the number of those that follow it, not with its square: whether they
 // stay what they are, move credits of another grant, or are no longer covered.
 func BenchmarkLateTransfer(b *testing.B) {

@@ -98,15 +98,14 @@ func (r *Reader) Element(h message.Hash) (*Element, error) {
 // ElementsBefore lists the elements of a key that come before (t, h).
 func (r *Reader) ElementsBefore(owner, key string, t float64, h message.Hash) ([]message.Hash, error) {
 	list, err := r.hashes(`SELECT item_hash FROM aggregate_elements WHERE owner = ? AND key = ?
-		AND (content_time < ? OR content_time = ? AND item_hash < ?) ORDER BY content_time, item_hash`, owner, key, t, t, string(h))
+		AND (content_time, item_hash) < (?, ?) ORDER BY content_time, item_hash`, owner, key, t, string(h))
 	return list, wrap(err, "list elements of aggregate %s of %s", key, owner)
 }
 
 // OlderElements lists up to limit elements of a key that come before (t, h), from the newest to the oldest.
 func (r *Reader) OlderElements(owner, key string, t float64, h message.Hash, limit int) ([]Element, error) {
 	rows, err := r.rows(`SELECT item_hash, content_time, content FROM aggregate_elements WHERE owner = ? AND key = ?
-		AND content_time <= ? AND (content_time < ? OR item_hash < ?) ORDER BY content_time DESC, item_hash DESC LIMIT ?`,
-		owner, key, t, t, string(h), limit)
+		AND (content_time, item_hash) < (?, ?) ORDER BY content_time DESC, item_hash DESC LIMIT ?`, owner, key, t, string(h), limit)
 	list, err := collect(rows, err, func(rows *sql.Rows, e *Element) error {
 		e.Owner, e.Key = owner, key
 		return rows.Scan(&e.Hash, &e.ContentTime, &e.Content)

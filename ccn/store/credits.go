@@ -109,8 +109,7 @@ func (r *Reader) LastCredit(address string) (t float64, ref message.Hash, err er
 // CreditTransfersFrom lists what an address asked to transfer from (t, ref) on, in the order in which it is folded.
 func (r *Reader) CreditTransfersFrom(sender string, t float64, ref message.Hash) ([]CreditTransfer, error) {
 	rows, err := r.rows(`SELECT credit_ref, entry, sender, recipient, amount, expiration_date, content_time FROM credit_transfers
-		WHERE sender = ? AND (content_time > ? OR content_time = ? AND credit_ref >= ?) ORDER BY content_time, credit_ref, entry`,
-		sender, t, t, string(ref))
+		WHERE sender = ? AND (content_time, credit_ref) >= (?, ?) ORDER BY content_time, credit_ref, entry`, sender, t, string(ref))
 	list, err := collect(rows, err, func(rows *sql.Rows, c *CreditTransfer) error {
 		return rows.Scan(&c.Ref, &c.Entry, &c.Sender, &c.Recipient, &c.Amount, &c.Expiration, &c.ContentTime)
 	})

@@ -80,8 +80,8 @@ func (r *Reader) ReferencedFile(ref message.Hash, latest bool) (file message.Has
 // was none yet. The size is in bytes.
 func (r *Reader) VersionAt(tag string, t float64, h message.Hash) (file message.Hash, size int64, ok bool, err error) {
 	const version = `SELECT f.hash, f.size FROM file_pins p JOIN files f ON f.hash = p.file_hash WHERE p.tag = ? AND p.type = 'message' `
-	ok, err = found(r.row(version+`AND (p.created < ? OR p.created = ? AND p.item_hash < ?) ORDER BY p.created DESC, p.item_hash DESC LIMIT 1`,
-		tag, t, t, string(h)), &file, &size)
+	ok, err = found(r.row(version+`AND (p.created, p.item_hash) < (?, ?) ORDER BY p.created DESC, p.item_hash DESC LIMIT 1`,
+		tag, t, string(h)), &file, &size)
 	if err == nil && !ok {
 		ok, err = found(r.row(version+`ORDER BY p.created, p.item_hash LIMIT 1`, tag), &file, &size)
 	}

@@ -116,7 +116,7 @@ func (tx *Tx) InsertAggregateForgetting(owner, key string, f *AggregateForgettin
 // AggregateForgettings lists the FORGETs after (t, h) that take the elements of a key, in the order in which they are folded.
 func (r *Reader) AggregateForgettings(owner, key string, t float64, h message.Hash) ([]AggregateForgetting, error) {
 	rows, err := r.rows(`SELECT item_hash, content_time, time, sender FROM aggregate_forgets WHERE owner = ? AND key = ?
-		AND (content_time > ? OR content_time = ? AND item_hash > ?) ORDER BY content_time, item_hash`, owner, key, t, t, string(h))
+		AND (content_time, item_hash) > (?, ?) ORDER BY content_time, item_hash`, owner, key, t, string(h))
 	list, err := collect(rows, err, func(rows *sql.Rows, f *AggregateForgetting) error {
 		return rows.Scan(&f.By, &f.ContentTime, &f.Time, &f.Sender)
 	})
@@ -126,7 +126,7 @@ func (r *Reader) AggregateForgettings(owner, key string, t float64, h message.Ha
 // ForgottenElements lists the forgotten elements of a key that come before (t, h).
 func (r *Reader) ForgottenElements(owner, key string, t float64, h message.Hash) ([]message.Hash, error) {
 	list, err := r.hashes(`SELECT item_hash FROM forgotten_messages WHERE owner = ? AND content_key = ?
-		AND (content_time < ? OR content_time = ? AND item_hash < ?) ORDER BY item_hash`, owner, key, t, t, string(h))
+		AND (content_time, item_hash) < (?, ?) ORDER BY item_hash`, owner, key, t, string(h))
 	return list, wrap(err, "list forgotten elements of aggregate %s of %s", key, owner)
 }
 

@@ -1,11 +1,17 @@
 package store
 
-import "github.com/aleph-im/aleph-go/message"
+import (
+	"slices"
 
-// FilesDue lists up to limit files that were kept until now, or shorter, on nobody's behalf.
+	"github.com/aleph-im/aleph-go/message"
+)
+
+// FilesDue lists up to limit files that were kept until now, or shorter, on nobody's behalf: those that are due for longest.
 func (r *Reader) FilesDue(now message.Time, limit int) ([]message.Hash, error) {
-	list, err := r.hashes(`SELECT DISTINCT file_hash FROM file_pins WHERE delete_by <= ? AND type = 'grace_period' AND item_hash IS NULL
-		ORDER BY file_hash LIMIT ?`, int64(now), limit)
+	list, err := r.hashes(`SELECT file_hash FROM file_pins WHERE delete_by <= ? AND type = 'grace_period' AND item_hash IS NULL
+		ORDER BY delete_by, file_hash LIMIT ?`, int64(now), limit)
+	slices.Sort(list) // a file may be kept twice
+	list = slices.Compact(list)
 	return list, wrap(err, "list files that were kept long enough")
 }
 

@@ -76,7 +76,7 @@ func (r *Reader) ListStats(f StatsFilter) ([]AddressStats, error) {
 		order, past = "ASC", ">"
 	}
 	if f.AfterAddress != "" {
-		w.add("("+f.Sort+" "+past+" ? OR "+f.Sort+" = ? AND address > ?)", f.AfterValue, f.AfterValue, f.AfterAddress)
+		w.add(f.Sort+" "+past+"= ? AND ("+f.Sort+" "+past+" ? OR address > ?)", f.AfterValue, f.AfterValue, f.AfterAddress)
 	}
 	query := "SELECT address, total, aggregate, forget, instance, post, program, store FROM address_stats" + w.String() +
 		" ORDER BY " + f.Sort + " " + order + ", address ASC" + w.limit(f.Limit, f.Offset)
@@ -165,7 +165,7 @@ func (r *Reader) OwnedFiles(f OwnedFileFilter) ([]OwnedFile, error) {
 		if pin != nil {
 			f.AfterTime = pin.Created
 		}
-		w.add("(p.created "+past+" ? OR p.created = ? AND p.item_hash > ?)", f.AfterTime, f.AfterTime, string(f.After))
+		w.add("p.created "+past+"= ? AND (p.created "+past+" ? OR p.item_hash > ?)", f.AfterTime, f.AfterTime, string(f.After))
 	}
 	rows, err := r.rows("SELECT p.file_hash, f.size, f.type, p.created, p.item_hash FROM file_pins p JOIN files f ON f.hash = p.file_hash"+
 		w.String()+" ORDER BY p.created "+order+", p.item_hash ASC"+w.limit(f.Limit, f.Offset), w.args...)

@@ -49,8 +49,7 @@ func (r *Reader) ListAggregates(f AggregateFilter) ([]AggregateRow, error) {
 				f.AfterTime = exact
 			}
 		}
-		w.add("("+column+" "+past+" ? OR "+column+" = ? AND (key > ? OR key = ? AND owner > ?))",
-			f.AfterTime, f.AfterTime, f.AfterKey, f.AfterKey, f.AfterOwner)
+		w.add(column+" "+past+"= ? AND ("+column+" "+past+" ? OR key > ? OR key = ? AND owner > ?)", f.AfterTime, f.AfterTime, f.AfterKey, f.AfterKey, f.AfterOwner)
 	}
 	// Contents are long: they are put together once it is known which ones the page shows.
 	page := "SELECT owner, key FROM aggregates" + w.String() + " ORDER BY " + column + " " + order + ", key ASC, owner ASC"

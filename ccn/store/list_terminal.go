@@ -53,7 +53,7 @@ func terminal(s message.Status) (table, ended, by string) {
 	return "removed_messages", "removed_at", "NULL"
 }
 
-// ListTerminal lists forgotten or removed messages by when they ended; what has no such time comes last.
+// ListTerminal lists forgotten or removed messages by when they ended.
 func (r *Reader) ListTerminal(s message.Status, f TerminalFilter) ([]TerminalRow, error) {
 	table, ended, by := terminal(s)
 	w := f.where(ended)
@@ -62,7 +62,7 @@ func (r *Reader) ListTerminal(s message.Status, f TerminalFilter) ([]TerminalRow
 		order = " DESC"
 	}
 	query := "SELECT item_hash, type, chain, sender, signature, item_type, time, channel, owner, payment_type, size, " + ended + ", " + by +
-		" FROM " + table + w.String() + " ORDER BY CASE WHEN " + ended + " IS NULL THEN 1 ELSE 0 END, " + ended + order + ", item_hash ASC"
+		" FROM " + table + w.String() + " ORDER BY " + ended + order + ", item_hash ASC"
 	rows, err := r.rows(query+w.limit(f.Limit, f.Offset), w.args...)
 	list, err := collectFor(r, rows, err, func(rows *sql.Rows, t *TerminalRow) error {
 		return rows.Scan(&t.Hash, &t.Type, &t.Chain, &t.Sender, &t.Signature, &t.ItemType, &t.Time, &t.Channel, &t.Owner, &t.PaymentType,
