@@ -34,8 +34,11 @@ func (n *Node) openDatabase(ctx context.Context) error {
 	}
 	var err error
 	n.store, err = store.OpenMigrating(ctx, n.cfg.Store, migrating)
-	if stop(); served != nil {
-		err = errors.Join(err, <-served)
+	if stop(); served == nil {
+		return err
+	}
+	if err = errors.Join(err, <-served); err == nil {
+		n.cfg.Logger.Info("the database is migrated")
 	}
 	return err
 }

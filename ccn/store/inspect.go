@@ -52,14 +52,7 @@ func (patient) within(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
 func checkVersion(r *Reader) error {
-	e := r.conn.engine.(patient).engine
-	var version int
-	var err error
-	if _, ok := e.(*postgres); ok {
-		_, err = found(r.row(`SELECT version FROM schema_version`), &version)
-	} else {
-		version, err = e.version(r.ctx, r.conn.Conn)
-	}
+	version, err := r.conn.engine.version(r.ctx, r.conn.Conn)
 	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
 	}

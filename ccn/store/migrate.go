@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -75,8 +74,8 @@ func migrate(ctx context.Context, c *conn, steps []step, migrating func(percent 
 		return fmt.Errorf("begin transaction: %w", err)
 	}
 	if err := c.guarded(ctx, func() error { return migrateInside(ctx, c, steps, migrating) }); err != nil {
-		if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
-			return fmt.Errorf("%w: %w", ended, err) // a connection that was cut says only that
+		if stopped := ctx.Err(); stopped != nil {
+			return fmt.Errorf("stopped while the schema was migrated, all is as it was: %w", stopped)
 		}
 		return err
 	}

@@ -77,7 +77,9 @@ func (o *importOptions) replay(ctx context.Context, stderr io.Writer) (counts re
 	if err := os.MkdirAll(o.DataDir, 0o755); err != nil {
 		return counts, fmt.Errorf("create data folder: %w", err)
 	}
-	db, err := store.Open(ctx, o.database())
+	p := newProgress(stderr, time.Now)
+	defer p.end()
+	db, err := store.OpenMigrating(ctx, o.database(), func(percent int) { p.show("migrating the database, percent", int64(percent), 100) })
 	if err != nil {
 		return counts, err
 	}
@@ -110,8 +112,6 @@ func (o *importOptions) replay(ctx context.Context, stderr io.Writer) (counts re
 		stop()
 		err = errors.Join(err, <-applied)
 	}()
-	p := newProgress(stderr, time.Now)
-	defer p.end()
 	counts, err = replay.Run(ctx, replay.Config{
 		Source: source, Store: db, Restart: o.Restart,
 		Submit: func(ctx context.Context, envelope []byte) (intake.Outcome, error) {
