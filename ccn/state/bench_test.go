@@ -114,6 +114,46 @@ func BenchmarkLateGrant(b *testing.B) {
 	}
 }
 
+// What it takes to judge messages for another does not grow with the product of their number and of what he granted, where
+// they share a transaction: neither of those that are refused, nor of those that come after grants that were forgotten.
+func BenchmarkDelegated(b *testing.B) {
+	const group = 100
+	for _, kind := range []string{"refused", "forgotten"} {
+		for _, n := range []int{100, 1000, 10_000} {
+			b.Run(fmt.Sprint(kind, "/", n), func(b *testing.B) {
+				w := newWorld(b, params.Devnet())
+				items := []*Item{item("first", aggregate(alice, 1, securityKey, `{"authorizations":[{"address":"0xBob"}]}`))}
+				for i := range n {
+					name := fmt.Sprint("g", i)
+					items = append(items, item(name, aggregate(alice, float64(10+i), securityKey, fmt.Sprintf(`{"authorizations":[{"address":"0xBob","n":%d}]}`, i))))
+					if kind == "forgotten" {
+						items = append(items, item("f"+name, forget(alice, 1e6+float64(i), name)))
+					}
+				}
+				w.applyAll(items)
+				count := 0
+				b.ResetTimer()
+				for b.Loop() {
+					w.write(func(tx *store.Tx) error {
+						for range group {
+							count++
+							it := item(fmt.Sprint("p", count), post(alice, 2e6+float64(count), `1`), sender(bob))
+							if kind == "refused" {
+								it = item(fmt.Sprint("p", count), post(alice, 1/float64(1+count), `1`), sender("0xCarol"))
+							}
+							if _, err := w.state.Apply(tx, it); (refusalOf(err) != nil) != (kind == "refused") {
+								return fmt.Errorf("got %w", err)
+							}
+						}
+						return nil
+					})
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(count), "µs/message")
+			})
+		}
+	}
+}
+
 // What an element takes does not grow with the document that it changes, whether it comes in order or late.
 func BenchmarkElement(b *testing.B) {
 	const group = 100

@@ -24,6 +24,26 @@ type timeline struct {
 	steps     []step // which of the forgotten ones was in force when; the oldest first
 }
 
+// granted is what the messages of a transaction are judged by. Nobody else writes meanwhile, and what the transaction itself
+// writes is dropped, so that many messages for one owner read what he granted once.
+type granted struct {
+	by   map[string]*timeline // owners
+	read int                  // publications that were read for it
+}
+
+// maxGranted bounds the publications that are kept from message to message.
+const maxGranted = 50_000
+
+// reader returns what the next message of a transaction is judged by.
+func (s *State) reader(tx *store.Tx) *reader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tx != tx || s.granted.read > maxGranted {
+		s.tx, s.granted = tx, &granted{by: map[string]*timeline{}}
+	}
+	return &reader{Reader: tx.Reader, granted: s.granted}
+}
+
 // step says that a publication was in force after a place, until the next step.
 type step struct {
 	after place
@@ -32,7 +52,7 @@ type step struct {
 
 // grants returns the timeline of an owner.
 func (r *reader) grants(owner string) (*timeline, error) {
-	if t := r.granted[owner]; t != nil {
+	if t := r.granted.by[owner]; t != nil {
 		return t, nil
 	}
 	list, err := r.ForgottenGrants(owner, securityKey)
@@ -47,16 +67,17 @@ func (r *reader) grants(owner string) (*timeline, error) {
 		t.forgotten.add(p)
 	}
 	t.steps = t.forgotten.steps()
-	put(&r.granted, owner, t)
+	r.granted.by[owner] = t
+	r.granted.read += 1 + len(list)
 	return t, nil
 }
 
 // dropGrants lets the grants of an owner be read again.
-func (r *reader) dropGrants(owner string) { delete(r.granted, owner) }
+func (r *reader) dropGrants(owner string) { delete(r.granted.by, owner) }
 
 // dropElement takes out what an element granted that is there no more.
 func (r *reader) dropElement(e *store.Element) {
-	if t := r.granted[e.Owner]; t != nil {
+	if t := r.granted.by[e.Owner]; t != nil {
 		t.there.remove(place{e.ContentTime, e.Hash})
 	}
 }

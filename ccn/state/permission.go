@@ -104,7 +104,10 @@ func (s *State) allowed(r *reader, sender, owner string, sc scope, at place) (bo
 	if err != nil {
 		return false, err
 	}
-	return t.allows(r.Reader, folded(sender), sc, at)
+	read := t.read
+	ok, err := t.allows(r.Reader, folded(sender), sc, at)
+	r.granted.read += t.read - read
+	return ok, err
 }
 
 // followGrants notes that the grants of an owner changed, from a content time on. What was done, and what was refused, on

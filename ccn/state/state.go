@@ -29,8 +29,10 @@ type State struct {
 	params *params.Network
 	now    func() time.Time
 
-	mu    sync.Mutex
-	table priced // guarded by mu; the last price table, with the texts it was read from
+	mu      sync.Mutex
+	table   priced    // guarded by mu; the last price table, with the texts it was read from
+	tx      *store.Tx // guarded by mu; the last transaction
+	granted *granted  // guarded by mu; what its messages are judged by, which is of who has the transaction
 }
 
 // New returns a State.

@@ -26,7 +26,7 @@ type work struct {
 }
 
 func (s *State) work(tx *store.Tx, e *Effect) *work {
-	return &work{state: s, tx: tx, read: &reader{Reader: tx.Reader}, effect: e}
+	return &work{state: s, tx: tx, read: s.reader(tx), effect: e}
 }
 
 // put makes a map when it gets its first entry: most messages need none of those of a work.
@@ -40,8 +40,8 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 // reader is what messages are judged by: the database, and what many of them ask of it.
 type reader struct {
 	*store.Reader
-	granted map[string]*timeline // by owner
-	had     map[string]*past     // by address
+	granted *granted         // of all messages of a transaction
+	had     map[string]*past // by address
 }
 
 // apply writes a message that was accepted.
