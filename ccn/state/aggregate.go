@@ -56,7 +56,7 @@ func (w *work) follow(c *message.Aggregate) error {
 	return nil
 }
 
-// keyForgottenBy lists the FORGETs of its key that come after an element. Only keys that look like hashes can be forgotten.
+// keyForgottenBy lists the FORGETs of its key that come after an element, as many as are kept. Only keys that look like hashes can be forgotten.
 func (s *State) keyForgottenBy(r *reader, owner string, sc scope, at place) ([]store.Forgetting, error) {
 	if message.Hash(sc.key).Kind() == "" {
 		return nil, nil
@@ -67,6 +67,9 @@ func (s *State) keyForgottenBy(r *reader, owner string, sc scope, at place) ([]s
 	}
 	var by []store.Forgetting
 	for _, f := range list {
+		if len(by) == store.MaxForgettings {
+			break
+		}
 		ok, err := s.allowed(r, f.Sender, owner, sc, place{f.ContentTime, f.By})
 		if err != nil {
 			return nil, err

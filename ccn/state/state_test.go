@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -104,6 +105,37 @@ func TestUnmergedOwnerHasNoDocument(t *testing.T) {
 	w.must(item("e1", aggregate(alice, 1, "k", `{"a":1}`)), item("e2", aggregate(alice, 2, "k", `{"a":2}`)), item("f", forget(alice, 3, "e2")))
 	if got := w.document(alice, "k"); got != "" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// However many FORGETs take a message, those are named that come first, in whatever order they come.
+func TestOfManyForgetsTheFirstAreNamed(t *testing.T) {
+	const forgets, named = 150, 100
+	var want []message.Hash
+	for i := range named {
+		want = append(want, hash(fmt.Sprint("f", i)))
+	}
+	var dumps []string
+	for _, step := range []int{1, forgets - 1, 37} { // forwards, backwards, and across
+		w := newWorld(t, params.Devnet())
+		key := hash("key")
+		w.must(item("p", post(alice, 1, `1`)), item("e", aggregate(alice, 1, string(key), `{"a":1}`)))
+		for k := range forgets {
+			i := (k + 1) * step % forgets
+			f := forget(alice, float64(10+i), "p")
+			f.Aggregates = []message.Hash{key}
+			w.must(item(fmt.Sprint("f", i), f))
+		}
+		w.must(item("late", amend(alice, 2, "p")), item("late e", aggregate(alice, 2, string(key), `{"a":2}`)))
+		for _, name := range []string{"p", "late", "e", "late e"} {
+			if by := w.forgottenBy(name); !slices.Equal(by, want) {
+				t.Errorf("by %d: %s is forgotten by %d, the first %v", step, name, len(by), by[:1])
+			}
+		}
+		dumps = append(dumps, w.dump())
+	}
+	if dumps[0] != dumps[1] || dumps[0] != dumps[2] {
+		t.Error("the order in which they came shows")
 	}
 }
 

@@ -90,11 +90,23 @@ func (r *Reader) Forgettings(target message.Hash) ([]Forgetting, error) {
 	return list, wrap(err, "read who forgot %s", target)
 }
 
-// RefreshForgotten makes what remains of a message name all who forgot it, in the order in which they are folded.
+// MaxForgettings is how many FORGETs of a message are kept, the first ones in the order in which they are folded: what one more
+// takes must not grow with how many there were.
+const MaxForgettings = 100
+
+// RefreshForgotten makes what remains of a message name those who forgot it, in the order in which they are folded, as many as are
+// kept.
 func (tx *Tx) RefreshForgotten(h message.Hash) error {
 	list, err := tx.Forgettings(h)
 	if err != nil || len(list) == 0 {
 		return err
+	}
+	for len(list) > MaxForgettings {
+		last := &list[len(list)-1]
+		if err := tx.exec(`DELETE FROM forgets WHERE target = ? AND content_time = ? AND item_hash = ?`, string(h), last.ContentTime, string(last.By)); err != nil {
+			return wrap(err, "drop one of many who forgot %s", h)
+		}
+		list = list[:len(list)-1]
 	}
 	by := make([]message.Hash, len(list))
 	for i, f := range list {
