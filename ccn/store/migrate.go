@@ -19,12 +19,14 @@ var shadows string
 // step brings a database from one version of the schema to the next.
 type step struct {
 	script string
-	fill   func(tx *Tx, done func(percent int)) error // writes what no script can; nil: there is nothing
+
+	// fill writes what no script can; nil: there is nothing. It finds the tables as the script left them, not those of later steps.
+	fill func(tx *Tx, done func(percent int)) error
 }
 
 // migrations are the steps from an empty database to the schema that this program knows; the version of a database is how
 // many of them it has seen. A step that was released is never changed: a change of the schema is a step of its own.
-var migrations = []step{{script: schema}, {script: shortHashes}, {shadows, findShadows}}
+var migrations = []step{{script: schema}, {script: shortHashes}, {script: shadows, fill: findShadows}}
 
 // only leaves out what a script says is for another engine: after a line that begins with "-- only" and the name of one, until
 // the line "-- on all".

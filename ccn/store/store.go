@@ -44,7 +44,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 }
 
 // OpenMigrating is Open for those who do something while the schema is brought to its newest version. That takes minutes
-// where there are many messages; what was there is then left as it was until all is done. When there is something to migrate,
+// where there are many messages, and leaves all as it was until it is done. When there is something to migrate,
 // migrating is called before anything is done, and each time that more of it is: with how much, from 0 to 100.
 func OpenMigrating(ctx context.Context, dsn string, migrating func(percent int)) (_ *Store, err error) {
 	defer func() { err = wrap(advised(err), "open database %q", redact(dsn)) }()
