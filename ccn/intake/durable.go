@@ -24,7 +24,7 @@ import (
 const (
 	maxLate    = 5 * time.Second
 	maxLateNum = 16384    // messages: one more changes few pages that none before it did
-	maxSegment = 16 << 20 // bytes of the journal, after which the database must have all of it for good
+	maxSegment = 16 << 20 // bytes of the journal, after which it begins anew, and the database must soon have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
 
@@ -41,8 +41,15 @@ type keeper struct {
 	timer   *time.Timer      // runs while there are some
 	writing chan journaled   // to the goroutine that writes the journal; nil without one
 	written chan struct{}    // closed when that goroutine has ended
+	ended   segment          // of the journal, that was ended last
 	broken  atomic.Bool      // the journal is not written any more, and stays as it is for the next start
 	cause   error            // why, when writing it failed; of the goroutine that writes it
+}
+
+// segment is a part of the journal that is not needed any more once its messages outlast a loss of power in the database.
+type segment struct {
+	end   journal.Position // the beginning of the next; zero: there is no such segment
+	round uint64           // by which all of it is committed
 }
 
 // journaled is a group on its way into the journal.
@@ -189,8 +196,7 @@ func (p *Pipeline) commitLate(ctx context.Context) {
 	case k.broken.Load():
 		err = p.write(ctx, func(*store.Tx) error { return nil })
 	case k.end.Offset > maxSegment:
-		p.drainJournal()
-		err = p.emptyJournal(ctx)
+		err = p.endSegment(ctx)
 	default:
 		err = p.cfg.Store.Commit(ctx)
 	}
@@ -200,6 +206,35 @@ func (p *Pipeline) commitLate(ctx context.Context) {
 	p.redoLost(ctx)
 }
 
+// endSegment commits what was applied, goes on in another segment of the journal and drops the one before. To have the
+// database sync what is in that took a while, and by now it has done so by itself.
+func (p *Pipeline) endSegment(ctx context.Context) error {
+	k := &p.keeper
+	if err := p.cfg.Store.Commit(ctx); err != nil {
+		return err
+	}
+	p.drainJournal()
+	if k.broken.Load() {
+		return nil
+	}
+	if k.ended.end != (journal.Position{}) {
+		if p.cfg.Store.Lasting() < k.ended.round {
+			if err := p.write(ctx, func(*store.Tx) error { return nil }); err != nil {
+				return fmt.Errorf("sync the database: %w", err)
+			}
+		}
+		if err := k.journal.Drop(k.ended.end); err != nil {
+			return err
+		}
+	}
+	if err := k.journal.Rotate(); err != nil {
+		return err
+	}
+	k.end = k.journal.End()
+	k.ended = segment{k.end, p.cfg.Store.Committed()}
+	return nil
+}
+
 // emptyJournal syncs everything into the database and drops what the journal has of it.
 func (p *Pipeline) emptyJournal(ctx context.Context) error {
 	k := &p.keeper
@@ -207,7 +242,7 @@ func (p *Pipeline) emptyJournal(ctx context.Context) error {
 		return err
 	}
 	end := k.journal.End()
-	k.end = end
+	k.end, k.ended = end, segment{}
 	if err := p.write(ctx, func(tx *store.Tx) error { return tx.Set(positionKey, end.String()) }); err != nil {
 		return fmt.Errorf("sync the database: %w", err)
 	}

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -31,6 +34,10 @@ func statColumn(t message.Type) int {
 }
 
 type term struct{ address, kind, text string }
+
+func (t term) compare(other term) int {
+	return cmp.Or(cmp.Compare(t.address, other.address), cmp.Compare(t.kind, other.kind), cmp.Compare(t.text, other.text))
+}
 
 // tallies are changes of counters that a transaction collects and writes at its end, once for each row: a group of
 // messages of few senders changes few of them.
@@ -82,12 +89,7 @@ func (tx *Tx) writeTallies() error {
 			return wrap(err, "count messages of %s", address)
 		}
 	}
-	for t, n := range tx.tallies.terms {
-		if err := tx.addTerm(t, n); err != nil {
-			return wrap(err, "count %s of %s", t.kind, t.address)
-		}
-	}
-	return nil
+	return wrap(tx.addTerms(tx.tallies.terms), "count terms")
 }
 
 // addStats names only the columns that change, so that the other indexes stay untouched.
@@ -115,14 +117,27 @@ func (tx *Tx) addStats(address string, row []int64) error {
 	return tx.exec(`DELETE FROM address_stats WHERE address = ? AND total = 0`, address)
 }
 
-func (tx *Tx) addTerm(t term, n int64) error {
-	if n == 0 {
-		return nil
+// addTerms writes terms in the order of the table, in which many of them share a page.
+func (tx *Tx) addTerms(terms map[term]int64) error {
+	var rows []any
+	var fewer []term
+	for _, t := range slices.SortedFunc(maps.Keys(terms), term.compare) {
+		n := terms[t]
+		if n != 0 {
+			rows = append(rows, t.address, t.kind, t.text, n)
+		}
+		if n < 0 {
+			fewer = append(fewer, t)
+		}
 	}
-	err := tx.exec(`INSERT INTO address_terms (address, kind, term, messages) VALUES (?,?,?,?)
-		ON CONFLICT (address, kind, term) DO UPDATE SET messages = address_terms.messages + excluded.messages`, t.address, t.kind, t.text, n)
-	if err != nil || n > 0 {
+	if _, err := tx.bulk(intoTerms, rows); err != nil {
 		return err
 	}
-	return tx.exec(`DELETE FROM address_terms WHERE address = ? AND kind = ? AND term = ? AND messages = 0`, t.address, t.kind, t.text)
+	for _, t := range fewer {
+		err := tx.exec(`DELETE FROM address_terms WHERE address = ? AND kind = ? AND term = ? AND messages = 0`, t.address, t.kind, t.text)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -17,9 +17,10 @@ type engine interface {
 	begin(ctx context.Context, c *sql.Conn, use use) error
 	// commit ends the transaction. Its error says that nothing was written, unless the connection was lost.
 	commit(ctx context.Context, c *sql.Conn) error
-	// tend does what is better done beside the transactions than by one of them. It is called now and then while there
-	// are commits, on a database of this process alone.
-	tend(ctx context.Context, c *sql.Conn) error
+	// tend copies what is committed from the log of changes to where it belongs, beside the transactions. It returns how many
+	// pages the log has, and whether all of them are copied, and so outlast a loss of power. It is called now and then while
+	// there are commits, on a database of this process alone.
+	tend(ctx context.Context, c *sql.Conn) (pages int64, all bool, err error)
 	// lasts says whether commits must outlast a loss of power.
 	lasts(ctx context.Context, c *sql.Conn, yes bool) error
 	// within bounds how long a transaction may take.

@@ -184,7 +184,7 @@ func (e *postgres) listen(ctx context.Context, heard func(Notice)) error {
 	}
 }
 
-func (e *postgres) tend(context.Context, *sql.Conn) error { return nil }
+func (e *postgres) tend(context.Context, *sql.Conn) (int64, bool, error) { return 0, false, nil }
 
 func (e *postgres) lasts(context.Context, *sql.Conn, bool) error { return nil }
 

@@ -48,8 +48,8 @@ func (e *sqlite) session(ctx context.Context, c *sql.Conn, use use) error {
 	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY"}
 	switch use {
 	case writes:
-		// What tend does not get to do, because the log grows all the time, is done by a commit once the log has 192 MiB.
-		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 49152",
+		// Should tend not get to do it, the log is copied by a commit once it has 768 MiB.
+		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -65536", "wal_autocheckpoint = 196608",
 			"journal_size_limit = 268435456")
 	case reads:
 		pragmas = append(pragmas, "query_only = ON", "cache_size = -8192")
@@ -77,10 +77,11 @@ func (e *sqlite) commit(ctx context.Context, c *sql.Conn) error {
 	return err
 }
 
-// tend copies pages from the log into the database, so that commits need not.
-func (e *sqlite) tend(ctx context.Context, c *sql.Conn) error {
-	var busy, inLog, copied int64
-	return c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &inLog, &copied)
+// tend copies pages from the log into the database, so that commits need not. SQLite syncs the log before.
+func (e *sqlite) tend(ctx context.Context, c *sql.Conn) (pages int64, all bool, err error) {
+	var busy, copied int64
+	err = c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &copied)
+	return pages, err == nil && busy == 0 && copied == pages, err
 }
 
 // lasts chooses between syncing the log at each commit and only before its pages go into the database.

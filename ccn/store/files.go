@@ -100,11 +100,12 @@ func (tx *Tx) PutFile(f *FileRow) (bool, error) {
 	return n > 0, wrap(err, "store file %s", f.Hash)
 }
 
-// Pin returns the pin of a kind that a message holds, nil when there is none.
+// Pin returns the pin of a kind that a message holds, nil when there is none. A type that could choose an index would have SQLite
+// plan the query anew for each.
 func (r *Reader) Pin(h message.Hash, kind string) (*PinRow, error) {
 	p := &PinRow{Message: h, Type: kind}
 	var owner *string
-	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE item_hash = ? AND type = ?`, string(h), kind),
+	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE item_hash = ? AND `+r.conn.engine.checked("type")+` = ?`, string(h), kind),
 		&p.File, &owner, &p.Ref, &p.Tag, &p.Created, &p.DeleteBy)
 	if err != nil || !ok {
 		return nil, wrap(err, "read pin of %s", h)
@@ -129,7 +130,7 @@ func (tx *Tx) InsertPin(p *PinRow) error {
 
 // DeletePin deletes the pin of a kind that a message holds.
 func (tx *Tx) DeletePin(h message.Hash, kind string) error {
-	return wrap(tx.exec(`DELETE FROM file_pins WHERE item_hash = ? AND type = ?`, string(h), kind), "delete pin of %s", h)
+	return wrap(tx.exec(`DELETE FROM file_pins WHERE item_hash = ? AND `+tx.conn.engine.checked("type")+` = ?`, string(h), kind), "delete pin of %s", h)
 }
 
 // DeleteGracePins deletes the pins that keep a file for a while on nobody's behalf.

@@ -1,6 +1,9 @@
 package store
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // insertion is a table that takes rows in bulk.
 type insertion struct {
@@ -14,18 +17,15 @@ func intoTable(table, columns, end string) insertion {
 }
 
 var (
-	intoMessages = intoTable("messages", `id, item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
+	intoMessages = intoTable("messages", `item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
 		tags, first_confirmed_at, first_confirmed_height`, "")
 	intoTags     = intoTable("message_tags", "tag, time, message_id, type", "")
 	intoPosts    = intoTable("posts", "id, item_hash, owner, type, ref, amends, channel, content_time, last_updated, tags", "")
 	intoPostTags = intoTable("post_tags", "tag, last_updated, post_id", "")
+	intoTerms    = intoTable("address_terms", "address, kind, term, messages",
+		" ON CONFLICT (address, kind, term) DO UPDATE SET messages = address_terms.messages + excluded.messages")
 )
-
-// without leaves out the column that comes first.
-func (i insertion) without(column string) insertion {
-	return insertion{strings.Replace(i.query, "("+column, "(", 1), i.columns - 1, i.end}
-}
 
 // statement is the statement that inserts a number of rows, after INSERT.
 func (i insertion) statement(rows int) string {
@@ -46,8 +46,7 @@ const maxWaiting = 128
 // putMessage leaves a row of messages to be written and sets m.ID. Processes that share a database are told the id by it.
 func (tx *Tx) putMessage(m *MessageRow, row []any) error {
 	if tx.conn.engine.shared() {
-		one := intoMessages.without("id, ")
-		id, err := tx.insert("INSERT"+one.statement(1), row...)
+		id, err := tx.insert("INSERT"+intoMessages.statement(1), row...)
 		m.ID = id
 		return err
 	}
@@ -56,14 +55,15 @@ func (tx *Tx) putMessage(m *MessageRow, row []any) error {
 		return err
 	}
 	m.ID = id
-	tx.inserts.messages = append(append(tx.inserts.messages, id), row...)
+	tx.inserts.messages = append(tx.inserts.messages, row...)
 	if len(tx.inserts.messages) >= maxWaiting*intoMessages.columns {
 		return tx.flush()
 	}
 	return nil
 }
 
-// nextID returns the id of the next row of messages.
+// nextID returns the id that the next row of messages will have. SQLite numbers the rows itself: of rows that come with a
+// number it keeps copies of pages, with which it would undo half of a statement.
 func (tx *Tx) nextID() (int64, error) {
 	if tx.inserts.lastID == 0 {
 		if _, err := found(tx.row(`SELECT id FROM messages ORDER BY id DESC LIMIT 1`), &tx.inserts.lastID); err != nil {
@@ -83,8 +83,12 @@ func (tx *Tx) writeInserts() error {
 	}{{intoMessages, &waiting.messages}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}, {intoPostTags, &waiting.postTags}} {
 		rows := *of.rows
 		*of.rows = rows[:0]
-		if err := tx.bulk(of.into, rows); err != nil {
+		last, err := tx.bulk(of.into, rows)
+		if err != nil {
 			return wrap(err, "write %d rows", len(rows)/of.into.columns)
+		}
+		if of.rows == &waiting.messages && len(rows) > 0 && last != waiting.lastID {
+			return fmt.Errorf("the database numbered a message %d, and %d was foreseen", last, waiting.lastID)
 		}
 		clear(rows)
 	}
@@ -110,14 +114,22 @@ type bulkKey struct {
 	rows  int
 }
 
-// bulk writes rows in statements of few lengths, each prepared once.
-func (tx *Tx) bulk(into insertion, rows []any) error {
+// bulk writes rows in statements of few lengths, each prepared once, and returns the id of the last row, on a database
+// of this process alone.
+func (tx *Tx) bulk(into insertion, rows []any) (last int64, err error) {
 	for length := maxWaiting; len(rows) > 0; length /= 2 {
 		for n := length * into.columns; len(rows) >= n; rows = rows[n:] {
-			if _, err := tx.run(tx.conn.bulkStatement(into, length), rows[:n]); err != nil {
-				return err
+			result, err := tx.run(tx.conn.bulkStatement(into, length), rows[:n])
+			if err != nil {
+				return 0, err
+			}
+			if tx.conn.engine.shared() {
+				continue // PostgreSQL tells none
+			}
+			if last, err = result.LastInsertId(); err != nil {
+				return 0, err
 			}
 		}
 	}
-	return nil
+	return last, nil
 }

@@ -51,6 +51,20 @@ func (s *Store) WriteLater(ctx context.Context, write func(tx *Tx) error) (round
 // Committed is the last round of WriteLater that was committed. A round that was not, and is over, was undone.
 func (s *Store) Committed() uint64 { return s.committed.Load() }
 
+// Lasting is the last round of WriteLater that is known to outlast a loss of power. Each does after the next Write, or some
+// seconds after it was committed.
+func (s *Store) Lasting() uint64 { return s.lasting.Load() }
+
+// lasts notes that a round, and all before it, outlast a loss of power.
+func (s *Store) lasts(round uint64) {
+	for {
+		known := s.lasting.Load()
+		if round <= known || s.lasting.CompareAndSwap(known, round) {
+			return
+		}
+	}
+}
+
 // Commit commits what WriteLater wrote.
 func (s *Store) Commit(ctx context.Context) error {
 	round := s.open.Load()

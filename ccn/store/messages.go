@@ -191,6 +191,7 @@ func (tx *Tx) DeleteMessage(h message.Hash) error {
 	var contentType, tags *string
 	deleted, err := found(tx.row(`DELETE FROM messages WHERE `+byHash+` RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
 		hashArgs(h)...), &id, &e.Time, &e.Sender, &e.Type, &e.Chain, &status, &e.Channel, &contentType, &tags)
+	tx.inserts.lastID = 0 // it may have been the last
 	if err == nil && deleted {
 		err = tx.untagMessage(id, e.Time, tags)
 	}

@@ -32,6 +32,7 @@ type Store struct {
 	undone    error  // why a round was undone whose writers do not know it yet
 	open      atomic.Uint64
 	committed atomic.Uint64
+	lasting   atomic.Uint64
 }
 
 // ErrClosed is returned for what is asked of a closed store.
@@ -95,7 +96,7 @@ func (s *Store) connect(ctx context.Context, readers int, migrating func(percent
 	if err != nil {
 		return err
 	}
-	s.tending.start(t)
+	s.startTending(t)
 	return nil
 }
 
@@ -183,13 +184,18 @@ func (s *Store) Write(ctx context.Context, write func(tx *Tx) error) error {
 		return err
 	}
 	defer s.tending.wake()
-	return c.transaction(ctx, func(ctx context.Context) error {
+	committed := s.Committed()
+	err = c.transaction(ctx, func(ctx context.Context) error {
 		tx := newTx(ctx, c)
 		if err := write(tx); err != nil {
 			return err
 		}
 		return tx.finish()
 	})
+	if err == nil {
+		s.lasts(committed)
+	}
+	return err
 }
 
 func (s *Store) take(ctx context.Context, from chan *conn) (*conn, error) {

@@ -17,10 +17,11 @@ type tending struct {
 // tendEvery is how long commits gather before the database is tended: pages that many of them change are copied once.
 const tendEvery = 3 * time.Second
 
-func (t *tending) start(c *conn) {
+func (s *Store) startTending(c *conn) {
 	ctx, cancel := context.WithCancel(context.Background())
+	t := &s.tending
 	t.conn, t.woken, t.cancel = c, make(chan struct{}, 1), cancel
-	t.done.Go(func() { t.run(ctx) })
+	t.done.Go(func() { s.tendOnAndOn(ctx) })
 }
 
 // wake says that there was a commit.
@@ -31,7 +32,7 @@ func (t *tending) wake() {
 	}
 }
 
-func (t *tending) run(ctx context.Context) {
+func (s *Store) tendOnAndOn(ctx context.Context) {
 	pause := time.NewTimer(tendEvery)
 	defer pause.Stop()
 	for {
@@ -43,12 +44,50 @@ func (t *tending) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.woken:
+		case <-s.tending.woken:
 		}
 		// Commits do what fails here, and tell of it.
-		_ = t.conn.engine.tend(ctx, t.conn.Conn)
+		_ = s.tend(ctx)
 		pause.Reset(tendEvery)
 	}
+}
+
+// longLog is the number of pages in the log of changes from which on it is to begin anew.
+const longLog = 65536
+
+// tend copies what was committed out of the log. The log begins anew with a transaction that finds all of it copied, which
+// none does that follows the last at once: so it is kept from beginning for a moment, when little is left to copy.
+func (s *Store) tend(ctx context.Context) error {
+	pages, err := s.tendOnce(ctx)
+	if err != nil || pages < longLog {
+		return err
+	}
+	if err := s.Commit(ctx); err != nil {
+		return err
+	}
+	if _, err := s.tendOnce(ctx); err != nil {
+		return err
+	}
+	w, err := s.take(ctx, s.writer)
+	if err != nil {
+		return err
+	}
+	defer func() { s.writer <- w }()
+	if err := s.commitLater(w); err != nil {
+		return err
+	}
+	_, err = s.tendOnce(ctx)
+	return err
+}
+
+// tendOnce returns the number of pages that the log has.
+func (s *Store) tendOnce(ctx context.Context) (pages int64, err error) {
+	committed := s.Committed()
+	pages, all, err := s.engine.tend(ctx, s.tending.conn.Conn)
+	if all {
+		s.lasts(committed)
+	}
+	return pages, err
 }
 
 func (t *tending) stop() error {
