@@ -145,11 +145,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	rested := time.NewTimer(0)
 	defer rested.Stop()
 	stale, tired := true, true // the plan may be out of date; it was computed just now
+	news := true               // because of a message
 	for {
 		if stale && !tired {
 			begin := time.Now()
-			if err := s.refresh(ctx); err == nil {
-				stale = false
+			// A commit for the sake of the clock would cost intake more than it is worth: messages tell of themselves.
+			read := s.cfg.Store.ReadCommitted
+			if news {
+				read = s.cfg.Store.Read
+			}
+			if err := s.refresh(ctx, read); err == nil {
+				stale, news = false, false
 			} else if ctx.Err() == nil {
 				s.cfg.Logger.Error("plan not computed, the last one stays in force", "error", err)
 			}
@@ -163,7 +169,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
-			stale = true
+			stale, news = true, true
 		case <-rested.C:
 			tired = false
 		case <-ticker.C:
@@ -179,11 +185,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
-// refresh computes the plan from one snapshot of the store.
-func (s *Scheduler) refresh(ctx context.Context) error {
+// refresh computes the plan from the snapshot of the store that read gives.
+func (s *Scheduler) refresh(ctx context.Context, read func(context.Context, func(*store.Reader) error) error) error {
 	v := &view{down: make(map[string]bool)}
 	var workloads []Workload
-	err := s.cfg.Store.Read(ctx, func(r *store.Reader) error {
+	err := read(ctx, func(r *store.Reader) error {
 		found, err := registered(r, s.cfg.Params, &v.nodes)
 		if err != nil {
 			return err
