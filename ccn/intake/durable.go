@@ -24,7 +24,7 @@ import (
 const (
 	maxLate    = 5 * time.Second
 	maxLateNum = 16384    // messages: one more changes few pages that none before it did
-	maxSegment = 16 << 20 // bytes of the journal, after which it begins anew, and the database must soon have all of it for good
+	maxSegment = 32 << 20 // bytes of the journal, after which it begins anew, and the database must soon have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
 

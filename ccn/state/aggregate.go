@@ -32,6 +32,7 @@ func (s *State) aggregate(r *reader, it *Item, c *message.Aggregate) (*change, e
 				return err
 			}
 		}
+		element.ID = w.row
 		if err := w.tx.InsertElement(element); err != nil {
 			return err
 		}

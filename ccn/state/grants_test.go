@@ -107,7 +107,7 @@ func TestGrantsDecideAsTheRuleSays(t *testing.T) {
 			}
 			// What grants nothing at all is no publication.
 			silent := at("silent")
-			err := tx.InsertElement(&store.Element{Hash: hash(fmt.Sprint("silent", n)), Owner: owner, Key: securityKey, ContentTime: silent.time, Content: []byte(`{}`)})
+			err := insertElement(tx, &store.Element{Hash: hash(fmt.Sprint("silent", n)), Owner: owner, Key: securityKey, ContentTime: silent.time, Content: []byte(`{}`)})
 			if err != nil {
 				return err
 			}
@@ -156,9 +156,19 @@ func TestGrantsDecideAsTheRuleSays(t *testing.T) {
 	})
 }
 
+// insertElement stores an element with its message.
+func insertElement(tx *store.Tx, e *store.Element) error {
+	m := &store.MessageRow{Message: message.Message{ItemHash: e.Hash, Type: message.TypeAggregate, ItemType: message.ItemInline}, Owner: e.Owner}
+	if err := tx.InsertMessage(m, &store.ContentColumns{Key: &e.Key}); err != nil {
+		return err
+	}
+	e.ID = m.ID
+	return tx.InsertElement(e)
+}
+
 func insertGranting(tx *store.Tx, owner string, g *granting) error {
 	if !g.forgotten {
-		return tx.InsertElement(&store.Element{
+		return insertElement(tx, &store.Element{
 			Hash: g.at.hash, Owner: owner, Key: securityKey, ContentTime: g.at.time, Content: fmt.Appendf(nil, `{"authorizations":%s}`, g.text()),
 		})
 	}

@@ -10,6 +10,7 @@ import (
 
 // Element is one AGGREGATE message.
 type Element struct {
+	ID          int64 // of its message; not read
 	Hash        message.Hash
 	Owner, Key  string
 	ContentTime float64
@@ -84,10 +85,10 @@ func (tx *Tx) RefreshAggregate(owner, key string) error {
 	return wrap(err, "refresh aggregate %s of %s", key, owner)
 }
 
-// Element returns one element, nil when there is none.
+// Element returns the element of a message that is there, nil when there is none.
 func (r *Reader) Element(h message.Hash) (*Element, error) {
 	e := &Element{Hash: h}
-	ok, err := found(r.row(`SELECT owner, key, content_time, content FROM aggregate_elements WHERE item_hash = ?`, string(h)),
+	ok, err := found(r.row(`SELECT owner, key, content_time, content FROM aggregate_elements WHERE id = `+idOf, hashArgs(h)...),
 		&e.Owner, &e.Key, &e.ContentTime, &e.Content)
 	if err != nil || !ok {
 		return nil, wrap(err, "read aggregate element %s", h)
@@ -139,13 +140,13 @@ func (r *Reader) VisitOlderElements(owner, key string, t float64, h message.Hash
 	}
 }
 
-// InsertElement stores one element.
+// InsertElement stores the element of a message that was stored before.
 func (tx *Tx) InsertElement(e *Element) error {
-	return wrap(tx.exec(`INSERT INTO aggregate_elements (item_hash, owner, key, content_time, content) VALUES (?,?,?,?,?)`,
-		string(e.Hash), e.Owner, e.Key, e.ContentTime, string(e.Content)), "store aggregate element %s", e.Hash)
+	return wrap(tx.exec(`INSERT INTO aggregate_elements (id, item_hash, owner, key, content_time, content) VALUES (?,?,?,?,?,?)`,
+		e.ID, string(e.Hash), e.Owner, e.Key, e.ContentTime, string(e.Content)), "store aggregate element %s", e.Hash)
 }
 
-// DeleteElement deletes one element.
+// DeleteElement deletes the element of a message that is still there.
 func (tx *Tx) DeleteElement(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM aggregate_elements WHERE item_hash = ?`, string(h)), "delete aggregate element %s", h)
+	return wrap(tx.exec(`DELETE FROM aggregate_elements WHERE id = `+idOf, hashArgs(h)...), "delete aggregate element %s", h)
 }

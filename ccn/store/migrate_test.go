@@ -187,6 +187,51 @@ func TestMessagesKeepWhatTheyHaveWhenTheirIndexGetsShorter(t *testing.T) {
 	})
 }
 
+func TestElementsKeepWhatTheyHaveWhenTheyAreNumbered(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		c := old(t, dsn, 3)
+		first, second := message.HashBytes([]byte("first")), message.HashBytes([]byte("second"))
+		for id, h := range map[int]message.Hash{9: first, 7: second} {
+			for _, insert := range []string{
+				fmt.Sprintf(`INSERT INTO messages (id, item_hash, type, chain, sender, item_type, time, size, status, reception_time, owner, content_time)
+					VALUES (%d, '%s', 'AGGREGATE', 'ETH', 'a', 'inline', 5, 2, 'processed', 6, 'a', %d)`, id, h, id),
+				fmt.Sprintf(`INSERT INTO aggregate_elements (item_hash, owner, key, content_time, content) VALUES ('%s', 'a', 'k', %d, '{"n":%d}')`, h, id, id),
+			} {
+				if _, err := c.ExecContext(t.Context(), insert); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		const query = `SELECT item_hash, owner, key, content_time, content FROM aggregate_elements ORDER BY item_hash`
+		had := table(t, c, query)
+		if err := c.close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s, c := opened(t, dsn)
+		if has := table(t, c, query); len(has) != 2 || !slices.Equal(has, had) {
+			t.Errorf("the elements are %s and were %s", has, had)
+		}
+		s.writer <- c // for this test to write as anybody does
+		defer func() { <-s.writer }()
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			if err := tx.DeleteElement(first); err != nil {
+				return err
+			}
+			for h, want := range map[message.Hash]string{first: "", second: `{"n":7}`} {
+				e, err := tx.Element(h)
+				if err != nil || (e != nil) != (want != "") || e != nil && string(e.Content) != want {
+					t.Errorf("element %s is %+v, %v", h, e, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestNewerSchemaIsRefused(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		_, c := opened(t, dsn)

@@ -96,7 +96,7 @@ func TestPiecesMakeTheDocument(t *testing.T) {
 					}
 					e.Content = Object(members)
 					told.elements, told.members[e.Hash] = append(told.elements, e), members
-					if err := errors.Join(tx.MergeElement(e, members), tx.InsertElement(e)); err != nil {
+					if err := errors.Join(tx.MergeElement(e, members), insertElement(tx, e)); err != nil {
 						return err
 					}
 				}
@@ -156,4 +156,14 @@ func TestPiecesMakeTheDocument(t *testing.T) {
 			t.Errorf("%d documents were cut, %d had members restored", cut, restored)
 		}
 	})
+}
+
+// insertElement stores an element with its message.
+func insertElement(tx *Tx, e *Element) error {
+	m := &MessageRow{Message: message.Message{ItemHash: e.Hash, Type: message.TypeAggregate, ItemType: message.ItemInline}, Owner: e.Owner}
+	if err := tx.InsertMessage(m, &ContentColumns{Key: &e.Key}); err != nil {
+		return err
+	}
+	e.ID = m.ID
+	return tx.InsertElement(e)
 }

@@ -25,7 +25,8 @@ func (tx *Tx) insertShadows(owner, key string, list []shadow) error {
 	for _, s := range list {
 		rows = append(rows, owner, key, memberID(s.name), s.time, string(s.hash))
 	}
-	return tx.bulk(intoShadows, rows)
+	_, err := tx.bulk(intoShadows, rows)
+	return err
 }
 
 func (tx *Tx) deleteShadow(e *Element, name string) error {

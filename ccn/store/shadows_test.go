@@ -25,7 +25,7 @@ func TestOlderMembersAreFoundWhereNoneWereKnown(t *testing.T) {
 					if err := tx.MergeElement(e, members); err != nil {
 						return err
 					}
-					if err := tx.InsertElement(e); err != nil {
+					if err := insertElement(tx, e); err != nil {
 						return err
 					}
 				}

@@ -15,7 +15,7 @@ type tending struct {
 }
 
 // tendEvery is how long commits gather before the database is tended: pages that many of them change are copied once.
-const tendEvery = 3 * time.Second
+const tendEvery = 5 * time.Second
 
 func (s *Store) startTending(c *conn) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -52,8 +52,9 @@ func (s *Store) tendOnAndOn(ctx context.Context) {
 	}
 }
 
-// longLog is the number of pages in the log of changes from which on it is to begin anew.
-const longLog = 65536
+// longLog is the number of pages in the log of changes from which on it is to begin anew: 512 MiB. Until then pages that change
+// often are copied seldom.
+const longLog = 131072
 
 // tend copies what was committed out of the log. The log begins anew with a transaction that finds all of it copied, which
 // none does that follows the last at once: so it is kept from beginning for a moment, when little is left to copy.

@@ -74,7 +74,7 @@ const Spare = "spare"
 // messages left.
 const (
 	spareMin = 1 << 20
-	spareMax = 32 << 20
+	spareMax = 64 << 20
 )
 
 func (j *Journal) spare() string { return filepath.Join(j.dir, Spare) }

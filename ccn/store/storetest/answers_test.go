@@ -146,10 +146,10 @@ func fill(s *script) {
 		s.call("InsertPost", &store.PostRow{
 			ID: row.ID, Tags: []string{text, "tag", text}, Hash: h, Owner: text, Type: text, Ref: some(i, text), Amends: amends, Channel: some(i+1, text), ContentTime: at, LastUpdated: at,
 		})
-		s.call("InsertElement", &store.Element{Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
-		s.call("InsertElement", &store.Element{Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
+		s.call("InsertElement", &store.Element{ID: row.ID, Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
+		s.call("InsertElement", &store.Element{ID: int64(1000 + i), Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
 		for j, at := range []float64{at, times[(i+1)%len(times)]} { // members with equal names, and with others
-			e := &store.Element{Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
+			e := &store.Element{ID: int64(2000 + 2*i + j), Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
 			members := map[string]json.RawMessage{text: fmt.Append(nil, i), "k": fmt.Append(nil, j), texts[i/3]: document(text)}
 			e.Content = store.Object(members)
 			s.call("InsertElement", e)
