@@ -149,9 +149,12 @@ func fill(s *script) {
 		s.call("InsertElement", &store.Element{ID: row.ID, Hash: h, Owner: text, Key: text, ContentTime: at, Content: []byte(`{}`)})
 		s.call("InsertElement", &store.Element{ID: int64(1000 + i), Hash: hash(100 + i), Owner: "a", Key: "k", ContentTime: at, Content: document(text)})
 		for j, at := range []float64{at, times[(i+1)%len(times)]} { // members with equal names, and with others
-			e := &store.Element{ID: int64(2000 + 2*i + j), Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
+			e := &store.Element{Hash: hash(500 + 2*i + j), Owner: "a", Key: texts[i/2], ContentTime: at}
 			members := map[string]json.RawMessage{text: fmt.Append(nil, i), "k": fmt.Append(nil, j), texts[i/3]: document(text)}
 			e.Content = store.Object(members)
+			of := &store.MessageRow{Message: message.Message{ItemHash: e.Hash, Type: message.TypeAggregate, ItemType: message.ItemInline, ItemContent: text}, Owner: "a", ContentTime: at}
+			s.call("InsertMessage", of, &store.ContentColumns{Key: &e.Key})
+			e.ID = of.ID
 			s.call("InsertElement", e)
 			s.call("MergeElement", e, members)
 		}
