@@ -86,6 +86,15 @@ func (s *Scheduler) order(ctx context.Context, method, address, path string, bod
 // maxAnswer bounds what a compute node may answer, in bytes.
 const maxAnswer = 4 << 20
 
+// stay follows no redirection: a compute node is anybody's, and would have this node send requests to whom it likes, in networks that
+// it cannot reach itself.
+func stay(to *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("it redirects to %.200s, which is not followed: its registered address must be the one that it answers at", to.URL)
+}
+
+// brief cuts what a compute node says to a length for a log.
+func brief(said string) string { return fmt.Sprintf("%.1000s", said) }
+
 // send sends a request to the compute node at address, signed as spec/crn.md §2.1.3 says. A body of nil is none.
 func send(ctx context.Context, client *http.Client, signer Signer, method, address, path string, order any) (status int, answer []byte, err error) {
 	var body []byte

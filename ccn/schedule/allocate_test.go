@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -33,6 +34,34 @@ func TestAnAllocationIsSentAgainUnlessAllThatFailsIsRefused(t *testing.T) {
 		node.Close()
 		if (err != nil) != test.again {
 			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestAComputeNodeSendsTheCoreNodeNowhereElse(t *testing.T) {
+	inner := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s reached whom it was not for", r.Method, r.URL)
+	}))
+	defer inner.Close()
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, inner.URL+r.URL.Path, status)
+		}))
+		defer node.Close()
+		s, err := New(Config{Signer: nobody{}, Publish: func(context.Context, string, any) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := probe(t.Context(), s.http, node.URL); err == nil {
+			t.Errorf("%d: a node that only redirects counts as alive", status)
+		}
+		if _, err := (allocation{}).post(t.Context(), s.http, nobody{}, node.URL); err == nil {
+			t.Errorf("%d: an allocation counts as taken", status)
+		}
+		if _, err := s.order(t.Context(), http.MethodGet, node.URL, "/control/migrate/x/status", nil, nil); err == nil {
+			t.Errorf("%d: an order counts as carried out", status)
+		} else if !strings.Contains(err.Error(), "registered address") {
+			t.Errorf("%d: the operator is not told what to do: %v", status, err)
 		}
 	}
 }

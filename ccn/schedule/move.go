@@ -215,7 +215,7 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 		}
 		return true, nil
 	case status == http.StatusOK && import_.Error != "":
-		return false, fmt.Errorf("%s fetches it: %s", j.to.Address, import_.Error)
+		return false, fmt.Errorf("%s fetches it: %.1000s", j.to.Address, import_.Error)
 	case status == http.StatusOK:
 		return false, nil
 	case status != http.StatusNotFound:
@@ -246,7 +246,7 @@ func (s *Scheduler) step(ctx context.Context, j journey) (arrived bool, err erro
 	case err != nil:
 		return false, err
 	case e.State == "export_failed":
-		return false, fmt.Errorf("%s gets it ready: %s", j.from.Address, e.Error)
+		return false, fmt.Errorf("%s gets it ready: %.1000s", j.from.Address, e.Error)
 	case e.State != "exported":
 		return false, nil
 	}
@@ -290,10 +290,10 @@ func (s *Scheduler) fetchAhead(ctx context.Context, j journey) (fetching bool, e
 	switch {
 	case status == http.StatusOK:
 		if ahead.Error != "" {
-			s.cfg.Logger.Warn("disks of an instance not fetched while it runs", "hash", j.hash, "crn", j.to.Address, "error", ahead.Error)
+			s.cfg.Logger.Warn("disks of an instance not fetched while it runs", "hash", j.hash, "crn", j.to.Address, "error", brief(ahead.Error))
 		}
 		if ahead.Cold != "" {
-			s.cfg.Logger.Info("an instance does not move with its memory", "hash", j.hash, "to", j.to.Address, "because", ahead.Cold)
+			s.cfg.Logger.Info("an instance does not move with its memory", "hash", j.hash, "to", j.to.Address, "because", brief(ahead.Cold))
 		}
 		return ahead.State == "fetching", nil
 	case status != http.StatusNotFound:

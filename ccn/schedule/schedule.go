@@ -104,7 +104,7 @@ func New(cfg Config) (*Scheduler, error) {
 	}
 	return &Scheduler{
 		cfg:    cfg,
-		http:   &http.Client{Timeout: allocationTimeout},
+		http:   &http.Client{Timeout: allocationTimeout, CheckRedirect: stay},
 		wake:   make(chan struct{}, 1),
 		view:   &view{},
 		health: make(map[string]int),
@@ -413,8 +413,12 @@ func (s *Scheduler) delivered(ctx context.Context, r deliveryResult) {
 	if r.err != nil {
 		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
 	}
+	v := s.current()
 	for _, hash := range r.outcome.Refused {
-		s.cfg.Logger.Warn("compute node refuses what can never run", "crn", r.node.Hash, "workload", hash, "error", r.outcome.Errors[hash])
+		// Of what it was never given it may say what it likes.
+		if p, planned := v.plan[hash]; planned && p.Compute.Hash == r.node.Hash {
+			s.cfg.Logger.Warn("compute node refuses what can never run", "crn", r.node.Hash, "workload", hash, "error", brief(r.outcome.Errors[hash]))
+		}
 	}
 	if last := s.sent[r.node.Hash]; last != nil && last.key == r.key {
 		last.pending, last.ok = false, r.err == nil
