@@ -29,6 +29,7 @@ import (
 	"github.com/aleph-im/aleph-go/crn/wasm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/internal/listen"
+	"github.com/aleph-im/aleph-go/internal/redirect"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -117,7 +118,8 @@ func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 	}); err != nil {
 		return err
 	}
-	core := client.New(client.Config{BaseURL: n.cfg.CoreNode, TrustNode: true}) // this node believes the one that it is linked to
+	// This node believes the one that it is linked to.
+	core := client.New(client.Config{BaseURL: n.cfg.CoreNode, TrustNode: true, HTTPClient: &http.Client{CheckRedirect: redirect.SameHost}})
 	n.triggers = trigger.New(trigger.Config{
 		Follow: func(ctx context.Context, since time.Time) iter.Seq2[*client.StoredMessage, error] {
 			return core.Follow(ctx, client.Filter{}, since)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/aleph-im/aleph-go/internal/redirect"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -26,7 +27,7 @@ type Config struct {
 	// Submit takes a message in as if a peer had gossiped it.
 	Submit func(ctx context.Context, envelope []byte) error
 	Every  time.Duration // between two looks; 5 s when 0
-	Client *http.Client  // http.DefaultClient when nil; requests have their own deadline
+	Client *http.Client  // one that stays on the host that it asks when nil; requests have their own deadline
 	Logger *slog.Logger
 }
 
@@ -56,7 +57,7 @@ func New(cfg Config) *Service {
 		cfg.Every = defaultEvery
 	}
 	if cfg.Client == nil {
-		cfg.Client = http.DefaultClient
+		cfg.Client = &http.Client{CheckRedirect: redirect.SameHost}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,5 +147,18 @@ func TestSilentPeerIsAnError(t *testing.T) {
 	n := &node{status: map[message.Hash]message.Status{}}
 	if _, err := n.service().look(t.Context(), "http://127.0.0.1:1"); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestAPeerLeadsNowhereElse(t *testing.T) {
+	count := 3
+	other := strings.Replace(peer(t, &count), "127.0.0.1", "localhost", 1)
+	leading := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other+r.URL.RequestURI(), http.StatusFound)
+	}))
+	defer leading.Close()
+	n := &node{status: map[message.Hash]message.Status{}}
+	if _, err := n.service().look(t.Context(), leading.URL); err == nil || len(n.taken) > 0 {
+		t.Errorf("%d messages of another host, %v", len(n.taken), err)
 	}
 }

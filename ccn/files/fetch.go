@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/internal/flight"
+	"github.com/aleph-im/aleph-go/internal/redirect"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -114,15 +115,7 @@ func (f *Fetcher) bring(ctx context.Context, h message.Hash, limit int64) (int64
 func plainClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
-	return &http.Client{
-		Transport: transport,
-		CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if len(via) > 3 || req.URL.Hostname() != via[0].URL.Hostname() {
-				return http.ErrUseLastResponse
-			}
-			return nil
-		},
-	}
+	return &http.Client{Transport: transport, CheckRedirect: redirect.SameHost}
 }
 
 // race asks the peers in random order, but those last that are slow.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aleph-im/aleph-go/internal/flight"
+	"github.com/aleph-im/aleph-go/internal/redirect"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -101,7 +102,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Now = time.Now
 	}
 	return &Client{
-		cfg: cfg, http: &http.Client{Transport: cfg.HTTP}, verified: map[message.Hash]stamp{}, answers: map[string]remembered{},
+		cfg: cfg, http: &http.Client{Transport: cfg.HTTP, CheckRedirect: redirect.SameHost}, verified: map[message.Hash]stamp{}, answers: map[string]remembered{},
 	}, nil
 }
 

@@ -228,3 +228,18 @@ func fullDisk(t *testing.T, dir string) {
 		t.Errorf("and then what does fit: %v", err)
 	}
 }
+
+func TestACoreNodeLeadsNowhereElse(t *testing.T) {
+	inner := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s reached whom it was not for", r.URL)
+	}))
+	defer inner.Close()
+	core := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, strings.Replace(inner.URL, "127.0.0.1", "localhost", 1)+r.URL.Path, http.StatusFound)
+	}))
+	defer core.Close()
+	c := open(t, core.URL, t.TempDir(), 0)
+	if _, err := c.Program(t.Context(), message.HashBytes([]byte("any"))); !errors.Is(err, corenode.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
