@@ -111,7 +111,7 @@ func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
 		Network: p.source, Driver: p.driver, Wasm: modules, Dir: p.executions, Kernel: p.kernel, Initrd: p.initrd, MemoryMiB: n.cfg.MemoryMiB,
 		OverheadMiB: n.print.OverheadMiB, WasmOverheadMiB: modulesPrint.OverheadMiB, VCPUs: n.cfg.VCPUs, DiskMiB: n.cfg.DiskMiB,
 		ReuseTimeout: n.cfg.ReuseTimeout, InitTimeout: n.cfg.InitTimeout, DrainTimeout: n.cfg.DrainTimeout,
-		SnapshotLimit: n.cfg.SnapshotLimit, Log: n.cfg.Log,
+		SnapshotLimit: n.cfg.SnapshotLimit, Metrics: p.registry, Log: n.cfg.Log,
 		GuestAPI: func(hash message.Hash) http.Handler { return n.guestAPI.For(hash, execution.HostLabel(hash)) },
 		Internet: guest.Internet{Nameservers: servers, Rate: n.cfg.NetworkRate},
 		Planned:  func(plan execution.Plan) { n.triggers.Planned(plan) },

@@ -2,13 +2,16 @@ package execution
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/aleph-im/aleph-go/crn/kept"
 	"github.com/aleph-im/aleph-go/crn/logfile"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
@@ -39,20 +42,59 @@ func (p *Pool) logPath(hash message.Hash) string {
 	return filepath.Join(p.cfg.Dir, logDir, string(hash)+".log")
 }
 
-// logAge is how long the output of a program is kept after its last line.
-const logAge = 30 * 24 * time.Hour
+// Bounds of what is kept of the output of programs that do not run.
+const (
+	logAge   = 30 * 24 * time.Hour // after the last line
+	logTotal = 1 << 30             // bytes
+	maxLogs  = 20_000              // files
+	logSweep = time.Minute         // between two looks
+)
 
-func dropOldLogs(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("look for old logs: %w", err)
+// openLogs removes what is beyond the bounds.
+func (p *Pool) openLogs() (err error) {
+	p.logs, err = kept.Open(kept.Config{
+		Dir: filepath.Join(p.cfg.Dir, logDir), What: "logs", Bytes: logTotal, Entries: maxLogs, Age: logAge, Remove: p.removeIdleLog,
+		Metrics: p.cfg.Metrics, Log: p.cfg.Log,
+	})
+	return err
+}
+
+// removeIdleLog removes a file of logs, unless the program is executed.
+func (p *Pool) removeIdleLog(name string) (removed bool, err error) {
+	hash, _, _ := strings.Cut(name, ".")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.executions[message.Hash(hash)] != nil {
+		return false, nil
 	}
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > logAge {
-			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
-				return fmt.Errorf("remove an old log: %w", err)
-			}
+	return true, removeFile(filepath.Join(p.cfg.Dir, logDir, name))
+}
+
+// sweepLogs keeps the logs within their bounds until the pool stops.
+func (p *Pool) sweepLogs() {
+	tick := time.NewTicker(logSweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-tick.C:
 		}
+		if _, err := p.logs.Clean(""); err != nil {
+			p.cfg.Log.Error("logs of programs may grow beyond their bound", "error", err)
+		}
+	}
+}
+
+// removeLog removes all that is kept of what a program printed. p.mu is held, and the program is not executed.
+func (p *Pool) removeLog(hash message.Hash) error {
+	return errors.Join(removeFile(p.logPath(hash)), removeFile(p.logPath(hash)+".1"))
+}
+
+// removeFile removes a file, if it is there.
+func removeFile(path string) error {
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -18,8 +18,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/guest"
+	"github.com/aleph-im/aleph-go/crn/kept"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -62,6 +65,7 @@ type Config struct {
 	// SnapshotLimit is what snapshots of programs may take of the disk, in bytes. None are kept when it is 0, or when the driver
 	// offers none.
 	SnapshotLimit int64
+	Metrics       prometheus.Registerer // nil for none
 	Log           *slog.Logger
 }
 
@@ -81,6 +85,7 @@ type Pool struct {
 	cfg       Config
 	hooks     []hook
 	snapshots *snapshots    // nil when none are kept
+	logs      *kept.Folder
 	boots     chan struct{} // a token for each machine that boots
 
 	life    context.Context // ends when the pool stops
@@ -118,9 +123,6 @@ func New(cfg Config) (*Pool, error) {
 			return nil, fmt.Errorf("prepare the folder for executions: %w", err)
 		}
 	}
-	if err := dropOldLogs(filepath.Join(cfg.Dir, logDir)); err != nil {
-		return nil, err
-	}
 	volumes, err := sizeMiB(filepath.Join(cfg.Dir, volumeDir))
 	if err != nil {
 		return nil, fmt.Errorf("measure the volumes: %w", err)
@@ -138,6 +140,9 @@ func New(cfg Config) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, volumesMiB: volumes, boots: make(chan struct{}, cfg.MaxBoots),
 		executions: map[message.Hash]*Execution{}, kept: map[message.Hash]*keeper{}, ahead: map[message.Hash]bool{},
+	}
+	if err := p.openLogs(); err != nil {
+		return nil, err
 	}
 	if p.snapshots, err = openSnapshots(cfg.Driver, filepath.Join(cfg.Dir, snapshotDir), cfg.SnapshotLimit); err != nil {
 		return nil, err
@@ -157,6 +162,7 @@ const (
 
 // Run waits for ctx to end, then lets calls finish within the drain time and ends every machine.
 func (p *Pool) Run(ctx context.Context) error {
+	p.running.Go(p.sweepLogs)
 	<-ctx.Done()
 	p.mu.Lock()
 	p.draining = true
