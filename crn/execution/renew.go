@@ -70,41 +70,24 @@ func (p *Pool) Holds(hash message.Hash) bool {
 	return err == nil
 }
 
-// Remove ends a program whose message is forgotten and removes its snapshot and volumes. It returns when that is done, or with ctx.
+// Remove ends a program whose message is forgotten and removes its snapshot, its volumes and what it printed. It returns when that is
+// done, or with ctx.
 func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 	if hash.Kind() == "" { // it comes from a message, and names a folder
 		return fmt.Errorf("remove program %q: not a hash", hash)
 	}
-	p.mu.Lock()
-	delete(p.kept, hash)
-	delete(p.ahead, hash)
-	x := p.executions[hash]
-	if x != nil {
-		x.requestStop()
+	var trash string
+	_, err := p.vacate(ctx, hash, false, func() (err error) {
+		delete(p.ahead, hash)
+		trash, err = p.discardVolumes(hash)
+		return errors.Join(err, p.removeLog(hash))
+	})
+	for _, path := range append(p.snapshots.of(hash), trash) {
+		err = errors.Join(err, os.RemoveAll(path))
 	}
-	p.mu.Unlock()
-	if x != nil {
-		select {
-		case <-x.stopped:
-		case <-ctx.Done():
-			return fmt.Errorf("end program %s: %w", hash, ctx.Err())
-		}
+	if err != nil {
+		return fmt.Errorf("remove program %s: %w", hash, err)
 	}
-	for _, path := range p.snapshots.of(hash) {
-		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("remove the snapshot of program %s: %w", hash, err)
-		}
-	}
-	size, err := sizeMiB(p.volumeFolder(hash))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err = errors.Join(err, os.RemoveAll(p.volumeFolder(hash))); err != nil {
-		return fmt.Errorf("remove volumes of program %s: %w", hash, err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.volumesMiB -= size
 	return nil
 }
 
