@@ -84,6 +84,7 @@ func (n *CRN) openDriver(ctx context.Context, p *parts) error {
 func (n *CRN) openSource(_ context.Context, p *parts) (err error) {
 	p.source, err = corenode.New(corenode.Config{
 		API: n.cfg.CoreNode, Dir: filepath.Join(n.cfg.DataDir, "cache"), CacheLimit: n.cfg.CacheLimit, AnswerAge: n.cfg.AnswerAge,
+		Metrics: p.registry, Log: n.cfg.Log,
 	})
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,6 +18,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aleph-im/aleph-go/crn/kept"
 	"github.com/aleph-im/aleph-go/internal/flight"
 	"github.com/aleph-im/aleph-go/internal/redirect"
 	"github.com/aleph-im/aleph-go/message"
@@ -42,6 +46,8 @@ type Config struct {
 	Dir string // cache of files and messages
 	// CacheLimit bounds the cached files, in bytes; 20 GiB when 0. Files in use are safe: a running machine holds them open.
 	CacheLimit int64
+	Metrics    prometheus.Registerer // nil for none
+	Log        *slog.Logger          // discarded when nil
 	// HTTP is the transport to use; one of the client's own when nil.
 	HTTP http.RoundTripper
 	// AnswerAge bounds how old answers about accounts, prices and the state of messages may be, below what is usual for each; no
@@ -54,11 +60,13 @@ type Config struct {
 type Client struct {
 	cfg       Config
 	http      *http.Client
+	files     *kept.Folder
+	messages  *kept.Folder
 	downloads flight.Group[wanted, struct{}]
 	questions flight.Group[string, remembered] // by path
 
 	mu       sync.Mutex
-	verified map[message.Hash]stamp // files whose bytes this process has checked
+	verified map[message.Hash]stamp // files of the cache whose bytes this process has checked
 	answers  map[string]remembered  // by path
 }
 
@@ -72,8 +80,15 @@ const (
 // maxMessage bounds an answer that holds messages, in bytes.
 const maxMessage = 8 << 20
 
+// Bounds of the cache. A node has one message or two for each file; both are of use while they are asked for again.
+const (
+	maxFiles        = 50_000
+	maxMessages     = 20_000
+	maxMessageBytes = 256 << 20
+)
+
 // New prepares the cache.
-func New(cfg Config) (*Client, error) {
+func New(cfg Config) (_ *Client, err error) {
 	if u, err := url.Parse(cfg.API); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("address of the core node: %q is no http(s) URL", cfg.API)
 	}
@@ -81,13 +96,8 @@ func New(cfg Config) (*Client, error) {
 	if cfg.CacheLimit == 0 {
 		cfg.CacheLimit = 20 << 30
 	}
-	for _, dir := range []string{"files", "messages"} {
-		if err := os.MkdirAll(filepath.Join(cfg.Dir, dir), 0o700); err != nil {
-			return nil, fmt.Errorf("prepare the cache: %w", err)
-		}
-	}
-	// Downloads that a killed process left behind.
-	parts, _ := filepath.Glob(filepath.Join(cfg.Dir, "files", ".part-*"))
+	// What a killed process left half written.
+	parts, _ := filepath.Glob(filepath.Join(cfg.Dir, "*", ".part-*"))
 	for _, part := range parts {
 		os.Remove(part)
 	}
@@ -101,9 +111,18 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{
+	c := &Client{
 		cfg: cfg, http: &http.Client{Transport: cfg.HTTP, CheckRedirect: redirect.SameHost}, verified: map[message.Hash]stamp{}, answers: map[string]remembered{},
-	}, nil
+	}
+	if c.files, err = kept.Open(kept.Config{
+		Dir: filepath.Join(cfg.Dir, "files"), What: "files", Bytes: cfg.CacheLimit, Entries: maxFiles, Metrics: cfg.Metrics, Log: cfg.Log,
+	}); err != nil {
+		return nil, err
+	}
+	c.messages, err = kept.Open(kept.Config{
+		Dir: filepath.Join(cfg.Dir, "messages"), What: "messages", Bytes: maxMessageBytes, Entries: maxMessages, Metrics: cfg.Metrics, Log: cfg.Log,
+	})
+	return c, err
 }
 
 // Program fetches the message of a program. Its content hashes to hash. The core node is asked each time, because messages are
@@ -140,11 +159,21 @@ func (c *Client) workload(ctx context.Context, hash message.Hash) (*Workload, er
 		return nil, parseErr
 	}
 	if err == nil {
-		if err := writeAtomic(cached, raw); err != nil {
+		if err := c.keep(cached, raw); err != nil {
 			return nil, fmt.Errorf("cache the message: %w", err)
 		}
 	}
 	return w, nil
+}
+
+// keep writes a message into the cache.
+func (c *Client) keep(path string, raw []byte) error {
+	_, missing := os.Lstat(path)
+	if err := writeAtomic(path, raw); err != nil || missing == nil {
+		return err
+	}
+	_, err := c.messages.Added(filepath.Base(path), int64(len(raw)))
+	return err
 }
 
 // envelope asks for the first message that the query finds.

@@ -2,6 +2,7 @@ package corenode_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -189,6 +190,44 @@ func TestTheCacheStaysWithinItsBound(t *testing.T) {
 		if f.Name() == first {
 			t.Error("the file used longest ago was kept")
 		}
+	}
+}
+
+func TestTheCacheOfMessagesIsBounded(t *testing.T) {
+	core, dir := corenodetest.New(t), t.TempDir()
+	messages := filepath.Join(dir, "messages")
+	put := func(name string, bytes int64, age time.Duration) {
+		t.Helper()
+		path, at := filepath.Join(messages, name), time.Now().Add(-age)
+		if err := errors.Join(os.MkdirAll(messages, 0o700), os.WriteFile(path, nil, 0o600), os.Truncate(path, bytes), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(messages, name))
+		return err == nil
+	}
+	put("large", 300<<20, time.Hour) // takes no room
+	if open(t, core.URL, dir, 0); there("large") {
+		t.Error("more bytes are kept than may be")
+	}
+	const most = 20_000
+	for i := range most {
+		put(fmt.Sprint(i), 1, time.Duration(most-i)*time.Minute)
+	}
+	c := open(t, core.URL, dir, 0)
+	hash := core.Publish(message.TypeProgram, corenodetest.Program(core.Store(nil), core.Store([]byte("r")), message.EncodingPlain, "main"))
+	if _, err := c.Program(t.Context(), hash); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(messages); err != nil || len(left) > most {
+		t.Errorf("%d messages are kept, %v", len(left), err)
+	}
+	if there("0") || !there(fmt.Sprint(most-1)) {
+		t.Error("it is not the oldest that leave")
+	}
+	if _, err := open(t, "http://127.0.0.1:1", dir, 0).Program(t.Context(), hash); err != nil {
+		t.Errorf("the message that was asked for last, with the core node away: %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package corenode
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,8 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -217,7 +214,13 @@ func (c *Client) download(ctx context.Context, hash message.Hash, limit int64) (
 	if err := os.Rename(part.Name(), c.path(hash)); err != nil {
 		return explainDisk(err, c.cfg.Dir)
 	}
-	return c.prune(hash)
+	removed, err := c.files.Added(string(hash), n)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range removed {
+		delete(c.verified, message.Hash(name))
+	}
+	return err
 }
 
 // watched notes progress and errors of the source, which io.Copy mixes with those of the destination.
@@ -236,39 +239,6 @@ func (w *watched) Read(b []byte) (int, error) {
 		w.err = err
 	}
 	return n, err
-}
-
-// prune removes the files whose last use is longest ago until the cache is within its bound. keep was just fetched.
-func (c *Client) prune(keep message.Hash) error {
-	entries, err := os.ReadDir(filepath.Join(c.cfg.Dir, "files"))
-	if err != nil {
-		return fmt.Errorf("clean the cache: %w", err)
-	}
-	var infos []os.FileInfo
-	var total int64
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") {
-			continue
-		}
-		if info, err := entry.Info(); err == nil {
-			infos = append(infos, info)
-			total += info.Size()
-		}
-	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
-	for _, info := range infos {
-		if total <= c.cfg.CacheLimit {
-			break
-		}
-		if info.Name() == string(keep) {
-			continue
-		}
-		if err := os.Remove(c.path(message.Hash(info.Name()))); err != nil {
-			return fmt.Errorf("clean the cache: %w", err)
-		}
-		total -= info.Size()
-	}
-	return nil
 }
 
 // explainDisk says what to do about a full disk.

@@ -84,7 +84,7 @@ var (
 type Pool struct {
 	cfg       Config
 	hooks     []hook
-	snapshots *snapshots    // nil when none are kept
+	snapshots *snapshots // nil when none are kept
 	logs      *kept.Folder
 	boots     chan struct{} // a token for each machine that boots
 
