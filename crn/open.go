@@ -91,7 +91,7 @@ func (n *CRN) openSource(_ context.Context, p *parts) (err error) {
 
 // openPrograms makes the pool of programs, what it offers them, and what starts them besides calls.
 func (n *CRN) openPrograms(ctx context.Context, p *parts) error {
-	modules, err := wasm.New(wasm.Config{Dir: filepath.Join(n.cfg.DataDir, "wasm"), Program: n.cfg.WasmRunner})
+	modules, err := wasm.New(wasm.Config{Dir: filepath.Join(n.cfg.DataDir, "wasm"), Program: n.cfg.WasmRunner, Metrics: p.registry, Log: n.cfg.Log})
 	if err != nil {
 		return err
 	}

@@ -146,6 +146,7 @@ func (c *Client) workload(ctx context.Context, hash message.Hash) (*Workload, er
 	switch {
 	case errors.Is(err, ErrNotFound):
 		os.Remove(cached)
+		_, _ = c.messages.Note(filepath.Base(cached)) // less than before is within the bounds
 		return nil, err
 	case err != nil:
 		stored, readErr := os.ReadFile(cached)
@@ -159,21 +160,15 @@ func (c *Client) workload(ctx context.Context, hash message.Hash) (*Workload, er
 		return nil, parseErr
 	}
 	if err == nil {
-		if err := c.keep(cached, raw); err != nil {
+		err := writeAtomic(cached, raw)
+		if err == nil {
+			_, err = c.messages.Note(filepath.Base(cached))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("cache the message: %w", err)
 		}
 	}
 	return w, nil
-}
-
-// keep writes a message into the cache.
-func (c *Client) keep(path string, raw []byte) error {
-	_, missing := os.Lstat(path)
-	if err := writeAtomic(path, raw); err != nil || missing == nil {
-		return err
-	}
-	_, err := c.messages.Added(filepath.Base(path), int64(len(raw)))
-	return err
 }
 
 // envelope asks for the first message that the query finds.

@@ -214,7 +214,7 @@ func (c *Client) download(ctx context.Context, hash message.Hash, limit int64) (
 	if err := os.Rename(part.Name(), c.path(hash)); err != nil {
 		return explainDisk(err, c.cfg.Dir)
 	}
-	removed, err := c.files.Added(string(hash), n)
+	removed, err := c.files.Note(string(hash))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range removed {

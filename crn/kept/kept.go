@@ -42,9 +42,9 @@ type Folder struct {
 	cfg     Config
 	removed prometheus.Counter
 
-	mu      sync.Mutex // held while it is cleaned
-	bytes   int64      // as of the last cleaning, and what was added since
-	entries int
+	mu    sync.Mutex       // held while it is cleaned
+	sizes map[string]int64 // bytes by name, as of the last cleaning and what was noted since
+	bytes int64            // their sum
 }
 
 // Open makes the folder where there is none, and cleans it.
@@ -87,16 +87,22 @@ func (f *Folder) register() {
 func (f *Folder) Size() (bytes int64, entries int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.bytes, f.entries
+	return f.bytes, len(f.sizes)
 }
 
-// Added tells of an entry that has come, of so many bytes. When the folder is beyond its bounds with it, it is cleaned, of all but this
-// one; the names of what was removed are returned.
-func (f *Folder) Added(name string, bytes int64) (removed []string, err error) {
+// Note tells of an entry that has come, has another size, or is gone. When the folder is beyond its bounds with it, it is cleaned, of all but
+// this one; the names of what was removed are returned.
+func (f *Folder) Note(name string) (removed []string, err error) {
+	path := filepath.Join(f.cfg.Dir, name)
+	_, missing := os.Lstat(path)
+	bytes := below(path)
 	f.mu.Lock()
-	f.bytes += bytes
-	f.entries++
-	full := f.cfg.Bytes > 0 && f.bytes > f.cfg.Bytes || f.cfg.Entries > 0 && f.entries > f.cfg.Entries
+	f.bytes += bytes - f.sizes[name]
+	f.sizes[name] = bytes
+	if missing != nil {
+		delete(f.sizes, name)
+	}
+	full := f.cfg.Bytes > 0 && f.bytes > f.cfg.Bytes || f.cfg.Entries > 0 && len(f.sizes) > f.cfg.Entries
 	f.mu.Unlock()
 	if !full {
 		return nil, nil
@@ -121,19 +127,20 @@ func (f *Folder) Clean(keep string) (removed []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("clean %s: %w", f.cfg.What, err)
 	}
-	f.bytes, f.entries = 0, len(all)
+	f.sizes, f.bytes = make(map[string]int64, len(all)), 0
 	for _, e := range all {
+		f.sizes[e.name] = e.bytes
 		f.bytes += e.bytes
 	}
 	bytes, entries := f.cfg.Bytes, f.cfg.Entries
-	if bytes > 0 && f.bytes > bytes || entries > 0 && f.entries > entries {
+	if bytes > 0 && f.bytes > bytes || entries > 0 && len(all) > entries {
 		bytes, entries = bytes-bytes/slack, entries-entries/slack
 	}
 	slices.SortFunc(all, func(a, b entry) int { return a.used.Compare(b.used) })
 	var freed int64
 	for _, e := range all {
 		old := f.cfg.Age > 0 && time.Since(e.used) > f.cfg.Age
-		if !old && (bytes == 0 || f.bytes <= bytes) && (entries == 0 || f.entries <= entries) {
+		if !old && (bytes == 0 || f.bytes <= bytes) && (entries == 0 || len(f.sizes) <= entries) {
 			break // the others were used later
 		}
 		if e.name == keep {
@@ -149,7 +156,7 @@ func (f *Folder) Clean(keep string) (removed []string, err error) {
 		removed = append(removed, e.name)
 		freed += e.bytes
 		f.bytes -= e.bytes
-		f.entries--
+		delete(f.sizes, e.name)
 	}
 	if len(removed) > 0 {
 		f.removed.Add(float64(len(removed)))
@@ -175,19 +182,14 @@ func read(dir string) (all []entry, err error) {
 		if err != nil {
 			return nil, err
 		}
-		e := entry{found.Name(), info.ModTime(), info.Size()}
-		if found.IsDir() {
-			e.bytes = below(filepath.Join(dir, found.Name()))
-		}
-		all = append(all, e)
+		all = append(all, entry{found.Name(), info.ModTime(), below(filepath.Join(dir, found.Name()))})
 	}
 	return all, nil
 }
 
-// below sums the files in a folder and all folders in it, as far as they can be read. A file that has another name as well is not only
-// here.
-func below(dir string) (bytes int64) {
-	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
+// below sums the files at a path and below, as far as they can be read. A file that has another name as well is not only here.
+func below(path string) (bytes int64) {
+	_ = filepath.WalkDir(path, func(path string, _ fs.DirEntry, _ error) error {
 		var info unix.Stat_t
 		if unix.Lstat(path, &info) == nil && info.Mode&unix.S_IFMT == unix.S_IFREG && info.Nlink == 1 {
 			bytes += info.Size

@@ -95,7 +95,7 @@ func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 	for i := range 100 {
 		name := fmt.Sprintf("%03d", i)
 		put(t, dir, name, 10, 0)
-		gone, err := f.Added(name, 10)
+		gone, err := f.Note(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,6 +113,18 @@ func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n == 0 || n > 100/2 {
 		t.Errorf("%d lines of log", n)
 	}
+	for range 2 { // gone, and said twice
+		if err := os.RemoveAll(filepath.Join(dir, "099")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Note("099"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, dir, "098", 25, 0)
+	if _, err := f.Note("098"); err != nil {
+		t.Fatal(err)
+	}
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -122,10 +134,10 @@ func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 		m := family.GetMetric()[0]
 		got[family.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
-	left := 100 - len(removed)
+	left := 100 - len(removed) - 1
 	want := map[string]float64{
 		"aleph_crn_kept_removed_total": float64(len(removed)), "aleph_crn_kept_entries": float64(left),
-		"aleph_crn_kept_bytes": float64(10 * left), "aleph_crn_kept_limit_bytes": 1 << 20,
+		"aleph_crn_kept_bytes": float64(10*left + 15), "aleph_crn_kept_limit_bytes": 1 << 20,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("metrics say %v, want %v", got, want)

@@ -7,11 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
-
-	"github.com/aleph-im/aleph-go/crn/vm"
 )
 
 // box is where a process lives: a folder that is all it sees, where the node may give it that.
@@ -29,14 +26,13 @@ const (
 )
 
 // prepare makes the box of a module: processes of the same module share what was compiled, others see nothing of it.
-func (d *Driver) prepare(spec vm.Spec) (*box, error) {
+func (d *Driver) prepare(module string) (*box, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.install(); err != nil {
 		return nil, err
 	}
-	// Files of the network are named for their content.
-	dir := filepath.Join(d.cfg.Dir, compiledDir, filepath.Base(spec.Drives[0].Path))
+	dir := filepath.Join(d.cfg.Dir, compiledDir, module)
 	if err := os.MkdirAll(filepath.Join(dir, cacheName), 0o711); err != nil {
 		return nil, err
 	}
@@ -114,26 +110,36 @@ func (d *Driver) install() error {
 	return nil
 }
 
-// keepCompiled is how many modules stay compiled on disk.
-const keepCompiled = 500
+// enter notes that a process of a module is there, or is being started.
+func (d *Driver) enter(module string) {
+	d.using.Lock()
+	defer d.using.Unlock()
+	d.running[module]++
+}
 
-// prune removes the modules whose last use is longest ago. No process runs yet.
-func prune(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
+// leave notes that it has ended.
+func (d *Driver) leave(module string) {
+	d.note(module)
+	d.using.Lock()
+	defer d.using.Unlock()
+	if d.running[module]--; d.running[module] == 0 {
+		delete(d.running, module)
 	}
-	var infos []os.FileInfo
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil {
-			infos = append(infos, info)
-		}
+}
+
+// note counts what a module was compiled to so far.
+func (d *Driver) note(module string) {
+	if _, err := d.compiled.Note(module); err != nil {
+		d.cfg.Log.Error("compiled modules may grow beyond their bound", "error", err)
 	}
-	slices.SortFunc(infos, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	for _, info := range infos[min(keepCompiled, len(infos)):] {
-		if err := os.RemoveAll(filepath.Join(dir, info.Name())); err != nil {
-			return err
-		}
+}
+
+// removeIdle removes what a module was compiled to, unless a process of it is there.
+func (d *Driver) removeIdle(module string) (removed bool, err error) {
+	d.using.Lock()
+	defer d.using.Unlock()
+	if d.running[module] > 0 {
+		return false, nil
 	}
-	return nil
+	return true, os.RemoveAll(filepath.Join(d.cfg.Dir, compiledDir, module))
 }

@@ -26,6 +26,7 @@ type machine struct {
 	channel  net.Conn
 	stderr   tail
 	patience time.Duration
+	ended    func() // called once, when the process has ended or was not started
 
 	stopping atomic.Bool
 	frozen   atomic.Bool
@@ -34,14 +35,15 @@ type machine struct {
 }
 
 // run owns the process. The kernel ends a process with the thread that started it, so this goroutine keeps its thread.
-func (m *machine) run(pulse *os.File, started chan<- error) {
+func (m *machine) run(pulse *os.File, begun chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer close(m.done)
+	defer m.ended()
 	defer m.channel.Close()
 	err := m.cmd.Start()
 	m.started = time.Now()
-	started <- err
+	begun <- err
 	if err != nil {
 		pulse.Close()
 		return

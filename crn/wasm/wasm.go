@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/aleph-im/aleph-go/crn/kept"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/crn/wasm/runner"
 )
@@ -28,25 +32,40 @@ type Config struct {
 	Program string
 	// Patience is how long a process may give no sign of life; 15 s when 0. Hosts are busy at times.
 	Patience time.Duration
+	Metrics  prometheus.Registerer // nil for none
+	Log      *slog.Logger          // discarded when nil
 }
 
 // Driver starts runners. Safe for concurrent use.
 type Driver struct {
-	cfg Config
+	cfg      Config
+	compiled *kept.Folder
 
 	mu         sync.Mutex // held while a box is prepared
 	installed  bool       // the runner is in its place
 	namespaces bool       // the node's user may make namespaces; known once installed
+
+	using   sync.Mutex     // held while a module is removed
+	running map[string]int // guarded by using; processes by the name of their module
 }
 
 // compiledDir, below Config.Dir, holds a folder a module.
 const compiledDir = "compiled"
+
+// Bounds of the modules that stay compiled on disk, those that run included.
+const (
+	maxCompiled   = 500
+	compiledBytes = 4 << 30
+)
 
 // ErrMissing is returned where the runner is not installed.
 var ErrMissing = errors.New("this node has no wasm-runner beside its program: 'make build' makes it")
 
 // New returns the driver. The runner itself is looked for at the first use.
 func New(cfg Config) (*Driver, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	if cfg.Patience == 0 {
 		cfg.Patience = 15 * time.Second
 	}
@@ -57,11 +76,19 @@ func New(cfg Config) (*Driver, error) {
 		}
 		cfg.Program = filepath.Join(filepath.Dir(self), "wasm-runner")
 	}
-	compiled := filepath.Join(cfg.Dir, compiledDir)
-	if err := errors.Join(os.MkdirAll(compiled, 0o711), prune(compiled)); err != nil {
+	d := &Driver{cfg: cfg, running: map[string]int{}}
+	dir := filepath.Join(cfg.Dir, compiledDir)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("prepare the folder for WebAssembly: %w", err)
 	}
-	return &Driver{cfg: cfg}, nil
+	var err error
+	d.compiled, err = kept.Open(kept.Config{
+		Dir: dir, What: "modules", Bytes: compiledBytes, Entries: maxCompiled, Remove: d.removeIdle, Metrics: cfg.Metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // Fingerprint implements [vm.Driver].
@@ -89,11 +116,20 @@ func (d *Driver) launch(spec vm.Spec) (*machine, error) {
 	if len(spec.Drives) == 0 || spec.VCPUs < 1 || spec.MemoryMiB < 1 {
 		return nil, errors.New("a program needs a module, processors and memory")
 	}
-	box, err := d.prepare(spec)
+	module := filepath.Base(spec.Drives[0].Path) // files of the network are named for their content
+	d.enter(module)
+	begins := false
+	defer func() {
+		if !begins {
+			d.leave(module)
+		}
+	}()
+	box, err := d.prepare(module)
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{patience: d.cfg.Patience, done: make(chan struct{})}
+	d.note(module)
+	m := &machine{patience: d.cfg.Patience, ended: func() { d.leave(module) }, done: make(chan struct{})}
 	channel, end, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -124,9 +160,10 @@ func (d *Driver) launch(spec vm.Spec) (*machine, error) {
 		Dir: box.dir, Env: []string{"GOTRACEBACK=none"}, ExtraFiles: inherited, Stdout: beat, Stderr: &m.stderr,
 		SysProcAttr: box.attributes, WaitDelay: time.Second,
 	}
-	started := make(chan error, 1)
-	go m.run(pulse, started)
-	if err := <-started; err != nil {
+	begun := make(chan error, 1)
+	begins = true
+	go m.run(pulse, begun)
+	if err := <-begun; err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -29,7 +29,13 @@ const smallest = "\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x0
 // launch starts the process of a module and configures it.
 func launch(t *testing.T, d *wasm.Driver, module string) (vm.Machine, *guest.Session) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "module")
+	return launchAs(t, d, "module", module)
+}
+
+// launchAs does, from a file of the given name.
+func launchAs(t *testing.T, d *wasm.Driver, name, module string) (vm.Machine, *guest.Session) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(module), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -165,6 +171,43 @@ func TestAModuleIsCompiledOnce(t *testing.T) {
 		}
 		if files := compiled(); len(files) != 1 {
 			t.Errorf("compiled %v", files)
+		}
+	}
+}
+
+func TestCompiledModulesAreBounded(t *testing.T) {
+	const most = 500
+	dir := t.TempDir()
+	compiled := filepath.Join(dir, "compiled")
+	use := func(name string, hours int) {
+		t.Helper()
+		at := time.Now().Add(-time.Duration(hours) * time.Hour)
+		if err := errors.Join(os.MkdirAll(filepath.Join(compiled, name), 0o711), os.Chtimes(filepath.Join(compiled, name), at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range most - 1 {
+		use(fmt.Sprint(i), most-i)
+	}
+	d, err := wasm.New(wasm.Config{Dir: dir, Program: wasmtest.Runner(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, running := launchAs(t, d, "running", smallest)
+	await(t, "it is ready", running.Ready())
+	use("running", 2*most)
+	m, s := launchAs(t, d, "last", smallest)
+	await(t, "it is ready", s.Ready())
+	if err := m.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(compiled)
+	if err != nil || len(left) > most {
+		t.Errorf("%d modules are kept, %v", len(left), err)
+	}
+	for name, want := range map[string]bool{"0": false, fmt.Sprint(most - 2): true, "running": true, "last": true} {
+		if _, err := os.Stat(filepath.Join(compiled, name)); (err == nil) != want {
+			t.Errorf("module %s is kept: %v", name, err == nil)
 		}
 	}
 }
