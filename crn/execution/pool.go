@@ -144,7 +144,9 @@ func New(cfg Config) (*Pool, error) {
 	if err := p.openLogs(); err != nil {
 		return nil, err
 	}
-	if p.snapshots, err = openSnapshots(cfg.Driver, filepath.Join(cfg.Dir, snapshotDir), cfg.SnapshotLimit); err != nil {
+	if p.snapshots, err = openSnapshots(cfg.Driver, kept.Config{
+		Dir: filepath.Join(cfg.Dir, snapshotDir), What: "snapshots", Bytes: cfg.SnapshotLimit, Metrics: cfg.Metrics, Log: cfg.Log,
+	}); err != nil {
 		return nil, err
 	}
 	p.hooks = []hook{messageHook{p}, admissionHook{p}, logHook{p}, codeHook{p}, runtimeHook{p}, volumesHook{p}, machineHook{p}, guestHook{p}}

@@ -82,9 +82,10 @@ func (p *Pool) Remove(ctx context.Context, hash message.Hash) error {
 		trash, err = p.discardVolumes(hash)
 		return errors.Join(err, p.removeLog(hash))
 	})
-	for _, path := range append(p.snapshots.of(hash), trash) {
-		err = errors.Join(err, os.RemoveAll(path))
+	for _, path := range p.snapshots.of(hash) {
+		err = errors.Join(err, p.snapshots.remove(path))
 	}
+	err = errors.Join(err, os.RemoveAll(trash))
 	if err != nil {
 		return fmt.Errorf("remove program %s: %w", hash, err)
 	}

@@ -5,16 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aleph-im/aleph-go/crn/kept"
 	"github.com/aleph-im/aleph-go/crn/vm"
 	"github.com/aleph-im/aleph-go/guest/wire"
 	"github.com/aleph-im/aleph-go/message"
@@ -25,9 +26,9 @@ import (
 type snapshots struct {
 	driver vm.Snapshotter
 	dir    string
-	limit  int64 // bytes of disk
+	folder *kept.Folder
 
-	mu      sync.Mutex      // held while the folder is cleaned
+	mu      sync.Mutex
 	refused map[string]bool // paths whose program could not be kept or went wrong in a copy
 }
 
@@ -36,10 +37,11 @@ const maxRefused = 10_000
 
 // openSnapshots prepares the folder: what a killed node was writing is removed. It returns nil where nothing is to be kept, and
 // then removes what was.
-func openSnapshots(driver vm.Driver, dir string, limit int64) (*snapshots, error) {
-	s := &snapshots{dir: dir, limit: limit, refused: map[string]bool{}}
+func openSnapshots(driver vm.Driver, cfg kept.Config) (*snapshots, error) {
+	dir := cfg.Dir
+	s := &snapshots{dir: dir, refused: map[string]bool{}}
 	var ok bool
-	if s.driver, ok = driver.(vm.Snapshotter); !ok || limit <= 0 {
+	if s.driver, ok = driver.(vm.Snapshotter); !ok || cfg.Bytes <= 0 {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("remove snapshots of programs: %w", err)
 		}
@@ -53,7 +55,10 @@ func openSnapshots(driver vm.Driver, dir string, limit int64) (*snapshots, error
 			return nil, fmt.Errorf("remove what an earlier node did not finish: %w", err)
 		}
 	}
-	return s, s.clean("")
+	cfg.Size = diskUsage
+	folder, err := kept.Open(cfg)
+	s.folder = folder
+	return s, err
 }
 
 // path names the snapshot of a program by its hash, so that no other program is given it, and by everything that the program's
@@ -96,7 +101,11 @@ func (s *snapshots) named(prefix string) (paths []string) {
 	return paths
 }
 
-func (s *snapshots) remove(path string) error { return os.RemoveAll(path) }
+func (s *snapshots) remove(path string) error {
+	err := os.RemoveAll(path)
+	_, noteErr := s.folder.Note(filepath.Base(path))
+	return errors.Join(err, noteErr)
+}
 
 // refuse has the program boot from now on.
 func (s *snapshots) refuse(path string) {
@@ -113,49 +122,23 @@ func (s *snapshots) save(ctx context.Context, m vm.Machine, path string) error {
 	if err := s.driver.Save(ctx, m, path); err != nil {
 		return err
 	}
-	return s.clean(path)
+	return s.keep(path)
 }
 
-// clean removes other snapshots of the program that was just kept, which are of an earlier version of its files or of the host's,
-// and then those whose last use is longest ago until all are within the bound.
-func (s *snapshots) clean(kept string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	type snapshot struct {
-		path string
-		used time.Time
-		size int64
-	}
-	var all []snapshot
-	var total int64
-	program, _, _ := strings.Cut(filepath.Base(kept), "-")
-	for _, path := range s.named("") {
-		name := filepath.Base(path)
-		info, err := os.Stat(path)
-		if err != nil || strings.HasPrefix(name, ".") {
-			continue // gone, or not whole yet
-		}
-		if path != kept && strings.HasPrefix(name, program+"-") {
-			if err := os.RemoveAll(path); err != nil {
-				return fmt.Errorf("clean the snapshots: %w", err)
-			}
+// keep counts a program that was just saved, and removes other snapshots of it, which are of an earlier version of its files or of the
+// host's.
+func (s *snapshots) keep(path string) error {
+	program, _, _ := strings.Cut(filepath.Base(path), "-")
+	for _, other := range s.named(program + "-") {
+		if other == path {
 			continue
 		}
-		size := diskUsage(path)
-		all = append(all, snapshot{path, info.ModTime(), size})
-		total += size
-	}
-	slices.SortFunc(all, func(a, b snapshot) int { return a.used.Compare(b.used) })
-	for _, oldest := range all {
-		if total <= s.limit {
-			break
-		}
-		if err := os.RemoveAll(oldest.path); err != nil {
+		if err := s.remove(other); err != nil {
 			return fmt.Errorf("clean the snapshots: %w", err)
 		}
-		total -= oldest.size
 	}
-	return nil
+	_, err := s.folder.Note(filepath.Base(path))
+	return err
 }
 
 // diskUsage is what the files of a folder take of the disk, in bytes.

@@ -30,6 +30,8 @@ type Config struct {
 	Entries int           // how many
 	Age     time.Duration // since the last use
 
+	// Size, unless nil, is how many bytes what is at a path takes; otherwise the lengths of its files count.
+	Size func(path string) int64
 	// Remove, unless nil, removes an entry if it is not in use, and reports whether it did. What is in use stays, and counts.
 	Remove func(name string) (removed bool, err error)
 
@@ -51,6 +53,9 @@ type Folder struct {
 func Open(cfg Config) (*Folder, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Size == nil {
+		cfg.Size = below
 	}
 	if cfg.Remove == nil {
 		cfg.Remove = func(name string) (bool, error) { return true, os.RemoveAll(filepath.Join(cfg.Dir, name)) }
@@ -95,7 +100,7 @@ func (f *Folder) Size() (bytes int64, entries int) {
 func (f *Folder) Note(name string) (removed []string, err error) {
 	path := filepath.Join(f.cfg.Dir, name)
 	_, missing := os.Lstat(path)
-	bytes := below(path)
+	bytes := f.cfg.Size(path)
 	f.mu.Lock()
 	f.bytes += bytes - f.sizes[name]
 	f.sizes[name] = bytes
@@ -110,8 +115,11 @@ func (f *Folder) Note(name string) (removed []string, err error) {
 	return f.Clean(name)
 }
 
-// slack is the part of the bounds that a cleaning of a full folder frees beyond what it must: reading a folder costs time for each entry.
-const slack = 16
+// A cleaning of a full folder of many entries frees a part of the bounds beyond what it must: to read it costs time for each of them.
+const (
+	many  = 100
+	slack = 16
+)
 
 type entry struct {
 	name  string
@@ -123,7 +131,7 @@ type entry struct {
 func (f *Folder) Clean(keep string) (removed []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all, err := read(f.cfg.Dir)
+	all, err := f.read()
 	if err != nil {
 		return nil, fmt.Errorf("clean %s: %w", f.cfg.What, err)
 	}
@@ -133,7 +141,7 @@ func (f *Folder) Clean(keep string) (removed []string, err error) {
 		f.bytes += e.bytes
 	}
 	bytes, entries := f.cfg.Bytes, f.cfg.Entries
-	if bytes > 0 && f.bytes > bytes || entries > 0 && len(all) > entries {
+	if len(all) > many && (bytes > 0 && f.bytes > bytes || entries > 0 && len(all) > entries) {
 		bytes, entries = bytes-bytes/slack, entries-entries/slack
 	}
 	slices.SortFunc(all, func(a, b entry) int { return a.used.Compare(b.used) })
@@ -166,8 +174,8 @@ func (f *Folder) Clean(keep string) (removed []string, err error) {
 }
 
 // read lists the entries. What goes away meanwhile is passed over.
-func read(dir string) (all []entry, err error) {
-	list, err := os.ReadDir(dir)
+func (f *Folder) read() (all []entry, err error) {
+	list, err := os.ReadDir(f.cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +190,7 @@ func read(dir string) (all []entry, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, entry{found.Name(), info.ModTime(), below(filepath.Join(dir, found.Name()))})
+		all = append(all, entry{found.Name(), info.ModTime(), f.cfg.Size(filepath.Join(f.cfg.Dir, found.Name()))})
 	}
 	return all, nil
 }

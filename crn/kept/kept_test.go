@@ -87,12 +87,12 @@ func TestWhatWasNotUsedForLongestLeaves(t *testing.T) {
 func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 	dir, registry := t.TempDir(), prometheus.NewRegistry()
 	var log bytes.Buffer
-	f, err := kept.Open(kept.Config{Dir: dir, What: "things", Entries: 32, Bytes: 1 << 20, Metrics: registry, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	f, err := kept.Open(kept.Config{Dir: dir, What: "things", Entries: 160, Bytes: 1 << 20, Metrics: registry, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var removed []string
-	for i := range 100 {
+	for i := range 400 {
 		name := fmt.Sprintf("%03d", i)
 		put(t, dir, name, 10, 0)
 		gone, err := f.Note(name)
@@ -103,26 +103,26 @@ func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 			t.Errorf("%s is removed as it comes", name)
 		}
 		removed = append(removed, gone...)
-		if left := names(t, dir); len(left) > 32 {
+		if left := names(t, dir); len(left) > 160 {
 			t.Fatalf("%d entries after %d came", len(left), i+1)
 		}
 	}
-	if left := names(t, dir); len(left)+len(removed) != 100 {
+	if left := names(t, dir); len(left)+len(removed) != 400 {
 		t.Errorf("%d are left, %d were said to be removed", len(left), len(removed))
 	}
-	if n := strings.Count(log.String(), "\n"); n == 0 || n > 100/2 {
+	if n := strings.Count(log.String(), "\n"); n == 0 || n > 400/10 {
 		t.Errorf("%d lines of log", n)
 	}
 	for range 2 { // gone, and said twice
-		if err := os.RemoveAll(filepath.Join(dir, "099")); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, "399")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Note("099"); err != nil {
+		if _, err := f.Note("399"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(t, dir, "098", 25, 0)
-	if _, err := f.Note("098"); err != nil {
+	put(t, dir, "398", 25, 0)
+	if _, err := f.Note("398"); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()
@@ -134,7 +134,7 @@ func TestAFolderStaysWithinItsBoundsWhileItGrows(t *testing.T) {
 		m := family.GetMetric()[0]
 		got[family.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
-	left := 100 - len(removed) - 1
+	left := 400 - len(removed) - 1
 	want := map[string]float64{
 		"aleph_crn_kept_removed_total": float64(len(removed)), "aleph_crn_kept_entries": float64(left),
 		"aleph_crn_kept_bytes": float64(10*left + 15), "aleph_crn_kept_limit_bytes": 1 << 20,
