@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -293,13 +292,9 @@ func (p *Pipeline) keepAWhile(tx *store.Tx, list []files.Info, now message.Time)
 	return nil
 }
 
-// decide calls the state. A panic in it is an error of one message and must not end the node.
+// decide calls the state.
 func (p *Pipeline) decide(tx *store.Tx, e *entry) (effect *state.Effect, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-	}()
+	defer survive(&err)
 	return p.cfg.State.Apply(tx, &e.item)
 }
 

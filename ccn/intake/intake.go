@@ -241,7 +241,7 @@ func (p *Pipeline) SubmitAny(ctx context.Context, readings [][]byte, origin Orig
 	var err, first error
 	var raw []byte
 	for _, raw = range readings {
-		if m, content, err = message.Parse(raw); err == nil {
+		if m, content, err = parse(raw); err == nil {
 			break
 		}
 		if first == nil {
@@ -307,50 +307,6 @@ func (p *Pipeline) fly(e *entry) *entry {
 // canceled reports whether an error says no more than that somebody's context ended.
 func canceled(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// check verifies the signature, once for each copy, and makes the entry ready to be applied. It reports whether the
-// outcome is already known.
-func (p *Pipeline) check(ctx context.Context, e *entry) (settled bool, err error) {
-	m, copied := e.item.Message, keyOf(e.item.Message).digest()
-	verdict, known := p.seen.get(copied)
-	if known && verdict == nil {
-		var signature string
-		var status message.Status
-		// What is not committed yet is found to be a duplicate when it is applied.
-		err := p.cfg.Store.ReadCommitted(ctx, func(r *store.Reader) (err error) {
-			signature, status, err = r.Signature(m.ItemHash)
-			return err
-		})
-		if err != nil {
-			return false, fmt.Errorf("look for message %s: %w", m.ItemHash, err)
-		}
-		if signature == m.Signature && (status == message.StatusProcessed || status == message.StatusRemoving) {
-			p.stats.duplicates.Add(1)
-			e.out = Outcome{Hash: m.ItemHash, Status: message.StatusProcessed, Duplicate: true, Message: m, Content: e.item.Content}
-			return true, nil
-		}
-	}
-	if err := p.acquire(ctx); err != nil {
-		return false, err
-	}
-	defer p.release()
-	switch {
-	case known:
-	case m.Signature == "":
-		verdict = &message.Error{Code: message.ErrInvalidSignature, Errors: []any{"Missing signature"}}
-	default:
-		p.stats.verified.Add(1)
-		if err := p.cfg.Verify(m); err != nil && !errors.As(err, &verdict) {
-			return false, fmt.Errorf("verify message %s: %w", m.ItemHash, err)
-		}
-		p.seen.put(copied, verdict)
-	}
-	if verdict != nil {
-		e.refused = verdict
-		return false, nil
-	}
-	return false, p.load(ctx, e)
 }
 
 // refuseBytes records bytes that are no message. Without a readable hash there is nothing to record them under.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -54,5 +55,52 @@ func TestAnotherSenderThatGivesUpEndsNobodysWait(t *testing.T) {
 	close(goOn)
 	if err := <-answers; err != nil {
 		t.Errorf("who stayed was told %v", err)
+	}
+}
+
+// A panic is the error of one message: who sent it and who sends it again are told, and nobody waits for it.
+func TestAPanicLeavesNobodyWaiting(t *testing.T) {
+	burst := make(chan struct{})
+	r := start(t, onSQLite(t.TempDir()), func(c *Config) {
+		c.Verify = func(m *message.Message) error {
+			select {
+			case <-burst:
+				return verify(m)
+			default:
+			}
+			<-burst
+			panic("burst")
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, raw := post(1, nil)
+	answers := make(chan error, 2)
+	for range 2 {
+		go func() {
+			defer func() {
+				if p := recover(); p != nil { // as a server of HTTP would
+					t.Errorf("panic: %v", p)
+					answers <- nil
+				}
+			}()
+			_, err := r.Submit(ctx, raw, OriginAPI)
+			answers <- err
+		}()
+	}
+	for r.Stats().Duplicates == 0 {
+		runtime.Gosched() // until one waits for the other
+	}
+	close(burst)
+	for range 2 {
+		if err := <-answers; err == nil || ctx.Err() != nil {
+			t.Errorf("told %v", err)
+		}
+	}
+	if out, err := r.Submit(ctx, raw, OriginAPI); err != nil || out.Status != message.StatusProcessed {
+		t.Errorf("sent again it is %s, %v", out.Status, err)
+	}
+	if n := r.coming.Load(); n != 0 {
+		t.Errorf("%d messages are waited for that do not come", n)
 	}
 }

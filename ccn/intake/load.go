@@ -16,7 +16,8 @@ import (
 
 // load fills in the content of a verified message as far as this node has it, and notes which of its files are in the
 // store. It sets refused when the content is wrong and missing when it is elsewhere.
-func (p *Pipeline) load(ctx context.Context, e *entry) error {
+func (p *Pipeline) load(ctx context.Context, e *entry) (err error) {
+	defer survive(&err)
 	m := e.item.Message
 	e.missing, e.fetched = "", e.fetched[:0]
 	if m.ItemType == message.ItemInline {
@@ -166,7 +167,7 @@ func (p *Pipeline) takeRow(ctx context.Context, row *store.PendingRow, fetches *
 	e := &entry{envelope: row.Envelope, origin: Origin(row.Origin), pending: row, done: make(chan struct{})}
 	e.first = p.shared && row.ErrorCode == 0
 	e.item.ReceptionTime = row.ReceptionTime
-	m, content, err := message.Parse(row.Envelope)
+	m, content, err := parse(row.Envelope)
 	if err != nil {
 		// It parsed when it was stored, so the rules have changed since.
 		e.item.Message = &message.Message{ItemHash: row.Hash, Sender: row.Sender, Signature: row.Signature}
