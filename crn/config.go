@@ -218,7 +218,7 @@ func (c *Config) check() (pool6 netip.Prefix, err error) {
 		n    int64
 	}{
 		{"memory-mib", int64(c.MemoryMiB)}, {"instance-memory-mib", int64(c.InstanceMemoryMiB)}, {"vcpus", int64(c.VCPUs)},
-		{"disk-mib", c.DiskMiB}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)}, {"end-instances-within", int64(c.EndInstancesWithin)},
+		{"disk-mib", c.DiskMiB}, {"cache-mib", c.CacheLimit}, {"replica-mib", c.ReplicaBytes}, {"instance-stop-timeout", int64(c.InstanceStopTimeout)}, {"end-instances-within", int64(c.EndInstancesWithin)},
 		{"program-start-timeout", int64(c.InitTimeout)}, {"machine-network-mbit", c.NetworkRate}, {"machine-disk-mib", c.DiskRate.Bytes}, {"machine-disk-iops", c.DiskRate.Operations},
 	} {
 		if bound.n < 0 {

@@ -14,6 +14,7 @@
 //	corenode   messages, files and accounts, asked of the core node, and which registered node this one is
 //	guest      the host's side of the channel to the program that is PID 1 in our machines
 //	image      kernel, initramfs, checks of archives
+//	kept       bounds of what is kept because it may be of use again
 //	tap        the network of guests
 //	vm, vm/qemu  machines
 //	wasm       programs of WebAssembly, which need no machine

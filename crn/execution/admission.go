@@ -20,6 +20,7 @@ func (h admissionHook) start(ctx context.Context, x *Execution) error {
 		if refusal == nil {
 			h.used = h.used.plus(need)
 			x.share = need
+			x.arrived()
 			h.mu.Unlock()
 			return nil
 		}

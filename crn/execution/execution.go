@@ -69,6 +69,7 @@ type Execution struct {
 	expiry   *time.Timer // the end that its owner set
 	share    share
 	uses     []Use
+	admitted bool // it has its part of the node, or ended without
 	outdated bool // it ends, and what is kept is started again at once
 }
 
@@ -246,6 +247,14 @@ func (x *Execution) Release() {
 		close(x.drained)
 	} else if !x.times.Started.IsZero() {
 		x.arm()
+	}
+}
+
+// arrived notes that it has its part of the node, or needs none any more. pool.mu is held.
+func (x *Execution) arrived() {
+	if !x.admitted {
+		x.admitted = true
+		x.pool.arriving--
 	}
 }
 

@@ -205,9 +205,20 @@ type fakeNetwork struct {
 	mu       sync.Mutex
 	programs map[message.Hash]*message.Program
 	archive  string
+	silent   chan struct{} // closed when the core node answers; nil when it does
 }
 
-func (n *fakeNetwork) Program(_ context.Context, hash message.Hash) (*message.Program, error) {
+func (n *fakeNetwork) Program(ctx context.Context, hash message.Hash) (*message.Program, error) {
+	n.mu.Lock()
+	silent := n.silent
+	n.mu.Unlock()
+	if silent != nil {
+		select {
+		case <-silent:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p := n.programs[hash]; p != nil {

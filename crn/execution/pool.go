@@ -99,6 +99,7 @@ type Pool struct {
 	executions map[message.Hash]*Execution
 	kept       map[message.Hash]*keeper // allocated for good: started again whenever they end
 	ahead      map[message.Hash]bool    // allocated on demand: booted once ahead of the first call
+	arriving   int                      // executions that have no part of the node yet
 	used       share
 	volumesMiB int64 // volumes that stay, but for those that a machine in used is making
 	draining   bool
@@ -196,6 +197,10 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) Acquire(ctx context.Context, hash message.Hash) (*Execution, error) {
 	for {
 		p.mu.Lock()
+		if p.executions[hash] == nil && p.kept[hash] == nil && p.arriving >= maxArriving {
+			p.mu.Unlock()
+			return nil, fmt.Errorf("program %s: %d others are being looked up or wait for room: %w", hash, maxArriving, ErrNoRoom)
+		}
 		x, err := p.claim(hash)
 		if err != nil {
 			p.mu.Unlock()
@@ -239,9 +244,14 @@ func (p *Pool) claim(hash message.Hash) (*Execution, error) {
 	}
 	x := newExecution(p, hash, p.freeSlot())
 	p.executions[hash] = x
+	p.arriving++
 	p.running.Go(x.run)
 	return x, nil
 }
+
+// maxArriving bounds the executions that callers have begun and that have no part of the node yet: anybody can have one begin for each
+// hash that he makes up, and it goes on when he is gone. Those of a plan count, and are as many as the plan has.
+const maxArriving = 1024
 
 // firstSlot is the lowest number that a machine gets (spec/crn.md §1.2).
 const firstSlot = 4
@@ -290,6 +300,7 @@ func (p *Pool) forget(x *Execution) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.executions, x.hash)
+	x.arrived()
 	k := p.kept[x.hash]
 	if k == nil || p.draining {
 		return
