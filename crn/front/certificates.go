@@ -37,6 +37,7 @@ type CertificateConfig struct {
 type Certificates struct {
 	cfg       CertificateConfig
 	authority *autocert.Manager // nil for none
+	asked     pace
 
 	mu     sync.Mutex
 	files  []file
@@ -141,12 +142,20 @@ func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 // mayHave is asked before a name is asked of the authority, which does not do that for ever: names below the node's own, of which
 // everybody can make up any number, are those of files.
 func (c *Certificates) mayHave(ctx context.Context, name string) error {
-	own := strings.EqualFold(name, c.cfg.DomainName)
-	below := strings.HasSuffix(name, "."+strings.ToLower(c.cfg.DomainName))
-	if own || !below && c.cfg.Leads(ctx, name) {
+	if strings.EqualFold(name, c.cfg.DomainName) {
 		return nil
 	}
-	return fmt.Errorf("the name %s is not this node's", name)
+	if strings.HasSuffix(name, "."+strings.ToLower(c.cfg.DomainName)) || !c.cfg.Leads(ctx, name) {
+		return fmt.Errorf("the name %s is not this node's", name)
+	}
+	ok, first := c.asked.take(name)
+	if first {
+		c.cfg.Log.Warn("more names are led here than an authority is asked for; they have their turn later", "name", name, "at_once", namesAtOnce, "every", nameEvery)
+	}
+	if !ok {
+		return fmt.Errorf("the authority is asked for no more names just now, %s is asked for later", name)
+	}
+	return nil
 }
 
 // current returns the certificates of files as they are now. One that cannot be read stays what it was.
