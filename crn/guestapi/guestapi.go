@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -46,7 +47,8 @@ type API struct {
 	programs map[message.Hash]*program
 }
 
-// program is one program's view. It lives as long as the node: what it may still send must not grow by a restart.
+// program is one program's view. It outlives its machines, while they leave a mark on it: what it may still send must not grow by a
+// restart.
 type program struct {
 	api     *API
 	hash    message.Hash
@@ -114,12 +116,29 @@ func (a *API) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		a.cache.expire()
+		a.forgetIdle()
 		select {
 		case <-ctx.Done():
 			a.http.CloseIdleConnections()
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// forgetIdle drops what is kept of programs that are as if they had never been there.
+func (a *API) forgetIdle() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.programs, func(_ message.Hash, p *program) bool { return p.sending.full() && len(p.asking) == 0 })
+}
+
+// remember keeps a program that asks for something: its machine may have been idle for long.
+func (a *API) remember(p *program) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.programs[p.hash] == nil {
+		a.programs[p.hash] = p
 	}
 }
 
@@ -139,6 +158,7 @@ func (a *API) For(hash message.Hash, names ...string) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern, route string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			a.remember(p)
 			counted := &counter{ResponseWriter: w, status: http.StatusOK}
 			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 			defer cancel()
@@ -212,6 +232,13 @@ func (b *bucket) take() bool {
 	}
 	b.left--
 	return true
+}
+
+// full reports whether as much is let through at once as ever.
+func (b *bucket) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left+max(0, time.Since(b.at).Seconds())*b.rate >= b.size
 }
 
 // answer writes JSON.

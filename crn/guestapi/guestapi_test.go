@@ -224,3 +224,26 @@ func TestAProgramMaySendOnlySoMuch(t *testing.T) {
 		t.Errorf("says %s", w.Body)
 	}
 }
+
+// Nothing is kept of a program that sends nothing, and a new machine gives it no more to send.
+func TestIdleProgramsAreNotRemembered(t *testing.T) {
+	c := newCore(t)
+	a := newAPI(t, c.URL, t.TempDir())
+	machine := a.For(first)
+	a.forgetIdle()
+	if n := len(a.programs); n != 0 {
+		t.Errorf("%d programs are remembered that did nothing", n)
+	}
+	for range sendBurst {
+		w := httptest.NewRecorder()
+		machine.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/api/v0/ipfs/add_json", strings.NewReader("{}")))
+		if w.Code != http.StatusOK {
+			t.Fatalf("got %d", w.Code)
+		}
+	}
+	a.forgetIdle()
+	a.For(first)
+	if a.programs[first].sending.full() { // which takes it a minute
+		t.Error("with a new machine it may send as much again")
+	}
+}
