@@ -110,8 +110,9 @@ type journeyResult struct {
 	err  error
 }
 
-// journeysAtOnce bounds those of one core node: each takes the lines of two compute nodes.
-const journeysAtOnce = 1
+// journeysAtOnce bounds those of one core node: each takes the lines of two compute nodes. Of each node that instances leave there is
+// one: how long it takes is up to that node, which may be a stranger's, and it is not to keep what leaves others.
+const journeysAtOnce = 4
 
 // restAfter is how long an instance that could not be moved waits for the next try.
 const restAfter = 30 * time.Second
@@ -128,7 +129,7 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 		}
 		for _, hash := range v.part(node.Hash).Instances {
 			p := v.plan[hash]
-			if !v.elsewhere(p) || v.comesBack(hash) || s.journeys[hash] || len(s.journeys) >= journeysAtOnce || time.Now().Before(s.resting[hash]) {
+			if !v.elsewhere(p) || v.comesBack(hash) || !s.mayLeave(hash, v.homes[hash]) || time.Now().Before(s.resting[hash]) {
 				continue
 			}
 			j := journey{hash: hash, to: node}
@@ -137,7 +138,7 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 					j.from = n
 				}
 			}
-			s.journeys[hash] = true
+			s.journeys[hash] = v.homes[hash]
 			s.cfg.Logger.Info("instance moves", "hash", hash, "from", j.from.Address, "to", j.to.Address)
 			wg.Go(func() {
 				err := s.carry(ctx, j)
@@ -148,6 +149,14 @@ func (s *Scheduler) move(ctx context.Context, wg *sync.WaitGroup, done chan<- jo
 			})
 		}
 	}
+}
+
+// mayLeave reports whether an instance may begin to leave a compute node.
+func (s *Scheduler) mayLeave(hash message.Hash, from string) bool {
+	if _, under := s.journeys[hash]; under || len(s.journeys) >= journeysAtOnce {
+		return false
+	}
+	return !slices.Contains(slices.Collect(maps.Values(s.journeys)), from)
 }
 
 func (s *Scheduler) moved(r journeyResult) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -258,6 +259,48 @@ func TestAnInstanceWhoseDisksAreGoneBeginsAnew(t *testing.T) {
 	s, j, published := newMover(t, &movingNodes{gone: true})
 	if err := s.carry(t.Context(), j); err != nil || len(*published) != 2 {
 		t.Errorf("%v, %v", err, *published)
+	}
+}
+
+func TestANodeThatNeverGetsReadyKeepsWhatLeavesItAlone(t *testing.T) {
+	s, j, _ := newMover(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/control/migrate/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_, _ = io.WriteString(w, `{"state":"exporting"}`)
+	}))
+	core := "core"
+	j.to.Parent = &core
+	s.view.nodes = registry.Aggregate{
+		Nodes:         []registry.CoreNode{{Node: registry.Node{Hash: core, Owner: nobody{}.Address()}}},
+		ResourceNodes: []registry.ResourceNode{j.to, j.from},
+	}
+	leave := func(from string, n int) {
+		for i := range n {
+			hash := message.HashBytes([]byte(fmt.Sprint(from, i)))
+			s.view.homes[hash], s.view.plan[hash] = from, Placement{Workload: Workload{Hash: hash, Type: message.TypeInstance}, Compute: &j.to}
+		}
+	}
+	delete(s.view.plan, movingHash)
+	leave("from", 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	ended := make(chan journeyResult)
+	s.move(ctx, &wg, ended)
+	if len(s.journeys) != 1 {
+		t.Errorf("%d leave one node at once", len(s.journeys))
+	}
+	for i := range 10 {
+		leave(fmt.Sprint("another ", i), 1)
+	}
+	s.view.parts, s.view.splitting = nil, sync.Once{}
+	s.move(ctx, &wg, ended)
+	left := slices.Sorted(maps.Values(s.journeys))
+	if n := len(slices.Compact(left)); n != journeysAtOnce || n < 2 || len(s.journeys) != n || !slices.Contains(left, "from") {
+		t.Errorf("under way from %q", left)
 	}
 }
 

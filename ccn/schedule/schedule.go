@@ -55,8 +55,9 @@ type Scheduler struct {
 	view   *view          // guarded by mu; replaced, never changed
 	health map[string]int // of own compute nodes: failed looks in a row; owned by the goroutine of Run
 	sent   map[string]*delivery
-	// Instances under way, and when those may be tried again that could not be moved. Owned by the goroutine of Run.
-	journeys map[message.Hash]bool
+	// Instances under way with the compute nodes that they leave, and when those may be tried again that could not be moved. Owned by
+	// the goroutine of Run.
+	journeys map[message.Hash]string
 	resting  map[message.Hash]time.Time
 	// Whether replicas are being seen to, and when that was begun. Owned by the goroutine of Run.
 	replicating bool
@@ -110,7 +111,7 @@ func New(cfg Config) (*Scheduler, error) {
 		health: make(map[string]int),
 		sent:   make(map[string]*delivery),
 
-		journeys: make(map[message.Hash]bool), resting: make(map[message.Hash]time.Time),
+		journeys: make(map[message.Hash]string), resting: make(map[message.Hash]time.Time),
 		lastTold: make(map[message.Hash]time.Time), reviving: make(map[message.Hash]string), passed: make(map[message.Hash]int),
 	}, nil
 }
