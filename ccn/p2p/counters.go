@@ -14,7 +14,12 @@ type counters struct {
 	published, received atomic.Uint64
 	refused             atomic.Uint64 // validation queue full
 	unsent              atomic.Uint64 // a peer's outbound queue full
+	unheard             atomic.Uint64 // no room to remember it
+	seen                *seen
 }
+
+// ValidateMessage is told of each payload whose id pubsub has begun to remember.
+func (c *counters) ValidateMessage(*pubsub.Message) { c.seen.add(time.Now()) }
 
 func (c *counters) RejectMessage(_ *pubsub.Message, reason string) {
 	if reason == pubsub.RejectValidationQueueFull || reason == pubsub.RejectValidationThrottled {
@@ -32,7 +37,6 @@ func (*counters) Join(string)                                          {}
 func (*counters) Leave(string)                                         {}
 func (*counters) Graft(peer.ID, string)                                {}
 func (*counters) Prune(peer.ID, string)                                {}
-func (*counters) ValidateMessage(*pubsub.Message)                      {}
 func (*counters) DeliverMessage(*pubsub.Message)                       {}
 func (*counters) DuplicateMessage(*pubsub.Message)                     {}
 func (*counters) ThrottlePeer(peer.ID)                                 {}

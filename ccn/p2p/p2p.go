@@ -106,7 +106,7 @@ type Stats struct {
 	Peers     int    // connected now
 	Published uint64 // payloads of this node that were handed to the mesh
 	Received  uint64 // new payloads of others that were handed to Handle
-	Dropped   uint64 // payloads that found the waiting room or the validation queue full
+	Dropped   uint64 // payloads that found the waiting room, the validation queue or the memory of ids full
 	Unsent    uint64 // frames to peers too slow to take them
 }
 
@@ -160,6 +160,7 @@ func New(cfg Config) (_ *Node, err error) {
 	for _, p := range n.bootstrap {
 		conns.Protect(p.ID, "bootstrap")
 	}
+	n.counts.seen = &seen{most: maxSeen, dropped: func(k int) { n.counts.unheard.Add(uint64(k)) }, log: n.log}
 	n.host, err = libp2p.New(
 		libp2p.Identity(key),
 		libp2p.NoListenAddrs, // until everything is ready, below
@@ -224,6 +225,7 @@ func gossipOptions(counts *counters, log *slog.Logger) []pubsub.Option {
 		pubsub.WithValidateQueueSize(2048),
 		pubsub.WithPeerOutboundQueueSize(2048),
 		pubsub.WithRawTracer(counts),
+		pubsub.WithAppSpecificRpcInspector(counts.seen.inspect),
 		pubsub.WithLogger(log),
 	}
 }
@@ -331,7 +333,7 @@ func (n *Node) Stats() Stats {
 		Peers:     len(n.host.Network().Peers()),
 		Published: n.counts.published.Load(),
 		Received:  n.counts.received.Load(),
-		Dropped:   n.counts.refused.Load() + n.room.dropped.Load(),
+		Dropped:   n.counts.refused.Load() + n.counts.unheard.Load() + n.room.dropped.Load(),
 		Unsent:    n.counts.unsent.Load(),
 	}
 }
