@@ -25,6 +25,7 @@ const (
 	maxEntries    = 4096     // of a program
 	maxCache      = 16 << 20 // bytes of a program's values
 	maxCaches     = 1 << 30  // bytes of all programs' values
+	maxFiles      = 1 << 17  // of all programs' values, which are a file and some memory each
 )
 
 // partPattern names files that are being written.
@@ -131,6 +132,8 @@ func (c *cache) put(hash message.Hash, key string, value []byte) error {
 		return fmt.Errorf("%w: a program may have %d entries", errCacheFull, maxEntries)
 	case held+grows > maxCache:
 		return fmt.Errorf("%w: a program may have %d bytes", errCacheFull, maxCache)
+	case !replaces && c.files() >= maxFiles:
+		return fmt.Errorf("%w: all programs of this node may have %d entries", errCacheFull, maxFiles)
 	case c.bytes+grows > maxCaches:
 		return fmt.Errorf("%w: all programs of this node may have %d bytes", errCacheFull, maxCaches)
 	}
@@ -144,6 +147,14 @@ func (c *cache) put(hash message.Hash, key string, value []byte) error {
 	entries[key] = cached{int64(len(value)), now.Add(cacheLifetime)}
 	c.bytes += grows
 	return nil
+}
+
+// files counts the values of all programs. c.mu is held.
+func (c *cache) files() (n int) {
+	for _, entries := range c.programs {
+		n += len(entries)
+	}
+	return n
 }
 
 // write puts a value into its file, whose time says when it was written. A cache need not outlive a loss of power.

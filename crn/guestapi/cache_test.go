@@ -95,6 +95,15 @@ func TestCachesAreBounded(t *testing.T) {
 	if err := a.cache.put("many", "more", nil); err == nil || !strings.Contains(err.Error(), "4096 entries") {
 		t.Errorf("beyond the entries: %v", err)
 	}
+	for i := range maxFiles / maxEntries {
+		a.cache.programs[message.Hash(fmt.Sprint("program ", i))] = entries
+	}
+	if err := a.cache.put(second, "new", nil); err == nil || !strings.Contains(err.Error(), "all programs") {
+		t.Errorf("beyond the entries of all: %v", err)
+	}
+	if err := a.cache.put(second, "k", nil); err != nil {
+		t.Errorf("in place of another: %v", err)
+	}
 	a.cache.bytes = maxCaches
 	if err := a.cache.put(second, "k", []byte("longer")); err == nil || !strings.Contains(err.Error(), "all programs") {
 		t.Errorf("beyond the bytes of all: %v", err)
