@@ -30,6 +30,7 @@ type Config struct {
 
 	// Bounds, for tests; the usual ones when 0.
 	HelloTimeout, IdleTimeout    time.Duration
+	Silence                      time.Duration
 	Connections, ConnectionsEach int
 }
 
@@ -39,6 +40,7 @@ const (
 	helloTimeout    = 10 * time.Second
 	idleTimeout     = 5 * time.Minute // of a connection to a guest, in both directions
 	dialTimeout     = 5 * time.Second
+	silence         = 2 * time.Minute // that a client may take nothing of an answer, as where there is no TLS
 	connections     = 4096
 	connectionsEach = 512      // of one IPv4 address, or of the same /64
 	maxHello        = 32 << 10 // bytes; those of browsers have two thousand
@@ -64,6 +66,7 @@ type Front struct {
 func New(cfg Config) (*Front, error) {
 	setDefault(&cfg.HelloTimeout, helloTimeout)
 	setDefault(&cfg.IdleTimeout, idleTimeout)
+	setDefault(&cfg.Silence, silence)
 	setDefault(&cfg.Connections, connections)
 	setDefault(&cfg.ConnectionsEach, connectionsEach)
 	if cfg.Log == nil {
@@ -77,7 +80,7 @@ func New(cfg Config) (*Front, error) {
 	f.ended = newHandover(l.Addr())
 	f.life, f.end = context.WithCancel(context.Background())
 	f.server = &http.Server{
-		Handler: cfg.Handler, TLSConfig: cfg.Certificates.config(), ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: hurried(cfg.Handler, cfg.Silence), TLSConfig: cfg.Certificates.config(), ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return f, nil
@@ -157,7 +160,7 @@ func (f *Front) take(c net.Conn) {
 		return
 	}
 	// The server sets its own deadlines; until it does, this one holds.
-	if !f.ended.give(&replayed{Conn: c, said: said}) {
+	if !f.ended.give(&replayed{Conn: c, said: said, silence: f.cfg.Silence}) {
 		c.Close()
 	}
 }

@@ -41,10 +41,18 @@ func (deaf) SetDeadline(time.Time) error      { return nil }
 func (deaf) SetReadDeadline(time.Time) error  { return nil }
 func (deaf) SetWriteDeadline(time.Time) error { return nil }
 
-// replayed is a connection of which some was read already.
+// replayed is a connection of which some was read already. It gives up a client that takes nothing for as long as silence.
 type replayed struct {
 	net.Conn
-	said []byte
+	said    []byte
+	silence time.Duration
+}
+
+func (r *replayed) Write(p []byte) (int, error) {
+	if err := r.SetWriteDeadline(time.Now().Add(r.silence)); err != nil {
+		return 0, err
+	}
+	return r.Conn.Write(p)
 }
 
 func (r *replayed) Read(p []byte) (int, error) {
