@@ -16,6 +16,21 @@ func hurried(h http.Handler, silence time.Duration) http.Handler {
 	})
 }
 
+// atMost answers so many requests at once and refuses others: over HTTP/2 a connection brings hundreds.
+func atMost(most int, h http.Handler) http.Handler {
+	room := make(chan struct{}, most)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case room <- struct{}{}:
+			defer func() { <-room }()
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "503: This node answers too many requests just now", http.StatusServiceUnavailable)
+		}
+	})
+}
+
 // hurry is an answer of which each part must be taken in time. Between parts it may take as long as it likes.
 type hurry struct {
 	http.ResponseWriter

@@ -41,6 +41,51 @@ func TestAnAnswerHasTimeBetweenItsParts(t *testing.T) {
 	}
 }
 
+func TestRequestsOfOneConnectionAreBounded(t *testing.T) {
+	own := newIssuer(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	f := run(t, certificates(t, own, "node.test"), func(c *Config) {
+		c.Connections = 3
+		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case asked <- struct{}{}:
+			case <-answer:
+			}
+			<-answer
+		})
+	})
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, f.Addr().String())
+		},
+		TLSClientConfig: &tls.Config{RootCAs: own.pool}, ForceAttemptHTTP2: true,
+	}
+	defer transport.CloseIdleConnections()
+	ask := func() int {
+		response, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Get("https://node.test/")
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	answers := make(chan int, 3)
+	for range 3 {
+		go func() { answers <- ask() }()
+		<-asked
+	}
+	if got := ask(); got != http.StatusServiceUnavailable {
+		t.Errorf("a fourth is answered %d", got)
+	}
+	close(answer)
+	for range 3 {
+		if got := <-answers; got != http.StatusOK {
+			t.Errorf("one of the first is answered %d", got)
+		}
+	}
+}
+
 // Who asks and takes nothing of the answer is given up, in both versions of HTTP.
 func TestWhoTakesNothingOverTLSIsGivenUp(t *testing.T) {
 	own := newIssuer(t)
