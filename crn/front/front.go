@@ -41,7 +41,7 @@ const (
 	idleTimeout     = 5 * time.Minute // of a connection to a guest, in both directions
 	dialTimeout     = 5 * time.Second
 	silence         = 2 * time.Minute // that a client may take nothing of an answer, as where there is no TLS
-	connections     = 4096            // and requests
+	connections     = 4096            // and as many requests
 	connectionsEach = 512             // of one IPv4 address, or of the same /64
 	maxHello        = 32 << 10        // bytes; those of browsers have two thousand
 )
@@ -80,7 +80,7 @@ func New(cfg Config) (*Front, error) {
 	f.ended = newHandover(l.Addr())
 	f.life, f.end = context.WithCancel(context.Background())
 	f.server = &http.Server{
-		Handler: atMost(cfg.Connections, hurried(cfg.Handler, cfg.Silence)), TLSConfig: cfg.Certificates.config(), ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: counting(newCounter(cfg.Connections, cfg.ConnectionsEach), hurried(cfg.Handler, cfg.Silence)), TLSConfig: cfg.Certificates.config(), ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return f, nil

@@ -1,7 +1,9 @@
 package front
 
 import (
+	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -16,18 +18,19 @@ func hurried(h http.Handler, silence time.Duration) http.Handler {
 	})
 }
 
-// atMost answers so many requests at once and refuses others: over HTTP/2 a connection brings hundreds.
-func atMost(most int, h http.Handler) http.Handler {
-	room := make(chan struct{}, most)
+// counting answers as many requests at once as there may be connections, together and of one source, and refuses others: over HTTP/2
+// a connection brings hundreds.
+func counting(c *counter, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case room <- struct{}{}:
-			defer func() { <-room }()
-			h.ServeHTTP(w, r)
-		default:
+		remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+		source := sourceOf(net.TCPAddrFromAddrPort(remote))
+		if !c.enter(source) {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "503: This node answers too many requests just now", http.StatusServiceUnavailable)
+			return
 		}
+		defer c.leave(source)
+		h.ServeHTTP(w, r)
 	})
 }
 

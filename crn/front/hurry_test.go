@@ -42,10 +42,20 @@ func TestAnAnswerHasTimeBetweenItsParts(t *testing.T) {
 }
 
 func TestRequestsOfOneConnectionAreBounded(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"of all sources": func(c *Config) { c.Connections = 3 },
+		"of one source":  func(c *Config) { c.ConnectionsEach = 3 },
+	} {
+		t.Run(name, func(t *testing.T) { requestsAreBounded(t, change) })
+	}
+}
+
+// requestsAreBounded asks for more than three answers at once, over one connection.
+func requestsAreBounded(t *testing.T, change func(*Config)) {
 	own := newIssuer(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	f := run(t, certificates(t, own, "node.test"), func(c *Config) {
-		c.Connections = 3
+		change(c)
 		c.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case asked <- struct{}{}:
