@@ -173,7 +173,7 @@ func (c *Client) download(ctx context.Context, hash message.Hash, limit int64) (
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stallTimeout, func() {
-		cancel(fmt.Errorf("%w: no bytes for %s", ErrUnavailable, stallTimeout))
+		cancel(fmt.Errorf("%w: fewer than %d bytes came in %s", ErrUnavailable, slowest, stallTimeout))
 	})
 	defer stalled.Stop()
 
@@ -227,12 +227,17 @@ func (c *Client) download(ctx context.Context, hash message.Hash, limit int64) (
 type watched struct {
 	r     io.Reader
 	timer *time.Timer
+	came  int // bytes since the timer began anew
 	err   error
 }
 
+// slowest is how many bytes must come within the stall timeout, but for the last.
+const slowest = 64 << 10
+
 func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.r.Read(b)
-	if n > 0 {
+	if w.came += n; w.came >= slowest {
+		w.came = 0
 		w.timer.Reset(stallTimeout)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
