@@ -70,8 +70,7 @@ type Client struct {
 	answers  map[string]remembered  // by path
 }
 
-// How long the core node may take. Files have no bound on the whole, only on
-// how slowly they come: they may be large and lines slow.
+// How long the core node may take. Files have no bound on the whole, only on how slowly they come: they may be large and lines slow.
 const (
 	callTimeout  = 30 * time.Second
 	stallTimeout = 2 * time.Minute

@@ -30,7 +30,8 @@ type Config struct {
 	Entries int           // how many
 	Age     time.Duration // since the last use
 
-	// Size, unless nil, is how many bytes what is at a path takes; otherwise the lengths of its files count.
+	// Size, unless nil, is how many bytes a folder takes; otherwise the lengths of the files in it count, as those of entries that are
+	// files do.
 	Size func(path string) int64
 	// Remove, unless nil, removes an entry if it is not in use, and reports whether it did. What is in use stays, and counts.
 	Remove func(name string) (removed bool, err error)
@@ -99,8 +100,11 @@ func (f *Folder) Size() (bytes int64, entries int) {
 // this one; the names of what was removed are returned.
 func (f *Folder) Note(name string) (removed []string, err error) {
 	path := filepath.Join(f.cfg.Dir, name)
-	_, missing := os.Lstat(path)
-	bytes := f.cfg.Size(path)
+	info, missing := os.Lstat(path)
+	bytes := int64(0)
+	if missing == nil {
+		bytes = f.size(info)
+	}
 	f.mu.Lock()
 	f.bytes += bytes - f.sizes[name]
 	f.sizes[name] = bytes
@@ -190,14 +194,21 @@ func (f *Folder) read() (all []entry, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, entry{found.Name(), info.ModTime(), f.cfg.Size(filepath.Join(f.cfg.Dir, found.Name()))})
+		all = append(all, entry{found.Name(), info.ModTime(), f.size(info)})
 	}
 	return all, nil
 }
 
-// below sums the files at a path and below, as far as they can be read. A file that has another name as well is not only here.
-func below(path string) (bytes int64) {
-	_ = filepath.WalkDir(path, func(path string, _ fs.DirEntry, _ error) error {
+func (f *Folder) size(entry fs.FileInfo) int64 {
+	if entry.IsDir() {
+		return f.cfg.Size(filepath.Join(f.cfg.Dir, entry.Name()))
+	}
+	return entry.Size()
+}
+
+// below sums the files in a folder and all folders in it, as far as they can be read. A file that has another name as well is not only here.
+func below(dir string) (bytes int64) {
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
 		var info unix.Stat_t
 		if unix.Lstat(path, &info) == nil && info.Mode&unix.S_IFMT == unix.S_IFREG && info.Nlink == 1 {
 			bytes += info.Size
