@@ -86,9 +86,14 @@ func (s *Scheduler) order(ctx context.Context, method, address, path string, bod
 // maxAnswer bounds what a compute node may answer, in bytes.
 const maxAnswer = 4 << 20
 
-// stay follows no redirection: a compute node is anybody's, and would have this node send requests to whom it likes, in networks that
-// it cannot reach itself.
-func stay(to *http.Request, _ []*http.Request) error {
+// stay follows no redirection but the one to HTTPS that proxies make of themselves: a compute node is anybody's, and would have this
+// node send what requests it likes to whom it likes, in networks that it cannot reach itself.
+func stay(to *http.Request, via []*http.Request) error {
+	first := via[0]
+	same := to.URL.Host == first.URL.Hostname() && to.URL.Path == first.URL.Path && to.URL.RawQuery == first.URL.RawQuery && to.Method == first.Method
+	if same && len(via) == 1 && first.URL.Scheme == "http" && to.URL.Scheme == "https" {
+		return nil
+	}
 	return fmt.Errorf("it redirects to %.200s, which is not followed: its registered address must be the one that it answers at", to.URL)
 }
 

@@ -65,3 +65,25 @@ func TestAComputeNodeSendsTheCoreNodeNowhereElse(t *testing.T) {
 		}
 	}
 }
+
+func TestAComputeNodeMayAskForHTTPS(t *testing.T) {
+	for _, test := range []struct {
+		method, from, to, by string
+		follows              bool
+	}{
+		{"POST", "http://crn.test/control/allocations", "https://crn.test/control/allocations", "POST", true},
+		{"POST", "http://crn.test:80/control/allocations", "https://crn.test/control/allocations", "POST", true},
+		{"POST", "http://crn.test/control/allocations", "https://crn.test/control/allocations", "GET", false},
+		{"GET", "http://crn.test/about/usage/system", "https://crn.test/other", "GET", false},
+		{"GET", "http://crn.test/about/usage/system", "https://crn.test/about/usage/system?q", "GET", false},
+		{"GET", "http://crn.test/about/usage/system", "https://crn.test:9200/about/usage/system", "GET", false},
+		{"GET", "http://crn.test/about/usage/system", "https://inner.test/about/usage/system", "GET", false},
+		{"GET", "https://crn.test/about/usage/system", "http://crn.test/about/usage/system", "GET", false},
+		{"GET", "https://crn.test/about/usage/system", "https://crn.test/about/usage/system", "GET", false},
+	} {
+		from, to := httptest.NewRequest(test.method, test.from, nil), httptest.NewRequest(test.by, test.to, nil)
+		if err := stay(to, []*http.Request{from}); (err == nil) != test.follows {
+			t.Errorf("from %s %s to %s %s: %v", test.method, test.from, test.by, test.to, err)
+		}
+	}
+}
