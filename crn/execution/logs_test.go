@@ -57,6 +57,9 @@ func TestLogsOfProgramsThatAreGoneAreBounded(t *testing.T) {
 		kept("the next", long, false)
 		kept("what is left has room", young, true)
 
+		if !r.Holds(young) {
+			t.Error("the node has nothing to remove when the program is forgotten")
+		}
 		if err := r.Remove(t.Context(), running); err != nil {
 			t.Fatal(err)
 		}

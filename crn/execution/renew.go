@@ -55,7 +55,8 @@ func (p *Pool) Renew(outdated func(hash message.Hash, uses []Use) bool) (renewed
 	return renewed
 }
 
-// Holds reports whether the node has anything of a program: an execution, an allocation, a snapshot, or volumes that stay.
+// Holds reports whether the node has anything of a program: an execution, an allocation, a snapshot, volumes
+// that stay, or what it printed.
 func (p *Pool) Holds(hash message.Hash) bool {
 	if hash.Kind() == "" {
 		return false
@@ -66,8 +67,12 @@ func (p *Pool) Holds(hash message.Hash) bool {
 	if active || p.snapshots.of(hash) != nil {
 		return true
 	}
-	_, err := os.Stat(p.volumeFolder(hash))
-	return err == nil
+	for _, path := range []string{p.volumeFolder(hash), p.logPath(hash)} {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Remove ends a program whose message is forgotten and removes its snapshot, its volumes and what it printed. It returns when that is
