@@ -63,6 +63,26 @@ func (a allocation) post(ctx context.Context, client *http.Client, signer Signer
 	return o, nil
 }
 
+// delivered notes how a delivery ended.
+func (s *Scheduler) delivered(ctx context.Context, r deliveryResult) {
+	if err := s.settled(ctx, r); err != nil && r.err == nil {
+		r.err = err
+	}
+	if r.err != nil {
+		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
+	}
+	v := s.current()
+	for _, hash := range r.outcome.Refused {
+		// Of what it was never given it may say what it likes.
+		if p, planned := v.plan[hash]; planned && p.Compute.Hash == r.node.Hash {
+			s.cfg.Logger.Warn("compute node refuses what can never run", "crn", r.node.Hash, "workload", hash, "error", brief(r.outcome.Errors[hash]))
+		}
+	}
+	if last := s.sent[r.node.Hash]; last != nil && last.key == r.key {
+		last.pending, last.ok = false, r.err == nil
+	}
+}
+
 // order sends a compute node one of the other orders that only a scheduler may give, and decodes its answer. The error is nil for
 // answers 200 and 202.
 func (s *Scheduler) order(ctx context.Context, method, address, path string, body, into any) (status int, err error) {

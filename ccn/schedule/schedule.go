@@ -407,25 +407,6 @@ func (s *Scheduler) deliver(ctx context.Context, wg *sync.WaitGroup, done chan<-
 	}
 }
 
-func (s *Scheduler) delivered(ctx context.Context, r deliveryResult) {
-	if err := s.settled(ctx, r); err != nil && r.err == nil {
-		r.err = err
-	}
-	if r.err != nil {
-		s.cfg.Logger.Warn("compute node did not take its allocation, sent again soon", "crn", r.node.Hash, "error", r.err)
-	}
-	v := s.current()
-	for _, hash := range r.outcome.Refused {
-		// Of what it was never given it may say what it likes.
-		if p, planned := v.plan[hash]; planned && p.Compute.Hash == r.node.Hash {
-			s.cfg.Logger.Warn("compute node refuses what can never run", "crn", r.node.Hash, "workload", hash, "error", brief(r.outcome.Errors[hash]))
-		}
-	}
-	if last := s.sent[r.node.Hash]; last != nil && last.key == r.key {
-		last.pending, last.ok = false, r.err == nil
-	}
-}
-
 // part returns the allocation of one compute node, sorted. Its lists are not to be changed.
 func (v *view) part(compute string) allocation {
 	v.splitting.Do(v.split)
