@@ -55,7 +55,7 @@ func (r *Reader) firstConfirmed(h message.Hash, signature string) (at, height *i
 // InsertConfirmation keeps a confirmation of a message in whatever state; the same one twice is one. It counts for the copy
 // with the signature that was anchored.
 func (tx *Tx) InsertConfirmation(h message.Hash, c Confirmation) error {
-	tx.foreseen.appears(h)
+	tx.appears(h)
 	err := tx.exec(`INSERT INTO confirmations (item_hash, tx_hash, chain, height, time, publisher, signature) VALUES (?,?,?,?,?,?,?)
 		ON CONFLICT DO NOTHING`, string(h), c.TxHash, string(c.Chain), c.Height, int64(c.Time), c.Publisher, c.Signature)
 	if err == nil {

@@ -25,6 +25,7 @@ type conn struct {
 	db         *sql.DB
 	engine     engine
 	use        use
+	known      *known
 	lost       bool // of no use any more
 	brief      bool // commits are not synced to disk: see lasts
 	statements map[string]*sql.Stmt

@@ -2,6 +2,7 @@ package store
 
 import (
 	"math/bits"
+	"slices"
 	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
@@ -24,26 +25,38 @@ func (f *foreseen) forget() {
 	clear(f.quiet)
 }
 
-func (f *foreseen) appears(h message.Hash) { delete(f.fresh, h) }
+// appears notes that something is known of a message.
+func (tx *Tx) appears(h message.Hash) {
+	delete(tx.foreseen.fresh, h)
+	tx.conn.known.add(string(h))
+}
 
 // waits notes that a message waits or was refused, and what would let it go on.
-func (f *foreseen) waits(h message.Hash, keys []message.WaitKey) {
-	delete(f.free, h)
+func (tx *Tx) waits(h message.Hash, keys []message.WaitKey) {
+	delete(tx.foreseen.free, h)
+	tx.conn.known.add(string(h))
 	for _, key := range keys {
-		delete(f.quiet, key)
+		delete(tx.foreseen.quiet, key)
+		tx.conn.known.add(string(key))
 	}
 }
 
 // Foresee looks at once for messages that are about to be applied. Most are new, and what is asked of a new one while it
 // is applied then needs no look of its own.
 func (tx *Tx) Foresee(hashes []message.Hash) error {
-	tx.foreseen.forget()
-	for len(hashes) > 0 {
-		n := min(len(hashes), maxForeseen)
-		if err := tx.foresee(hashes[:n]); err != nil {
-			return wrap(err, "look for %d messages", n)
+	f := &tx.foreseen
+	f.forget()
+	asked := make([]message.Hash, 0, len(hashes))
+	for _, h := range hashes {
+		f.fresh[h], f.free[h], f.quiet[message.WaitMessage(h)] = true, true, true
+		if !tx.conn.known.unknown(h) {
+			asked = append(asked, h)
 		}
-		hashes = hashes[n:]
+	}
+	for part := range slices.Chunk(asked, maxForeseen) {
+		if err := tx.foresee(part); err != nil {
+			return wrap(err, "look for %d messages", len(part))
+		}
 	}
 	return nil
 }
@@ -73,7 +86,6 @@ func (tx *Tx) foresee(hashes []message.Hash) error {
 		h := hashes[min(i, len(hashes)-1)]
 		key := message.WaitMessage(h)
 		args = append(args, string(h), string(key))
-		tx.foreseen.fresh[h], tx.foreseen.free[h], tx.foreseen.quiet[key] = true, true, true
 	}
 	rows, err := tx.rows(foresight[power], args...)
 	if err != nil {

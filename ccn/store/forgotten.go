@@ -63,7 +63,7 @@ func (r *Reader) Forgotten(h message.Hash) (*ForgottenRow, error) {
 
 // InsertForgotten stores what remains of a forgotten message.
 func (tx *Tx) InsertForgotten(f *ForgottenRow) error {
-	tx.foreseen.appears(f.Message.ItemHash)
+	tx.appears(f.Message.ItemHash)
 	by, err := json.Marshal(f.ForgottenBy)
 	if err != nil {
 		return wrap(err, "store forgotten message %s", f.Message.ItemHash)
@@ -206,7 +206,7 @@ func (r *Reader) Removed(h message.Hash) (*RemovedRow, error) {
 
 // InsertRemoved stores what remains of a removed message.
 func (tx *Tx) InsertRemoved(row *RemovedRow) error {
-	tx.foreseen.appears(row.Message.ItemHash)
+	tx.appears(row.Message.ItemHash)
 	m := &row.Message
 	return wrap(tx.exec(`INSERT INTO removed_messages (item_hash, type, chain, sender, signature, item_type, time, channel, owner, payment_type,
 		size, removed_at, reception_time, content_time, content_ref, allow_amend, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,

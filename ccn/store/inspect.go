@@ -33,10 +33,10 @@ func OpenReader(ctx context.Context, dsn string) (_ *Store, err error) {
 	db.SetMaxOpenConns(readers + 1)
 	s := &Store{engine: engine, db: db, writer: make(chan *conn, 1), queue: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{})}
 	// What is asked to write fails in the engine.
-	s.writer <- &conn{db: db, engine: engine}
-	s.queue <- &conn{db: db, engine: engine}
+	s.writer <- &conn{db: db, engine: engine, known: new(known)}
+	s.queue <- &conn{db: db, engine: engine, known: new(known)}
 	for range readers {
-		s.readers <- &conn{db: db, engine: engine}
+		s.readers <- &conn{db: db, engine: engine, known: new(known)}
 	}
 	if err := s.Read(ctx, checkVersion); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -148,7 +148,7 @@ func (tx *Tx) InsertMessage(m *MessageRow, c *ContentColumns) error {
 	if err := tx.putMessage(m, row); err != nil {
 		return fmt.Errorf("store message %s: %w", e.ItemHash, err)
 	}
-	tx.foreseen.appears(e.ItemHash)
+	tx.appears(e.ItemHash)
 	for _, tag := range tags {
 		tx.inserts.tags = append(tx.inserts.tags, tag, int64(e.Time), m.ID, string(e.Type))
 	}

@@ -82,7 +82,7 @@ func old(t *testing.T, dsn string, steps int) *conn {
 			t.Error(err)
 		}
 	})
-	c := &conn{db: db, engine: e, use: writes}
+	c := &conn{db: db, engine: e, use: writes, known: new(known)}
 	if err := c.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

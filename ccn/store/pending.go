@@ -108,7 +108,7 @@ func (r *Reader) awaited(key message.WaitKey) (pending, rejected bool, err error
 
 // PutPending inserts p, or updates the attempt of the same copy, and replaces what it waits for. It sets p.ID.
 func (tx *Tx) PutPending(p *PendingRow, waits []message.WaitKey) error {
-	tx.foreseen.waits(p.Hash, waits)
+	tx.waits(p.Hash, waits)
 	err := tx.row(`INSERT INTO pending_messages (item_hash, sender, signature, message, origin, reception_time, next_attempt, retries, error_code, details)
 		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender, signature) DO UPDATE SET next_attempt = excluded.next_attempt,
 		retries = excluded.retries, error_code = excluded.error_code, details = excluded.details RETURNING id`,

@@ -78,7 +78,7 @@ func (tx *Tx) PutRejected(row *RejectedRow) error {
 		}
 	}
 	mine := integer(len(row.WaitsFor) > 0)
-	tx.foreseen.waits(row.Hash, row.WaitsFor)
+	tx.waits(row.Hash, row.WaitsFor)
 	n, err := tx.affected(`INSERT INTO rejected_messages AS r (item_hash, sender, message, error_code, details, reception_time, judged_at, verified, own, content)
 		VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (item_hash, sender) DO UPDATE SET message = excluded.message, error_code = excluded.error_code,
 		details = excluded.details, reception_time = excluded.reception_time, judged_at = excluded.judged_at, verified = excluded.verified, own = excluded.own, content = excluded.content

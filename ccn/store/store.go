@@ -25,6 +25,7 @@ type Store struct {
 	closing sync.Once
 	closed  chan struct{}
 	tending tending
+	known   known
 
 	// Of WriteLater. What is not atomic belongs to who holds the writer.
 	later     *Tx    // the transaction that is open; nil: none
@@ -107,7 +108,7 @@ const startingFor = time.Minute
 func (s *Store) dial(ctx context.Context, use use) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, startingFor)
 	defer cancel()
-	c := &conn{db: s.db, engine: s.engine, use: use}
+	c := &conn{db: s.db, engine: s.engine, use: use, known: &s.known}
 	for {
 		err := c.connect(ctx)
 		if err == nil || !s.engine.starting(err) {

@@ -36,6 +36,9 @@ func (s *Store) tendOnAndOn(ctx context.Context) {
 	pause := time.NewTimer(tendEvery)
 	defer pause.Stop()
 	for {
+		if s.known.full() {
+			_ = s.learn(ctx) // as long as it does not know, the database is asked
+		}
 		select {
 		case <-ctx.Done():
 			return
