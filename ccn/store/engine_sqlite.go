@@ -49,7 +49,7 @@ func (e *sqlite) session(ctx context.Context, c *sql.Conn, use use) error {
 	switch use {
 	case writes:
 		// Should tend not get to do it, the log is copied by a commit once it has 1 GiB.
-		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -98304", "wal_autocheckpoint = 262144",
+		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -81920", "wal_autocheckpoint = 262144",
 			"journal_size_limit = 536870912")
 	case reads:
 		pragmas = append(pragmas, "query_only = ON", "cache_size = -8192")

@@ -12,12 +12,16 @@ import (
 	"github.com/aleph-im/aleph-go/devnet"
 )
 
-// growthMarks are the sizes at which the rate of intake is told, each over the messages that came just before.
+// growthWindow is how many messages the rate of intake is told over. It is the same at each size, and large enough for the store
+// to do among them what it puts off: commits, and copies out of its log.
+const growthWindow = 50_000
+
+// growthMarks are the sizes from which on the rate is told; the last one is that of all messages but the window.
 var growthMarks = []struct {
-	name         string
-	rows, window int64
+	name string
+	rows int64
 }{
-	{"ccn-ingest-at-10k", 10_000, 5_000}, {"ccn-ingest-at-100k", 100_000, 20_000}, {"ccn-ingest-at-1m", 1_000_000, 50_000},
+	{"ccn-ingest-at-10k", 10_000}, {"ccn-ingest-at-100k", 100_000}, {"ccn-ingest-at-1m", 1_000_000 - growthWindow},
 }
 
 // growth fills a store anew and tells how the rate changes with its size and what memory the node took.
@@ -50,10 +54,10 @@ func fill(ctx context.Context, o options, dir string) ([]Result, error) {
 	}
 	figures := []Result{{Name: "ccn-ingest-peak-mib", Value: peak, Unit: "MiB"}}
 	for i, mark := range growthMarks {
-		if mark.rows > int64(o.messages) {
+		if mark.rows+growthWindow > int64(o.messages) {
 			break
 		}
-		rate := float64(mark.window) / l.times[2*i+1].Sub(l.times[2*i]).Seconds()
+		rate := growthWindow / l.times[2*i+1].Sub(l.times[2*i]).Seconds()
 		figure := Result{Name: mark.name, Value: rate, Unit: "messages/s"}
 		if i > 0 { // what the store took when it was small
 			figure = figure.withLimit(figures[1].Value)
@@ -83,7 +87,7 @@ func postCorpus(ctx context.Context, o options, node *devnet.Process, n int) (*l
 	defer f.Close()
 	l := &load{url: node.URL, sync: true}
 	for _, mark := range growthMarks {
-		l.marks = append(l.marks, mark.rows-mark.window, mark.rows)
+		l.marks = append(l.marks, mark.rows, mark.rows+growthWindow)
 	}
 	_, err = l.run(ctx, lines(f))
 	return l, err
