@@ -60,18 +60,21 @@ func (s *Store) learn(ctx context.Context) error {
 	defer s.known.learning.Unlock()
 	var newest int64
 	var confirmed bool
-	err := s.ReadCommitted(ctx, func(r *Reader) error {
+	look := func(r *Reader) error {
 		return r.row(`SELECT (SELECT COALESCE(MAX(id), 0) FROM messages), EXISTS (SELECT 1 FROM confirmations)`).Scan(&newest, &confirmed)
-	})
-	if err != nil || confirmed {
+	}
+	if err := s.ReadCommitted(ctx, look); err != nil || confirmed {
 		return err
 	}
 	f := newFilter(max(minRoom, 2*newest))
+	defer s.known.growing.Store(nil)
 	if err := s.grow(ctx, f); err != nil {
 		return err
 	}
-	defer s.known.growing.Store(nil)
-	err = s.ReadCommitted(ctx, func(r *Reader) error {
+	err := s.ReadCommitted(ctx, func(r *Reader) error {
+		if err := look(r); err != nil || confirmed { // the first may have come before the filter grew
+			return err
+		}
 		for _, of := range ends {
 			if err := r.eachEnd(of.table, of.column, f.add); err != nil {
 				return wrap(err, "read the hashes of %s", of.table)
@@ -79,7 +82,7 @@ func (s *Store) learn(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err == nil {
+	if err == nil && !confirmed {
 		s.known.all.Store(f)
 	}
 	return err

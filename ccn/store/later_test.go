@@ -18,6 +18,9 @@ func openLater(t *testing.T) *Store {
 			t.Error(err)
 		}
 	})
+	if err := s.tending.stop(); err != nil { // nobody but the test commits
+		t.Fatal(err)
+	}
 	return s
 }
 
