@@ -28,6 +28,7 @@ MAX_MESSAGE = 16 << 20  # bytes of a message of a WebSocket
 PIECE = 64 << 10
 BACKLOG = 2048
 GRACE = 10  # seconds for the answers in progress when the program is to end
+LINGER = 2  # seconds for what a client still sends after its answer
 EVENT_PATH = "/_aleph/event"
 
 
@@ -433,6 +434,19 @@ class Lifespan:
             await self.ask("lifespan.shutdown")
 
 
+async def linger(reader, writer):
+    """Takes what the client still sends after its answer, of which it would lose the end if the connection were closed before."""
+    async def rest():
+        while await reader.read(PIECE):
+            pass
+
+    try:
+        writer.write_eof()
+        await asyncio.wait_for(rest(), LINGER)
+    except (OSError, asyncio.TimeoutError):
+        pass
+
+
 class Server:
     def __init__(self, app, options):
         self.app, self.options = app, options
@@ -469,12 +483,14 @@ class Server:
                 self.busy.add(work)
                 try:
                     if not await work:
+                        await linger(reader, writer)
                         break
                 finally:
                     self.busy.discard(work)
         except Malformed as e:
             body = str(e).encode()
             writer.write(head_of(400, [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]) + body)
+            await linger(reader, writer)
         except OSError:
             pass
         finally:
