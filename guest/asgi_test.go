@@ -280,3 +280,29 @@ func TestTheServerOfASGIEndsInOrder(t *testing.T) {
 		s.says(t, want)
 	}
 }
+
+// A client that has its answer before it has sent all sends on: it may not look at the answer before that.
+func TestAnAnswerOutlivesABodyThatNobodyReads(t *testing.T) {
+	s := startASGI(t)
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const size = 3_000_000
+	fmt.Fprintf(conn, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+	in := bufio.NewReader(conn)
+	if _, err := in.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(make([]byte, size)); err != nil {
+		t.Errorf("the rest of the body: %v", err)
+	}
+	response, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := io.ReadAll(response.Body); string(raw) != "not read" || err != nil {
+		t.Errorf("the answer is %q, %v", raw, err)
+	}
+}
