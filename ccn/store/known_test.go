@@ -32,6 +32,19 @@ func fate(tx *Tx, n int) error {
 
 func fated(n int) message.Hash { return message.HashBytes(fmt.Append(nil, "fate", n)) }
 
+// learned opens a database that knows what it has.
+func learned(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.learn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestNothingKnownIsTakenForUnknown(t *testing.T) {
 	path := "sqlite:" + filepath.Join(t.TempDir(), "node.db")
 	s, err := Open(t.Context(), path)
@@ -85,13 +98,8 @@ func TestNothingKnownIsTakenForUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if s, err = Open(t.Context(), path); err != nil {
-		t.Fatal(err)
-	}
+	s = learned(t, path)
 	defer s.Close()
-	if err := s.learn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	check()
 	unknown := 0
 	for n := range all {
@@ -163,14 +171,8 @@ func TestAFullFilterIsReplaced(t *testing.T) {
 
 func TestANodeThatFollowsAChainAsksTheDatabase(t *testing.T) {
 	path := "sqlite:" + filepath.Join(t.TempDir(), "node.db")
-	s, err := Open(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.learn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	err = s.Write(t.Context(), func(tx *Tx) error {
+	s := learned(t, path)
+	err := s.Write(t.Context(), func(tx *Tx) error {
 		return tx.InsertConfirmation(fated(1), Confirmation{TxHash: "t", Chain: "ETH", Publisher: "p"})
 	})
 	if err != nil {
@@ -182,13 +184,8 @@ func TestANodeThatFollowsAChainAsksTheDatabase(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = Open(t.Context(), path); err != nil {
-		t.Fatal(err)
-	}
+	s = learned(t, path)
 	defer s.Close()
-	if err := s.learn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if s.known.unknown(fated(1)) || s.known.unknown(fated(2)) {
 		t.Error("it knows without the confirmations that were there")
 	}

@@ -55,8 +55,8 @@ func (s *Store) Committed() uint64 { return s.committed.Load() }
 // seconds after it was committed.
 func (s *Store) Lasting() uint64 { return s.lasting.Load() }
 
-// lasts notes that a round, and all before it, outlast a loss of power.
-func (s *Store) lasts(round uint64) {
+// noteLasting notes that a round, and all before it, outlast a loss of power.
+func (s *Store) noteLasting(round uint64) {
 	for {
 		known := s.lasting.Load()
 		if round <= known || s.lasting.CompareAndSwap(known, round) {

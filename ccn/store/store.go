@@ -194,7 +194,7 @@ func (s *Store) Write(ctx context.Context, write func(tx *Tx) error) error {
 		return tx.finish()
 	})
 	if err == nil {
-		s.lasts(committed)
+		s.noteLasting(committed)
 	}
 	return err
 }

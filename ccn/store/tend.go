@@ -89,7 +89,7 @@ func (s *Store) tendOnce(ctx context.Context) (pages int64, err error) {
 	committed := s.Committed()
 	pages, all, err := s.engine.tend(ctx, s.tending.conn.Conn)
 	if all {
-		s.lasts(committed)
+		s.noteLasting(committed)
 	}
 	return pages, err
 }
