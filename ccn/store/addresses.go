@@ -43,7 +43,7 @@ func (t term) compare(other term) int {
 // messages of few senders changes few of them.
 type tallies struct {
 	stats map[string]*[len(statColumns)]int64
-	terms map[term]int64
+	terms map[term]*int64
 }
 
 // countStat counts a message that became processed, or with n = -1 is it no more.
@@ -54,7 +54,7 @@ func (t *tallies) countStat(sender string, typ message.Type, n int64) {
 	row := t.stats[sender]
 	if row == nil {
 		row = new([len(statColumns)]int64)
-		t.stats[sender] = row
+		t.stats[strings.Clone(sender)] = row // what is counted may be a part of a message, which shall not stay for it
 	}
 	row[0] += n
 	if column := statColumn(typ); column > 0 {
@@ -65,21 +65,30 @@ func (t *tallies) countStat(sender string, typ message.Type, n int64) {
 // countTerms counts a message that came to be applied, or with n = -1 is it no more.
 func (t *tallies) countTerms(m *message.Message, contentType *string, n int64) {
 	if t.terms == nil {
-		t.terms = map[term]int64{}
+		t.terms = map[term]*int64{}
 	}
-	t.terms[term{"", termType, typeTerm(string(m.Type), string(m.Chain))}] += n
+	t.countTerm(term{"", termType, typeTerm(string(m.Type), string(m.Chain))}, n)
 	if m.Channel != nil {
-		t.terms[term{m.Sender, termChannel, *m.Channel}] += n
-		t.terms[term{"", termChannel, *m.Channel}] += n
+		t.countTerm(term{m.Sender, termChannel, *m.Channel}, n)
+		t.countTerm(term{"", termChannel, *m.Channel}, n)
 	}
 	switch {
 	case contentType == nil:
 	case m.Type == message.TypePost:
-		t.terms[term{m.Sender, termPostType, *contentType}] += n
-		t.terms[term{"", termPostType, *contentType}] += n
+		t.countTerm(term{m.Sender, termPostType, *contentType}, n)
+		t.countTerm(term{"", termPostType, *contentType}, n)
 	default:
-		t.terms[term{"", termProgramType, *contentType}] += n
+		t.countTerm(term{"", termProgramType, *contentType}, n)
 	}
+}
+
+func (t *tallies) countTerm(counted term, n int64) {
+	count := t.terms[counted]
+	if count == nil {
+		count = new(int64)
+		t.terms[term{strings.Clone(counted.address), counted.kind, strings.Clone(counted.text)}] = count
+	}
+	*count += n
 }
 
 // writeTallies brings the counters to what the transaction did.
@@ -118,11 +127,11 @@ func (tx *Tx) addStats(address string, row []int64) error {
 }
 
 // addTerms writes terms in the order of the table, in which many of them share a page.
-func (tx *Tx) addTerms(terms map[term]int64) error {
+func (tx *Tx) addTerms(terms map[term]*int64) error {
 	var rows []any
 	var fewer []term
 	for _, t := range slices.SortedFunc(maps.Keys(terms), term.compare) {
-		n := terms[t]
+		n := *terms[t]
 		if n != 0 {
 			rows = append(rows, t.address, t.kind, t.text, n)
 		}
