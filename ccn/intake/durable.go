@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 // Bounds of what is applied and not committed, and of the journal.
 const (
 	maxLate    = 5 * time.Second
-	maxLateNum = 16384    // messages: one more changes few pages that none before it did
+	maxLateNum = 10240    // messages: one more changes few pages that none before it did, and the database's cache has room for those
 	maxSegment = 32 << 20 // bytes of the journal, after which it begins anew, and the database must soon have all of it for good
 	maxAhead   = 16       // groups that are applied and not in the journal yet
 )
@@ -36,7 +37,7 @@ const positionKey = "journal"
 type keeper struct {
 	journal *journal.Journal // of the goroutine that writes it, or while that has nothing to do, of the one that applies
 	end     journal.Position // that the journal will have when everything is written
-	late    []lateRecord     // applied, and perhaps not committed
+	late    []lateRound      // that are perhaps not committed, ascending
 	applied int              // messages and files since the last look at what is committed
 	timer   *time.Timer      // runs while there are some
 	writing chan journaled   // to the goroutine that writes the journal; nil without one
@@ -67,10 +68,10 @@ func (k *keeper) due() <-chan time.Time {
 	return k.timer.C
 }
 
-// lateRecord is what is needed to apply a message again, which is little of what its entry holds.
-type lateRecord struct {
-	journal.Record
+// lateRound is where the journal has the messages of a transaction, up to those of the next.
+type lateRound struct {
 	round uint64
+	after journal.Position
 }
 
 // applying is what a transaction does with a group.
@@ -109,8 +110,8 @@ func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, don
 		k.timer.Reset(maxLate)
 	}
 	k.applied += max(len(group), 1)
-	for _, r := range records {
-		k.late = append(k.late, lateRecord{r, round})
+	if n := len(k.late); n == 0 || k.late[n-1].round != round {
+		k.late = append(k.late, lateRound{round, k.end})
 	}
 	k.end = end
 	k.writing <- journaled{records, round, done}
@@ -171,6 +172,11 @@ func (p *Pipeline) appendRecords(ctx context.Context, records []journal.Record) 
 
 // drainJournal waits until everything that was applied is durable and answered.
 func (p *Pipeline) drainJournal() {
+	select {
+	case <-p.keeper.written:
+		return // it was before that ended
+	default:
+	}
 	idle := make(chan struct{})
 	p.keeper.writing <- journaled{done: func(error) { close(idle) }}
 	<-idle
@@ -253,22 +259,20 @@ func (p *Pipeline) emptyJournal(ctx context.Context) error {
 // database does so again, and is taken up as ever.
 func (p *Pipeline) redoLost(ctx context.Context) {
 	k := &p.keeper
-	defer func() {
-		clear(k.late)
-		k.late, k.applied = k.late[:0], 0
-	}()
 	committed := p.cfg.Store.Committed()
-	var lost []*entry
-	for _, r := range k.late {
-		if r.round <= committed {
-			continue
-		}
-		e, err := p.recovered(ctx, r.Record)
-		if err != nil {
-			p.leaveInJournal(r.Message, err)
-			continue
-		}
-		lost = append(lost, e)
+	first := slices.IndexFunc(k.late, func(r lateRound) bool { return r.round > committed })
+	var after journal.Position
+	if first >= 0 {
+		after = k.late[first].after
+	}
+	k.late, k.applied = k.late[:0], 0
+	if first < 0 {
+		return
+	}
+	lost, err := p.readBack(ctx, after)
+	if err != nil {
+		k.broken.Store(true)
+		p.cfg.Logger.Error("messages not applied, but safe in the journal: restart the node when it can be read", "after", after, "error", err)
 	}
 	if len(lost) == 0 || p.redo(ctx, lost) == nil {
 		return
@@ -282,6 +286,20 @@ func (p *Pipeline) redoLost(ctx context.Context) {
 			p.leaveInJournal(e.envelope, err)
 		}
 	}
+}
+
+// readBack returns what the journal has after a position, as far as it gets.
+func (p *Pipeline) readBack(ctx context.Context, after journal.Position) (lost []*entry, err error) {
+	p.drainJournal()
+	return lost, p.keeper.journal.Replay(after, func(r journal.Record) error {
+		e, err := p.recovered(ctx, r)
+		if err != nil {
+			p.leaveInJournal(r.Message, err)
+			return nil
+		}
+		lost = append(lost, e)
+		return nil
+	})
 }
 
 // leaveInJournal leaves a message that was answered to the next start.

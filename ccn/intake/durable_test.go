@@ -186,8 +186,11 @@ func TestAnsweredMessagesOutliveAFailedTransaction(t *testing.T) {
 	r := start(t, onSQLite(t.TempDir()))
 	<-r.Started()
 	for n := range 10 {
-		_, raw := post(n, nil)
+		h, raw := post(n, nil)
 		r.submit(raw)
+		if n == 4 {
+			r.wantStatus(h, message.StatusProcessed) // a reader has it committed
+		}
 	}
 	poison, raw := post(100, fields{"type": "poison"})
 	if out := r.submit(raw); out.Status != message.StatusPending {
@@ -196,6 +199,40 @@ func TestAnsweredMessagesOutliveAFailedTransaction(t *testing.T) {
 	for n := range 10 {
 		r.wantStatus(hashOfPost(n), message.StatusProcessed)
 	}
+	r.wantStatus(poison, message.StatusPending)
+}
+
+// What a failed transaction took with it and cannot be read back is there after the next start.
+func TestAnsweredMessagesOutliveAJournalThatCannotBeRead(t *testing.T) {
+	at := onSQLite(t.TempDir())
+	r := start(t, at)
+	<-r.Started()
+	for n := range 10 {
+		_, raw := post(n, nil)
+		r.submit(raw)
+	}
+	dir := filepath.Join(at.dir, "journal")
+	hidden := dir + ".hidden"
+	if err := os.Rename(dir, hidden); err != nil {
+		t.Fatal(err)
+	}
+	poison, raw := post(100, fields{"type": "poison"})
+	r.submit(raw)
+	h, raw := post(101, nil)
+	r.submit(raw)
+	if err := os.Rename(hidden, dir); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if n := count(t, at); n != 1 {
+		t.Fatalf("the database has %d messages, want the one that came after: there is nothing to show", n)
+	}
+	r = start(t, at)
+	<-r.Started()
+	for n := range 10 {
+		r.wantStatus(hashOfPost(n), message.StatusProcessed)
+	}
+	r.wantStatus(h, message.StatusProcessed)
 	r.wantStatus(poison, message.StatusPending)
 }
 

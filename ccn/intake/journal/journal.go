@@ -236,9 +236,9 @@ func (j *Journal) drop(path string) error {
 	return os.Rename(path, j.spare())
 }
 
-// Replay calls visit with the records after a position that were there before Open, in their order.
+// Replay calls visit with the records after a position, those of earlier processes as well, in their order.
 func (j *Journal) Replay(after Position, visit func(Record) error) error {
-	for _, segment := range j.old {
+	for _, segment := range append(slices.Clone(j.old), j.at.Segment) {
 		if segment < after.Segment {
 			continue
 		}

@@ -75,9 +75,9 @@ func TestRecordsComeBackInOrderFromWherePositionSays(t *testing.T) {
 	j = reopen(t, j) // as another process would after a crash
 	appendAll(t, j, "new")
 	for after, want := range map[Position][]string{
-		{}:      {"a", "", "b", "c"},
-		first:   {"b", "c"},
-		second:  {"c"},
+		{}:      {"a", "", "b", "c", "new"},
+		first:   {"b", "c", "new"},
+		second:  {"c", "new"},
 		j.End(): nil,
 	} {
 		if got := replayed(t, j, after); !reflect.DeepEqual(got, want) {
@@ -90,8 +90,8 @@ func TestRecordsComeBackInOrderFromWherePositionSays(t *testing.T) {
 	if err := j.Drop(j.End()); err != nil {
 		t.Fatal(err)
 	}
-	if got := replayed(t, j, Position{}); got != nil {
-		t.Errorf("dropped segments still hold %q", got)
+	if got := replayed(t, j, Position{}); !reflect.DeepEqual(got, []string{"new"}) {
+		t.Errorf("when all but the newest segment are dropped, it holds %q", got)
 	}
 	if got := replayed(t, reopen(t, j), Position{}); !reflect.DeepEqual(got, []string{"new"}) {
 		t.Errorf("the segment that was being written holds %q", got)
