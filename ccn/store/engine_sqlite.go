@@ -48,8 +48,10 @@ func (e *sqlite) session(ctx context.Context, c *sql.Conn, use use) error {
 	pragmas := []string{"busy_timeout = 10000", "foreign_keys = ON", "temp_store = MEMORY"}
 	switch use {
 	case writes:
-		// Should tend not get to do it, the log is copied by a commit once it has 1 GiB.
-		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -81920", "wal_autocheckpoint = 262144",
+		// The cache has room for the pages that package intake has changed when it commits: what does not fit is written to the
+		// log before, and a page that changes again then has SQLite sum up all of the transaction once more. Should tend not get to
+		// do it, the log is copied by a commit once it has 1 GiB.
+		pragmas = append(pragmas, "journal_mode = WAL", "synchronous = FULL", "cache_size = -122880", "wal_autocheckpoint = 262144",
 			"journal_size_limit = 536870912")
 	case reads:
 		pragmas = append(pragmas, "query_only = ON", "cache_size = -8192")
