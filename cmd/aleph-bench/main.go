@@ -63,6 +63,7 @@ var benchmarks = []benchmark{
 	{[]string{"ccn-ingest-http"}, ingestHTTP},
 	{[]string{"ccn-ingest-batch"}, ingestBatch},
 	{[]string{"ccn-ingest-peak-mib", "ccn-ingest-at-10k", "ccn-ingest-at-100k", "ccn-ingest-at-1m"}, growth},
+	{[]string{"ccn-ingest-turns-10k", "ccn-ingest-turns-1m"}, turns},
 	{[]string{"ccn-query-messages-p50-ms", "ccn-query-messages-p99-ms"}, queryMessages},
 	{[]string{"ccn-query-posts-p50-ms"}, queryPosts},
 	{[]string{"ccn-start-1m-s"}, start},
