@@ -263,8 +263,8 @@ func TestTamperingIsNamed(t *testing.T) {
 			n.tamper(`DELETE FROM file_pins WHERE item_hash = ?`, string(file))
 		}, "state", "the pin row is missing"},
 		{"version", func(n *node, _, _, file, _ message.Hash) {
-			n.tamper(`UPDATE file_tags SET content_time = 1 WHERE tag = ?`, string(file))
-		}, "state", "the version row is"},
+			n.tamper(`UPDATE file_pins SET created = 1 WHERE tag = ?`, string(file))
+		}, "state", "the pin row is"},
 		{"forgotten comes back", func(n *node, _, _, _, _ message.Hash) {
 			n.tamper(`UPDATE forgotten_messages SET forgotten_by = '["x"]'`)
 		}, "forgotten", "no FORGET of this node"},

@@ -375,7 +375,7 @@ func (w *work) recover(m *store.MessageRow) error {
 	return w.repin(h, store.PinGrace, store.PinMessage, nil)
 }
 
-// repin changes the kind of the pin of a STORE message, and the version that its tag names with it.
+// repin changes the kind of the pin of a STORE message, and so the version that its tag names.
 func (w *work) repin(h message.Hash, from, to string, until *message.Time) error {
 	pin, err := w.tx.Pin(h, from)
 	if err != nil || pin == nil {
@@ -389,7 +389,7 @@ func (w *work) repin(h message.Hash, from, to string, until *message.Time) error
 		return err
 	}
 	w.wake(message.WaitTag(*pin.Tag))
-	return w.tx.RebuildTag(*pin.Tag)
+	return nil
 }
 
 // remove replaces a message whose grace period ended by what must remain of it.

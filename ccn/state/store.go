@@ -24,16 +24,16 @@ func (s *State) file(r *reader, it *Item, c *message.Store) (*change, error) {
 			WaitsFor: []message.WaitKey{message.WaitFile(c.FileHash)},
 		}
 	}
-	tag := &store.TagRow{Tag: c.Tag(h), Owner: c.Address, File: c.FileHash, Message: h, ContentTime: c.Time}
+	tag := c.Tag(h)
 	if err := it.waive(checkVersion(r.Reader, c)); err != nil {
 		return nil, err
 	}
-	current, err := r.Tag(tag.Tag)
+	current, err := r.Tag(tag)
 	if err != nil {
 		return nil, err
 	}
 	if current != nil && current.Owner != c.Address && !it.Accepted {
-		return nil, waitingFor(onlyOwnerStores(current.Owner, tag.Tag), message.WaitTag(tag.Tag))
+		return nil, waitingFor(onlyOwnerStores(current.Owner, tag), message.WaitTag(tag))
 	}
 	charge, err := s.chargeFile(r.Reader, it, c, file.Size)
 	if err != nil {
@@ -46,21 +46,16 @@ func (s *State) file(r *reader, it *Item, c *message.Store) (*change, error) {
 	}
 	ch.write = func(w *work) error {
 		pin := &store.PinRow{
-			File: c.FileHash, Type: store.PinMessage, Owner: c.Address, Message: h, Ref: ch.columns.Ref, Tag: &tag.Tag, Created: c.Time,
+			File: c.FileHash, Type: store.PinMessage, Owner: c.Address, Message: h, Ref: ch.columns.Ref, Tag: &tag, Created: c.Time,
 		}
 		if err := w.pin(pin); err != nil {
 			return err
 		}
-		w.wake(message.WaitTag(tag.Tag))
+		w.wake(message.WaitTag(tag))
 		if c.Ref != "" {
-			if err := w.judgeUsers(tag.Tag, c.Time); err != nil {
-				return err
-			}
+			return w.judgeUsers(tag, c.Time)
 		}
-		if current != nil && placeOf(it).before(place{current.ContentTime, current.Message}) {
-			return nil
-		}
-		return w.tx.PutTag(tag)
+		return nil
 	}
 	return ch, nil
 }
@@ -187,11 +182,6 @@ func (w *work) unpin(h message.Hash, kind string, created float64) error {
 	}
 	if err := w.tx.DeletePin(h, kind); err != nil {
 		return err
-	}
-	if pin.Tag != nil {
-		if err := w.tx.RebuildTag(*pin.Tag); err != nil {
-			return err
-		}
 	}
 	pinned, err := w.tx.Pinned(pin.File)
 	if err != nil || pinned {

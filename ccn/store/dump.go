@@ -30,7 +30,6 @@ var derivations = []derived{
 	{"file", 1, `SELECT hash, size, type FROM files ORDER BY 1`},
 	{"pin", 2, `SELECT item_hash, type, file_hash, owner, ref, tag, created FROM file_pins WHERE item_hash IS NOT NULL ORDER BY 1, 2`},
 	{"other pin", 0, `SELECT file_hash, type, owner, ref, tag FROM file_pins WHERE item_hash IS NULL AND type <> 'grace_period' ORDER BY 1, 2, 3, 4, 5`},
-	{"version", 1, `SELECT tag, owner, file_hash, item_hash, content_time FROM file_tags ORDER BY 1`},
 	{"vm", 1, `SELECT item_hash, type, owner, allow_amend, replaces, persistent, payment_type, node_hash, content_time FROM vms ORDER BY 1`},
 	{"vm ref", 2, `SELECT vm_hash, ref FROM vm_refs ORDER BY 1, 2`},
 	{"cost", 3, `SELECT item_hash, type, name, owner, payment_type, cost_hold, cost_stream, cost_credit FROM account_costs ORDER BY 1, 2, 3`},

@@ -35,14 +35,23 @@ type PinRow struct {
 	DeleteBy *message.Time
 }
 
-// TagRow names the newest version of a file.
-type TagRow struct {
-	Tag         string
+// VersionRow is a file that is stored under a tag.
+type VersionRow struct {
 	Owner       string
 	File        message.Hash
 	Message     message.Hash
 	ContentTime float64
 }
+
+// newestVersion and oldestVersion choose among the pins p that compete for a tag, along their index. It has the beginnings of hashes,
+// so that who gives many versions the same time makes none of them slow to find.
+var (
+	newestVersion = ` ORDER BY p.created DESC, ` + hashStart("p.item_hash") + ` DESC, p.item_hash DESC LIMIT 1`
+	oldestVersion = ` ORDER BY p.created, ` + hashStart("p.item_hash") + `, p.item_hash LIMIT 1`
+)
+
+// byPinHash finds the pins p of a message; its arguments are those of hashArgs.
+var byPinHash = hashEnd("p.item_hash") + ` = ? AND ` + whole("p.item_hash") + ` = ?`
 
 func scanHash(rows *sql.Rows, h *message.Hash) error { return rows.Scan(h) }
 
@@ -68,11 +77,12 @@ func (r *Reader) FileSize(h message.Hash) (size int64, ok bool, err error) {
 // ReferencedFile returns the file that a reference of a VM means: the newest version under the tag ref, or the file
 // pinned by exactly the STORE message ref. The size is in bytes.
 func (r *Reader) ReferencedFile(ref message.Hash, latest bool) (file message.Hash, size int64, ok bool, err error) {
-	query := `SELECT f.hash, f.size FROM file_pins p JOIN files f ON f.hash = p.file_hash WHERE p.item_hash = ? AND p.type = 'message'`
+	const pinned = `SELECT f.hash, f.size FROM file_pins p JOIN files f ON f.hash = p.file_hash WHERE p.type = 'message' AND `
 	if latest {
-		query = `SELECT f.hash, f.size FROM file_tags t JOIN files f ON f.hash = t.file_hash WHERE t.tag = ?`
+		ok, err = found(r.row(pinned+`p.tag = ?`+newestVersion, string(ref)), &file, &size)
+	} else {
+		ok, err = found(r.row(pinned+byPinHash, hashArgs(ref)...), &file, &size)
 	}
-	ok, err = found(r.row(query, string(ref)), &file, &size)
 	return file, size, ok, wrap(err, "read file named by %s", ref)
 }
 
@@ -80,10 +90,9 @@ func (r *Reader) ReferencedFile(ref message.Hash, latest bool) (file message.Has
 // was none yet. The size is in bytes.
 func (r *Reader) VersionAt(tag string, t float64, h message.Hash) (file message.Hash, size int64, ok bool, err error) {
 	const version = `SELECT f.hash, f.size FROM file_pins p JOIN files f ON f.hash = p.file_hash WHERE p.tag = ? AND p.type = 'message' `
-	ok, err = found(r.row(version+`AND (p.created, p.item_hash) < (?, ?) ORDER BY p.created DESC, p.item_hash DESC LIMIT 1`,
-		tag, t, string(h)), &file, &size)
+	ok, err = found(r.row(version+`AND (p.created, p.item_hash) < (?, ?)`+newestVersion, tag, t, string(h)), &file, &size)
 	if err == nil && !ok {
-		ok, err = found(r.row(version+`ORDER BY p.created, p.item_hash LIMIT 1`, tag), &file, &size)
+		ok, err = found(r.row(version+oldestVersion, tag), &file, &size)
 	}
 	return file, size, ok, wrap(err, "read version of %s", tag)
 }
@@ -105,7 +114,8 @@ func (tx *Tx) PutFile(f *FileRow) (bool, error) {
 func (r *Reader) Pin(h message.Hash, kind string) (*PinRow, error) {
 	p := &PinRow{Message: h, Type: kind}
 	var owner *string
-	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE item_hash = ? AND `+r.conn.engine.checked("type")+` = ?`, string(h), kind),
+	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE `+byHash+` AND `+r.conn.engine.checked("type")+` = ?`,
+		append(hashArgs(h), kind)...),
 		&p.File, &owner, &p.Ref, &p.Tag, &p.Created, &p.DeleteBy)
 	if err != nil || !ok {
 		return nil, wrap(err, "read pin of %s", h)
@@ -130,7 +140,7 @@ func (tx *Tx) InsertPin(p *PinRow) error {
 
 // DeletePin deletes the pin of a kind that a message holds.
 func (tx *Tx) DeletePin(h message.Hash, kind string) error {
-	return wrap(tx.exec(`DELETE FROM file_pins WHERE item_hash = ? AND `+tx.conn.engine.checked("type")+` = ?`, string(h), kind), "delete pin of %s", h)
+	return wrap(tx.exec(`DELETE FROM file_pins WHERE `+byHash+` AND `+tx.conn.engine.checked("type")+` = ?`, append(hashArgs(h), kind)...), "delete pin of %s", h)
 }
 
 // DeleteGracePins deletes the pins that keep a file for a while on nobody's behalf.
@@ -139,36 +149,15 @@ func (tx *Tx) DeleteGracePins(file message.Hash) error {
 		"delete grace pins of file %s", file)
 }
 
-// Tag returns a file tag, nil when there is none.
-func (r *Reader) Tag(tag string) (*TagRow, error) {
-	t := &TagRow{Tag: tag}
-	ok, err := found(r.row(`SELECT owner, file_hash, item_hash, content_time FROM file_tags WHERE tag = ?`, tag),
-		&t.Owner, &t.File, &t.Message, &t.ContentTime)
+// Tag returns the newest version under a tag by (content time, hash), nil when there is none.
+func (r *Reader) Tag(tag string) (*VersionRow, error) {
+	v := &VersionRow{}
+	ok, err := found(r.row(`SELECT COALESCE(p.owner, ''), p.file_hash, p.item_hash, p.created FROM file_pins p
+		WHERE p.tag = ? AND p.type = 'message'`+newestVersion, tag), &v.Owner, &v.File, &v.Message, &v.ContentTime)
 	if err != nil || !ok {
 		return nil, wrap(err, "read file tag %s", tag)
 	}
-	return t, nil
-}
-
-// PutTag stores a file tag.
-func (tx *Tx) PutTag(t *TagRow) error {
-	return wrap(tx.exec(`INSERT INTO file_tags (tag, owner, file_hash, item_hash, content_time) VALUES (?,?,?,?,?)
-		ON CONFLICT (tag) DO UPDATE SET owner = excluded.owner, file_hash = excluded.file_hash, item_hash = excluded.item_hash,
-		content_time = excluded.content_time`, t.Tag, t.Owner, string(t.File), string(t.Message), t.ContentTime), "store file tag %s", t.Tag)
-}
-
-// RebuildTag makes a tag name the newest of the pins that compete for it, and deletes it when there is none.
-func (tx *Tx) RebuildTag(tag string) error {
-	t := &TagRow{Tag: tag}
-	ok, err := found(tx.row(`SELECT COALESCE(owner, ''), file_hash, item_hash, created FROM file_pins WHERE tag = ? AND type = 'message'
-		ORDER BY created DESC, item_hash DESC LIMIT 1`, tag), &t.Owner, &t.File, &t.Message, &t.ContentTime)
-	if err != nil {
-		return wrap(err, "rebuild file tag %s", tag)
-	}
-	if !ok {
-		return wrap(tx.exec(`DELETE FROM file_tags WHERE tag = ?`, tag), "delete file tag %s", tag)
-	}
-	return tx.PutTag(t)
+	return v, nil
 }
 
 // KeepUntil keeps a file that nothing else keeps until a time, or longer when that was promised before.

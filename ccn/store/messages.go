@@ -30,7 +30,8 @@ type ContentColumns struct {
 	Tags     []string
 }
 
-// byHash finds the row of a message; its arguments are those of hashArgs. See schema_2.sql.
+// byHash finds the row of a message, and what is kept of one in tables that are found by it as well; its arguments are those of
+// hashArgs. See schema_2.sql.
 var byHash = hashEnd("item_hash") + ` = ? AND ` + whole("item_hash") + ` = ?`
 
 // endLength is how many characters of hashes are in the index of messages.
@@ -40,6 +41,9 @@ const endLength = 12
 func hashEnd(column string) string {
 	return fmt.Sprintf("substr(%s, length(%s) - %d)", column, column, endLength-1)
 }
+
+// hashStart is what an index has of hashes that it keeps in order.
+func hashStart(column string) string { return fmt.Sprintf("substr(%s, 1, %d)", column, endLength) }
 
 // sameHash compares the hash of a message with another column, along the index of messages.
 func sameHash(column, other string) string {

@@ -19,6 +19,9 @@ var shadows string
 //go:embed schema_4.sql
 var numberedElements string
 
+//go:embed schema_5.sql
+var versionsAndClaims string
+
 // step brings a database from one version of the schema to the next.
 type step struct {
 	script string
@@ -29,7 +32,7 @@ type step struct {
 
 // migrations are the steps from an empty database to the schema that this program knows; the version of a database is how
 // many of them it has seen. A step that was released is never changed: a change of the schema is a step of its own.
-var migrations = []step{{script: schema}, {script: shortHashes}, {script: shadows, fill: findShadows}, {script: numberedElements}}
+var migrations = []step{{script: schema}, {script: shortHashes}, {script: shadows, fill: findShadows}, {script: numberedElements}, {script: versionsAndClaims}}
 
 // only leaves out what a script says is for another engine: after a line that begins with "-- only" and the name of one, until
 // the line "-- on all".

@@ -232,6 +232,70 @@ func TestElementsKeepWhatTheyHaveWhenTheyAreNumbered(t *testing.T) {
 	})
 }
 
+func TestVersionsAndClaimsStayWhenTheyComeInOrder(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		c := old(t, dsn, 4)
+		first, second := message.HashBytes([]byte("first")), message.HashBytes([]byte("second"))
+		for i, h := range []message.Hash{first, second} {
+			for _, insert := range []string{
+				fmt.Sprintf(`INSERT INTO file_pins (file_hash, type, owner, item_hash, ref, tag, created) VALUES ('file%d', 'message', 'a', '%s', NULL, '%s', %d)`, i, h, first, 5-i),
+				fmt.Sprintf(`INSERT INTO files (hash, size, type) VALUES ('file%d', %d, 'file')`, i, 100+i),
+				fmt.Sprintf(`INSERT INTO claims (item_hash, owner, payment_type, content_time, need, must_pay, exempt, status, ended, ended_by)
+					VALUES ('%s', 'a', 'hold', %d, '1.5', 1, 0, 'forgotten', 7.5, 'x')`, h, 5-i),
+			} {
+				if _, err := c.ExecContext(t.Context(), insert); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		queries := []string{
+			`SELECT * FROM file_pins ORDER BY id`, `SELECT item_hash, owner, payment_type, content_time, need, must_pay, exempt, status, ended, ended_by FROM claims ORDER BY item_hash`,
+		}
+		had := make([][]string, len(queries))
+		for i, q := range queries {
+			had[i] = table(t, c, q)
+		}
+		if err := c.close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s, c := opened(t, dsn)
+		for i, q := range queries {
+			if has := table(t, c, q); len(has) != 2 || !slices.Equal(has, had[i]) {
+				t.Errorf("%s: %s, was %s", q, has, had[i])
+			}
+		}
+		s.writer <- c // for this test to write as anybody does
+		defer func() { <-s.writer }()
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			if v, err := tx.Tag(string(first)); err != nil || v == nil || v.Message != first || v.File != "file0" || v.ContentTime != 5 {
+				t.Errorf("the newest version is %+v, %v", v, err)
+			}
+			if file, size, ok, err := tx.ReferencedFile(second, false); err != nil || !ok || file != "file1" || size != 101 {
+				t.Errorf("%s has %s of %d bytes, %v, %v", second, file, size, ok, err)
+			}
+			claim, err := tx.Claim(second)
+			if err != nil || claim == nil {
+				return fmt.Errorf("claim %+v: %w", claim, err)
+			}
+			claim.Need = "2"
+			if err := errors.Join(tx.PutClaim(claim), tx.DeletePin(first, PinMessage)); err != nil {
+				return err
+			}
+			if v, err := tx.Tag(string(first)); err != nil || v == nil || v.Message != second {
+				t.Errorf("then the newest version is %+v, %v", v, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := table(t, c, `SELECT item_hash, need FROM claims ORDER BY need`); len(has) != 2 || !strings.Contains(has[1], string(second)) {
+			t.Errorf("the claims are %s", has)
+		}
+	})
+}
+
 func TestNewerSchemaIsRefused(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		_, c := opened(t, dsn)

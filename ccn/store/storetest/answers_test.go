@@ -161,7 +161,7 @@ func fill(s *script) {
 		s.call("PutFile", &store.FileRow{Hash: h, Size: int64(i) << 40, Type: store.FileTypeFile})
 		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinMessage, Owner: text, Message: h, Ref: some(i, text), Tag: some(i+1, "tag"), Created: at})
 		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinGrace, Created: at, DeleteBy: pointer(message.Time(i))})
-		s.call("PutTag", &store.TagRow{Tag: text, Owner: text, File: h, Message: h, ContentTime: at})
+		s.call("InsertPin", &store.PinRow{File: h, Type: store.PinMessage, Owner: text, Message: hash(600 + i), Tag: &text, Created: at})
 		s.call("InsertVM", &store.VMRow{
 			Hash: h, Type: "program", Owner: text, AllowAmend: i%2 == 0, Replaces: some(i+1, string(hash(1))), Persistent: i%2 == 1, PaymentType: "hold",
 			NodeHash: some(i, text), ContentTime: at, Refs: []message.Hash{hash(i + 1)}, Parents: []message.Hash{hash(i + 2)},
@@ -214,8 +214,7 @@ func fill(s *script) {
 // change uses what changes rows and deletes them.
 func change(s *script) {
 	s.call("RefreshPost", hash(0))
-	s.call("RebuildTag", "tag")
-	s.call("RebuildTag", "a")
+	s.call("PutClaim", &store.ClaimRow{Hash: hash(2), Need: "2", Status: store.ClaimForgotten, EndedBy: hash(3)})
 	s.call("SetMessageStatus", hash(1), message.StatusRemoving)
 	s.call("TouchAccount", "a", "hold", 1e12, hash(3))
 	s.call("KeepUntil", hash(2), 1, 1000)

@@ -253,7 +253,7 @@ func TestLongestTextsFitIntoIndexes(t *testing.T) {
 				tx.MergeElement(&store.Element{Hash: hash(2), Owner: *long("owner"), Key: *long("key")}, map[string]json.RawMessage{*long("member"): []byte("2")}),
 				tx.InsertAggregateForgetting(*long("owner"), *long("key"), &store.AggregateForgetting{Forgetting: store.Forgetting{By: h}}),
 				tx.PutPending(&store.PendingRow{Hash: h, Sender: *long("sender"), Signature: *long("signature"), Envelope: []byte("{}")}, []message.WaitKey{key}),
-				tx.PutTag(&store.TagRow{Tag: *long("owner") + "/" + *long("ref"), Owner: *long("owner")}),
+				tx.InsertPin(&store.PinRow{File: h, Type: store.PinMessage, Owner: *long("owner"), Message: h, Tag: pointer(*long("owner") + "/" + *long("ref"))}),
 				tx.PutCost(&store.CostRow{Owner: *long("owner"), Hash: h, Name: "#1:" + *long("mount")}),
 				tx.InsertPost(&store.PostRow{ID: 1, Hash: h, Owner: *long("owner"), Type: *long("type"), Ref: long("ref")}),
 			)
@@ -390,3 +390,43 @@ func TestRefusalsComeBackInTheOrderOfTheirJudgement(t *testing.T) {
 }
 
 const postText = `{"address":"0xOwner","time":1,"type":"note","content":{}}`
+
+func TestNewestVersionIsTheLastByTimeAndHash(t *testing.T) {
+	Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		tag := "tag"
+		var newest message.Hash
+		write(t, s, func(tx *store.Tx) error {
+			for i := range 100 {
+				h := hash(i)
+				created := float64(i % 2)
+				if created == 1 {
+					newest = max(newest, h)
+				}
+				if err := tx.InsertPin(&store.PinRow{File: h, Type: store.PinMessage, Owner: "a", Message: h, Tag: &tag, Created: created}); err != nil {
+					return err
+				}
+			}
+			// What is to be removed is no version, however new it is.
+			return tx.InsertPin(&store.PinRow{File: "f", Type: store.PinGrace, Owner: "a", Message: hash(100), Tag: &tag, Created: 2})
+		})
+		versions := func(r *store.Reader) {
+			if v, err := r.Tag(tag); err != nil || v == nil || v.Message != newest || v.File != newest || v.Owner != "a" || v.ContentTime != 1 {
+				t.Errorf("the newest version is %+v, %v; want %s", v, err, newest)
+			}
+		}
+		read(t, s, func(r *store.Reader) error { versions(r); return nil })
+		write(t, s, func(tx *store.Tx) error {
+			gone := newest
+			newest = ""
+			for i := range 100 {
+				if h := hash(i); i%2 == 1 && h < gone {
+					newest = max(newest, h)
+				}
+			}
+			err := tx.DeletePin(gone, store.PinMessage)
+			versions(tx.Reader)
+			return err
+		})
+	})
+}

@@ -76,13 +76,13 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 func TestOverlookedErrorIsNoSilentLoss(t *testing.T) {
 	Each(t, func(t *testing.T, open func() *store.Store) {
 		s := open()
-		pin := &store.PinRow{File: "f", Type: store.PinMessage, Message: "m"}
+		vm := &store.VMRow{Hash: "h"}
 		err := s.Write(t.Context(), func(tx *store.Tx) error {
-			if err := errors.Join(tx.Set("a", "1"), tx.InsertPin(pin)); err != nil {
+			if err := errors.Join(tx.Set("a", "1"), tx.InsertVM(vm)); err != nil {
 				t.Error(err)
 			}
-			if tx.InsertPin(pin) == nil {
-				t.Error("the same pin was stored twice")
+			if tx.InsertVM(vm) == nil {
+				t.Error("the same VM was stored twice")
 			}
 			return nil
 		})
