@@ -16,10 +16,10 @@ import (
 
 // With a journal a group of messages is durable as soon as it is applied in a transaction that is still open and written to
 // the journal. The transaction is committed when somebody reads, or after maxLate, and so carries many groups: most of what
-// a commit costs is for pages that the next group changes as well. The journal is written and synced beside the next
-// group's application, and what was applied meanwhile shares one sync. After a crash, what the database lost is in the
-// journal behind the position that the database names, and is taken in again. The database may be ahead of the journal,
-// with messages that were not answered yet.
+// a commit costs is for pages that the next group changes as well. The journal is written and synced while the group is
+// applied, and the next ones, and what came meanwhile shares one sync. After a crash, what the database lost is in the
+// journal behind the position that the database names, and is taken in again. Each may be ahead of the other, with messages
+// that were not answered yet.
 
 // Bounds of what is applied and not committed, and of the journal.
 const (
@@ -56,8 +56,8 @@ type segment struct {
 // journaled is a group on its way into the journal.
 type journaled struct {
 	records []journal.Record
-	round   uint64      // of the transaction in which it was applied
-	done    func(error) // called when they are durable, or when nobody can say
+	applied chan uint64 // gets the round of the transaction in which the group was applied, and is closed; nil: there was nothing to apply
+	done    func(error) // called when the group is durable and applied, or when nobody can say; not when it was not applied
 }
 
 // due says when it is time to commit; nil while nothing waits for it.
@@ -96,12 +96,18 @@ func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, don
 	if k.writing == nil || k.broken.Load() {
 		return p.commitNow(ctx, group, apply, done)
 	}
-	records := recordsOf(group)
-	end := k.end.After(records)
+	g := journaled{recordsOf(group), make(chan uint64, 1), done}
+	k.writing <- g
+	after := k.end
+	k.end = after.After(g.records)
 	round, err := p.cfg.Store.WriteLater(ctx, func(tx *store.Tx) error {
-		tx.SetAtCommit(positionKey, end.String())
+		tx.SetAtCommit(positionKey, k.end.String())
 		return apply(tx)
 	})
+	if err == nil {
+		g.applied <- round
+	}
+	close(g.applied)
 	if err != nil {
 		p.redoLost(ctx)
 		return err
@@ -111,17 +117,15 @@ func (p *Pipeline) keep(ctx context.Context, group []*entry, apply applying, don
 	}
 	k.applied += max(len(group), 1)
 	if n := len(k.late); n == 0 || k.late[n-1].round != round {
-		k.late = append(k.late, lateRound{round, k.end})
+		k.late = append(k.late, lateRound{round, after})
 	}
-	k.end = end
-	k.writing <- journaled{records, round, done}
 	if k.applied >= maxLateNum {
 		p.commitLate(ctx)
 	}
 	return nil
 }
 
-// writeJournal writes what was applied, until writing is closed.
+// writeJournal writes what is being applied, until writing is closed.
 func (p *Pipeline) writeJournal(ctx context.Context) {
 	k := &p.keeper
 	defer close(k.written)
@@ -141,33 +145,48 @@ func (p *Pipeline) writeJournal(ctx context.Context) {
 				break collect
 			}
 		}
-		inJournal, err := p.appendRecords(ctx, records)
+		inJournal := p.appendRecords(records)
 		for _, g := range groups {
-			if err == nil && !inJournal && g.round > p.cfg.Store.Committed() {
-				g.done(errors.Join(store.ErrUndone, k.cause))
-				continue
-			}
-			g.done(err)
+			p.endGroup(ctx, g, inJournal)
 		}
 		clear(groups)
 		clear(records)
 	}
 }
 
-// appendRecords makes records durable, without the journal when that cannot be written: the database has those of the rounds
-// that are committed by now. A reader may have tried to commit one before, which undid it.
-func (p *Pipeline) appendRecords(ctx context.Context, records []journal.Record) (inJournal bool, err error) {
+// appendRecords reports whether records are in the journal for good.
+func (p *Pipeline) appendRecords(records []journal.Record) bool {
 	k := &p.keeper
-	if !k.broken.Load() {
-		err := k.journal.Append(records)
-		if err == nil {
-			return true, nil
-		}
+	if k.broken.Load() {
+		return false
+	}
+	err := k.journal.Append(records)
+	if err != nil {
 		p.cfg.Logger.Error("journal not written: groups of messages are committed one after the other", "error", err)
 		k.cause = files.Full(err)
 		k.broken.Store(true)
 	}
-	return false, p.write(ctx, func(*store.Tx) error { return nil })
+	return err == nil
+}
+
+// endGroup answers a group once it is applied. Without the journal it is durable when its round is committed. A reader may have tried
+// to commit that before, which undid it.
+func (p *Pipeline) endGroup(ctx context.Context, g journaled, inJournal bool) {
+	var round uint64
+	if g.applied != nil {
+		var ok bool
+		if round, ok = <-g.applied; !ok {
+			return
+		}
+	}
+	var err error
+	if !inJournal {
+		err = p.write(ctx, func(*store.Tx) error { return nil })
+		if err == nil && round > p.cfg.Store.Committed() {
+			err = errors.Join(store.ErrUndone, p.keeper.cause)
+		}
+	}
+	g.done(err)
 }
 
 // drainJournal waits until everything that was applied is durable and answered.

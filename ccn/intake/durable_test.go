@@ -202,6 +202,37 @@ func TestAnsweredMessagesOutliveAFailedTransaction(t *testing.T) {
 	r.wantStatus(poison, message.StatusPending)
 }
 
+// The journal has a message before it is applied, and keeps it when that fails: a start that finds it there takes in all the others.
+func TestMessageThatCannotBeAppliedStopsNoStart(t *testing.T) {
+	at := onSQLite(t.TempDir())
+	r := start(t, at)
+	<-r.Started()
+	early := t.TempDir() // loss of power: the database fell back to its beginning
+	image(t, at, early, database)
+	for n := range 5 {
+		_, raw := post(n, nil)
+		r.submit(raw)
+	}
+	poison, raw := post(100, fields{"type": "poison"})
+	r.submit(raw)
+	for n := range 5 {
+		_, raw := post(5+n, nil)
+		r.submit(raw)
+	}
+	image(t, at, early, journals)
+	r.stop()
+	at = onSQLite(early)
+	if n := count(t, at); n > 0 {
+		t.Fatalf("the database alone has %d messages: there is nothing to show", n)
+	}
+	again := start(t, at)
+	<-again.Started()
+	for n := range 10 {
+		again.wantStatus(hashOfPost(n), message.StatusProcessed)
+	}
+	again.wantStatus(poison, message.StatusPending)
+}
+
 // What a failed transaction took with it and cannot be read back is there after the next start.
 func TestAnsweredMessagesOutliveAJournalThatCannotBeRead(t *testing.T) {
 	const all = 11
@@ -269,7 +300,9 @@ func TestBrokenJournalCostsNoMessage(t *testing.T) {
 	// A transaction that a reader could not commit is undone, and what it held is in no journal.
 	for round, want := range map[uint64]error{r.store.Committed(): nil, r.store.Committed() + 1: store.ErrUndone} {
 		told := make(chan error, 1)
-		r.keeper.writing <- journaled{round: round, done: func(err error) { told <- err }}
+		applied := make(chan uint64, 1)
+		applied <- round
+		r.keeper.writing <- journaled{applied: applied, done: func(err error) { told <- err }}
 		if err := <-told; !errors.Is(err, want) {
 			t.Errorf("a group of round %d: %v, want %v", round, err, want)
 		}
