@@ -38,13 +38,25 @@ const (
 type corpus struct {
 	accounts []signature.Account
 	shares   []float64 // cumulated
+	first    int       // messages before it are not there
 }
 
-func newCorpus() (*corpus, error) {
+func newCorpus() (*corpus, error) { return corpusBy("sender %d of the benchmark's corpus") }
+
+// corpusAfter is a corpus that begins with message first and is by other senders, who have sent nothing before.
+func corpusAfter(first int) (*corpus, error) {
+	c, err := corpusBy("sender %d of those who come later")
+	if err == nil {
+		c.first = first
+	}
+	return c, err
+}
+
+func corpusBy(names string) (*corpus, error) {
 	c := &corpus{}
 	var sum float64
 	for i := range corpusSenders {
-		secret := sha256.Sum256(fmt.Appendf(nil, "sender %d of the benchmark's corpus", i))
+		secret := sha256.Sum256(fmt.Appendf(nil, names, i))
 		account, err := ethereum.NewAccount(secret[:])
 		if err != nil {
 			return nil, fmt.Errorf("key of sender %d: %w", i, err)
@@ -84,7 +96,7 @@ func (c *corpus) unsigned(i int) (*message.Message, signature.Account, error) {
 	var kind message.Type
 	base := i - i%100 - corpusDistance
 	switch slot := i % 100; {
-	case slot < 4 && base >= 0:
+	case slot < 4 && base >= c.first:
 		target, account, err := c.unsigned(base + 50 + slot)
 		if err != nil {
 			return nil, nil, err

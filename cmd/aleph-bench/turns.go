@@ -10,49 +10,77 @@ import (
 	"slices"
 )
 
-const (
-	turnsEach   = 5      // of each store
-	smallCorpus = 10_000 // messages of the small store
-)
+const turnsEach = 7 // of each store
 
-// turns posts the same number of messages by turns to copies of a small store and of a full one, and tells the median rate of
-// each. A machine has faster and slower minutes, which growth takes for what the size of the store does.
-func turns(ctx context.Context, o options) ([]Result, error) {
-	sizes := []int{min(smallCorpus, o.messages), o.messages}
-	stores, windows, rates := make([]string, len(sizes)), make([][][]byte, len(sizes)), make([][]float64, len(sizes))
-	c, err := newCorpus()
+// turnStores are the sizes of the stores that take turns; the last one is that of the full corpus.
+var turnStores = []struct {
+	suffix string
+	rows   int
+}{{"-10k", 10_000}, {"-100k", 100_000}, {"-1m", 0}}
+
+// httpTurns is turns with the messages of ingestHTTP.
+func httpTurns(ctx context.Context, o options) ([]Result, error) {
+	envelopes, err := signedPosts(ctx, min(growthWindow, o.messages))
 	if err != nil {
 		return nil, err
 	}
-	for i, size := range sizes {
-		of := o
-		of.messages = size
-		if stores[i], _, err = filled(ctx, of); err != nil {
-			return nil, err
-		}
-		if windows[i], err = c.some(ctx, size, size+min(growthWindow, o.messages)); err != nil {
-			return nil, err
-		}
+	return turns(ctx, o, "ccn-ingest-http", envelopes)
+}
+
+// corpusTurns is turns with messages like those of the corpus. Documents and accounts grow with what their owners send, which is not what
+// the size of the store does: these senders have sent nothing before.
+func corpusTurns(ctx context.Context, o options) ([]Result, error) {
+	c, err := corpusAfter(o.messages)
+	if err != nil {
+		return nil, err
 	}
-	for range turnsEach {
-		for i := range sizes {
-			rate, err := turn(ctx, o, stores[i], windows[i])
+	envelopes, err := c.some(ctx, o.messages, o.messages+min(growthWindow, o.messages))
+	if err != nil {
+		return nil, err
+	}
+	return turns(ctx, o, "ccn-ingest-turns", envelopes)
+}
+
+// turns posts the same messages by turns to copies of stores of several sizes, and tells the median rate of each. A machine has faster
+// and slower minutes, so a store is compared with the smallest in the same round: the ratio is the median of those.
+func turns(ctx context.Context, o options, name string, envelopes [][]byte) ([]Result, error) {
+	var stores []string
+	for _, s := range turnStores {
+		of := o
+		if s.rows > 0 {
+			of.messages = min(s.rows, o.messages)
+		}
+		store, _, err := filled(ctx, of)
+		if err != nil {
+			return nil, err
+		}
+		stores = append(stores, store)
+	}
+	rates, ratios := make([][]float64, len(stores)), make([][]float64, len(stores))
+	for round := range turnsEach {
+		for i, store := range stores {
+			rate, err := turn(ctx, o, store, envelopes)
 			if err != nil {
 				return nil, err
 			}
 			rates[i] = append(rates[i], rate)
+			ratios[i] = append(ratios[i], rate/rates[0][round])
 		}
 	}
-	for i := range rates {
-		slices.Sort(rates[i])
-		fmt.Printf("behind %d messages: %.0f messages/s\n", sizes[i], rates[i])
+	var figures []Result
+	for i, s := range turnStores {
+		figure := Result{Name: name + s.suffix, Unit: "messages/s"}
+		fmt.Printf("%s: %.0f messages/s, %.2f of the smallest\n", figure.Name, rates[i], ratios[i])
+		if figure.Value = median(rates[i]); i > 0 {
+			figure = figure.withLimit(figures[0].Value)
+			*figure.RatioToLimit = median(ratios[i])
+		}
+		figures = append(figures, figure)
 	}
-	small, full := rates[0][turnsEach/2], rates[1][turnsEach/2]
-	return []Result{
-		{Name: "ccn-ingest-turns-10k", Value: small, Unit: "messages/s"},
-		Result{Name: "ccn-ingest-turns-1m", Value: full, Unit: "messages/s"}.withLimit(small),
-	}, nil
+	return figures, nil
 }
+
+func median(values []float64) float64 { return slices.Sorted(slices.Values(values))[len(values)/2] }
 
 // turn posts messages to a copy of a store.
 func turn(ctx context.Context, o options, store string, envelopes [][]byte) (float64, error) {
