@@ -195,7 +195,6 @@ func (p *Pipeline) commitEach(ctx context.Context, group []*entry, arrived []mes
 
 // setToWait lets a message wait that the node failed to apply.
 func (p *Pipeline) setToWait(ctx context.Context, e *entry, cause error) (r result, err error) {
-	p.cfg.Logger.Error("message not applied, set to wait", "message", hashOf(e), "error", cause)
 	err = p.write(ctx, func(tx *store.Tx) (err error) {
 		r, err = p.refuse(tx, e, message.Errorf(message.ErrInternal, "the node failed to apply the message"), message.TimeFrom(p.cfg.Now()))
 		if err != nil {
@@ -204,8 +203,10 @@ func (p *Pipeline) setToWait(ctx context.Context, e *entry, cause error) (r resu
 		return p.tellOthers(tx, []*entry{e}, []result{r}, false)
 	})
 	if err != nil {
+		p.cfg.Logger.Error("message neither applied nor set to wait", "message", hashOf(e), "error", errors.Join(cause, err))
 		return result{}, fmt.Errorf("store message %s: %w", hashOf(e), errors.Join(cause, err))
 	}
+	p.cfg.Logger.Error("message not applied, set to wait", "message", hashOf(e), "error", cause)
 	return r, nil
 }
 
