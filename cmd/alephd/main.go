@@ -21,6 +21,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/internal/build"
 	"github.com/aleph-im/aleph-go/internal/config"
+	"github.com/aleph-im/aleph-go/internal/logs"
 )
 
 const usage = `alephd runs nodes of the Aleph network.
@@ -115,9 +116,9 @@ func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: l}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+		return slog.New(logs.Bounded(slog.NewTextHandler(w, options))), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(logs.Bounded(slog.NewJSONHandler(w, options))), nil
 	}
 	return nil, fmt.Errorf("log format %q: want text or json", format)
 }
