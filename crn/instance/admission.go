@@ -2,6 +2,7 @@ package instance
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -112,14 +113,14 @@ func (p *Pool) Room(m *message.Instance) error {
 	return p.admit(&record{Owner: m.Address, VCPUs: m.Resources.VCPUs, MemoryMiB: m.Resources.MemoryMiB, DiskMiB: diskMiB(m), Hardware: hardwareOf(m)})
 }
 
-// freeSlot returns the lowest number that nobody on this host has. p.mu is held.
-func (p *Pool) freeSlot() (int, error) {
+// freeSlot returns the lowest number that nobody on this host has, and that is none of those. p.mu is held.
+func (p *Pool) freeSlot(foreign []int) (int, error) {
 	used := map[int]bool{}
 	for _, x := range p.instances {
 		used[x.rec.Slot] = true
 	}
 	for slot := firstSlot; slot <= tap.MaxSlot; slot++ {
-		if !used[slot] && !tap.Taken(slot) {
+		if !used[slot] && !slices.Contains(foreign, slot) && !tap.Taken(slot) {
 			return slot, nil
 		}
 	}

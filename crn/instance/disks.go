@@ -45,9 +45,19 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Mac
 	if err := p.offered(m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
-	spec := p.newSpec(r, m)
 	x.forgetKept()
+	if r.Internet {
+		if err := p.refreshPorts(ctx, x); err != nil {
+			p.cfg.Log.Warn("ports of an instance stay as they were", "hash", r.Hash, "error", err)
+		}
+	}
+	if err := p.applyNetwork(ctx); err != nil {
+		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
+	}
+	p.mu.Lock()
+	r.Slot = x.rec.Slot // it may have got another one by that
+	p.mu.Unlock()
+	spec := p.newSpec(r, m)
 	if err := os.MkdirAll(p.disks(r.Hash), 0o700); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
@@ -58,16 +68,9 @@ func (p *Pool) boot(ctx context.Context, x *instance, r record, s *session) (Mac
 	if spec.Drives, err = p.makeVolumes(ctx, r.Hash, m); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
+	addresses := tap.AddressesOf(p.cfg.IPv6Pool, r.Slot, r.Hash, tap.KindInstance)
 	if err := writeSeed(ctx, spec.Seed, newSeed(r, m, addresses, p.cfg.Nameservers)); err != nil {
 		return nil, fmt.Errorf("instance %s: cloud-init's disk: %w", r.Hash, err)
-	}
-	if r.Internet {
-		if err := p.refreshPorts(ctx, x); err != nil {
-			p.cfg.Log.Warn("ports of an instance stay as they were", "hash", r.Hash, "error", err)
-		}
-	}
-	if err := p.applyNetwork(ctx); err != nil {
-		return nil, fmt.Errorf("instance %s: %w", r.Hash, err)
 	}
 	if r.confidential() {
 		if err := p.prepareLaunch(ctx, &spec, m, s); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -145,17 +146,36 @@ func (n *fakeNetwork) Aggregate(_ context.Context, _, _ string, _ time.Duration,
 }
 
 type fakeGuests struct {
-	slow time.Duration // what setting rules takes
-	mu   sync.Mutex
-	last []tap.Guest
+	slow  time.Duration // what setting rules takes
+	mu    sync.Mutex
+	last  []tap.Guest
+	taken []int // numbers that another node's guests have
 }
 
 func (g *fakeGuests) Apply(_ context.Context, guests []tap.Guest) error {
 	time.Sleep(g.slow)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = guests
+	g.last = nil
+	var taken tap.TakenError
+	for _, guest := range guests {
+		if slices.Contains(g.taken, guest.Slot) {
+			taken.Slots = append(taken.Slots, guest.Slot)
+		} else {
+			g.last = append(g.last, guest)
+		}
+	}
+	if taken.Slots != nil {
+		return &taken
+	}
 	return nil
+}
+
+// take has another node's guests take numbers.
+func (g *fakeGuests) take(slots ...int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.taken = append(g.taken, slots...)
 }
 
 type fakeDriver struct {

@@ -207,7 +207,7 @@ func (p *Pool) add(r record) (_ *instance, err error) {
 			return nil, err
 		}
 	}
-	if r.Slot, err = p.freeSlot(); err != nil {
+	if r.Slot, err = p.freeSlot(nil); err != nil {
 		return nil, err
 	}
 	if err := p.records.save(r); err != nil {

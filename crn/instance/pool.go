@@ -397,20 +397,62 @@ func (p *Pool) applyNetwork(ctx context.Context) error {
 	return p.applyNetworkOf(ctx, func(x *instance) bool { return x.networked() || x.machine != nil })
 }
 
-// applyNetworkOf makes taps and rules those of some instances. p.mu is held while they are chosen.
+// applyNetworkOf makes taps and rules those of some instances. p.mu is held while they are chosen. One whose number another node of this
+// host took first gets another, as long as it has no machine.
 func (p *Pool) applyNetworkOf(ctx context.Context, have func(*instance) bool) error {
 	p.applying.Lock()
 	defer p.applying.Unlock()
+	var foreign []int
+	for {
+		err := p.cfg.Guests.Apply(ctx, p.guests(have))
+		var taken *tap.TakenError
+		if !errors.As(err, &taken) {
+			return err
+		}
+		foreign = append(foreign, taken.Slots...)
+		renumbered, err := p.renumber(foreign)
+		if err != nil || !renumbered {
+			return err
+		}
+	}
+}
+
+// guests describes some instances to the network. p.mu is held while they are chosen.
+func (p *Pool) guests(have func(*instance) bool) (list []tap.Guest) {
 	p.mu.Lock()
-	var guests []tap.Guest
+	defer p.mu.Unlock()
 	for _, x := range p.instances {
 		if x.rec.Internet && have(x) {
-			guests = append(guests, tap.Guest{
+			list = append(list, tap.Guest{
 				Slot: x.rec.Slot, Addresses: x.addresses(), Inside: x.inside(), MAC: tap.MACOf(x.hash), Forwards: slices.Clone(x.rec.Ports),
 			})
 		}
 	}
-	p.mu.Unlock()
-	slices.SortFunc(guests, func(a, b tap.Guest) int { return a.Slot - b.Slot })
-	return p.cfg.Guests.Apply(ctx, guests)
+	slices.SortFunc(list, func(a, b tap.Guest) int { return a.Slot - b.Slot })
+	return list
+}
+
+// renumber gives other numbers to instances of these, which others of this host have, and reports whether it did so to any.
+func (p *Pool) renumber(foreign []int) (done bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.instances {
+		if !slices.Contains(foreign, x.rec.Slot) {
+			continue
+		}
+		if x.machine != nil {
+			p.cfg.Log.Error("instance has no network before it is started again: its tap was replaced by another program's", "hash", x.hash, "tap", tap.Name(x.rec.Slot))
+			continue
+		}
+		changed := x.rec
+		if changed.Slot, err = p.freeSlot(foreign); err == nil {
+			err = p.records.save(changed)
+		}
+		if err != nil {
+			return done, fmt.Errorf("network of instance %s: %w", x.hash, err)
+		}
+		p.cfg.Log.Info("instance gets another number, another program of this host has the tap", "hash", x.hash, "tap", tap.Name(x.rec.Slot), "now", tap.Name(changed.Slot))
+		x.rec, done = changed, true
+	}
+	return done, nil
 }

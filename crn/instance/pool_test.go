@@ -13,6 +13,7 @@ import (
 
 	"github.com/aleph-im/aleph-go/crn/corenode"
 	"github.com/aleph-im/aleph-go/crn/instance"
+	"github.com/aleph-im/aleph-go/crn/tap"
 	"github.com/aleph-im/aleph-go/message"
 )
 
@@ -544,6 +545,60 @@ func TestForwardedPortsFollowTheOwner(t *testing.T) {
 		t.Errorf("%v, guests %+v", err, r.guests.last)
 	}
 	r.stop()
+}
+
+func TestAnInstanceGetsAnotherNumberWhereAnotherNodeIsFirst(t *testing.T) {
+	r := newRig(t)
+	first, second := r.publish("a", nil), r.publish("b", nil)
+	r.begin()
+	defer func() { r.stop() }()
+	slotOf := func(hash message.Hash) int {
+		for _, g := range r.guests.last {
+			if g.Addresses == r.info(hash).Addresses {
+				return g.Slot
+			}
+		}
+		t.Fatalf("instance %s has no network: %+v", hash, r.guests.last)
+		return 0
+	}
+	if err := r.Start(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	running := slotOf(first)
+	r.guests.take(running+1, running+2) // which looked free
+	if err := r.Start(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	if slotOf(first) != running || slotOf(second) != running+3 {
+		t.Errorf("the numbers are %d and %d", slotOf(first), slotOf(second))
+	}
+	if spec := r.driver.specs[1]; spec.Tap != tap.Name(running+3) {
+		t.Errorf("its machine has %s", spec.Tap)
+	}
+	seed, err := os.ReadFile(r.driver.specs[1].Seed)
+	if want := r.info(second).Addresses.IPv4.String() + "/24"; err != nil || !strings.Contains(string(seed), want) {
+		t.Errorf("cloud-init does not find %s: %v", want, err)
+	}
+
+	// A machine that runs keeps its number: it has its tap open. All others go on.
+	r.guests.take(running)
+	if _, err := r.Reboot(t.Context(), second); err != nil || slotOf(second) != running+3 {
+		t.Errorf("%v, number %d", err, slotOf(second))
+	}
+	r.guests.take(running + 3)
+	r.driver.machine(first).end(true)
+	r.driver.machine(second).end(true)
+	r.stop()
+	r.begin() // after the host was started again
+	if err := r.Start(t.Context(), first); err != nil || slotOf(first) == running {
+		t.Errorf("%v, number %d", err, slotOf(first))
+	}
+	now := slotOf(second)
+	r.stop()
+	r.begin()
+	if slotOf(second) != now || now == running+3 {
+		t.Errorf("its number was %d and is %d", now, slotOf(second))
+	}
 }
 
 func TestWithoutInternetThereIsNoNetworkCard(t *testing.T) {

@@ -195,17 +195,17 @@ func (h heard) Read(b []byte) (int, error) {
 
 // startReceiver starts the machine that is to receive the memory.
 func (p *Pool) startReceiver(ctx context.Context, x *instance, instance *message.Instance) (Machine, error) {
+	if err := p.refreshPorts(ctx, x); err != nil {
+		return nil, err
+	}
+	if err := p.applyNetwork(ctx); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	r := x.rec
 	p.mu.Unlock()
 	spec, err := p.receiverSpec(ctx, r, instance)
 	if err != nil {
-		return nil, err
-	}
-	if err := p.refreshPorts(ctx, x); err != nil {
-		return nil, err
-	}
-	if err := p.applyNetwork(ctx); err != nil {
 		return nil, err
 	}
 	if spec.Console, err = p.openConsole(string(x.hash)); err != nil {

@@ -32,7 +32,7 @@ func TestNeighboursFindGuests(t *testing.T) {
 	for i, name := range []string{"a", "b"} {
 		g := Guest{Slot: 2048 + i, Addresses: AddressesOf(pool, 2048+i, message.HashBytes([]byte(name)), KindInstance)}
 		guests = append(guests, g)
-		ip(t, fmt.Sprintf("link add %s type veth peer name eth0 netns %s", Name(g.Slot), name), "link set dev "+Name(g.Slot)+" alias "+h.alias(),
+		ip(t, fmt.Sprintf("link add %s type veth peer name eth0 netns %s", Name(g.Slot), name), "link set dev "+Name(g.Slot)+" alias "+h.tag,
 			fmt.Sprintf("-n %s link set eth0 up", name), fmt.Sprintf("-n %s addr add %s/124 dev eth0 nodad", name, g.Addresses.IPv6),
 			fmt.Sprintf("-n %s -6 route add default via %s", name, g.Addresses.IPv6Network))
 	}

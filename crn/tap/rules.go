@@ -34,7 +34,7 @@ func (h *Host) table(guests []Guest) string {
 			}
 		}
 	}
-	name := h.tableName()
+	name := h.tag
 	var b strings.Builder
 	// Naming it first makes that the deletion succeeds also the first time.
 	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\n", name, name)

@@ -66,7 +66,7 @@ type Config struct {
 // Host is the network of guests on this host. Safe for concurrent use.
 type Host struct {
 	cfg  Config
-	tag  string // of this node, in names
+	tag  string // of this node: the name of its table, the alias of its taps, and their name while they are made
 	mark uint8  // of this node, on neighbours; not below 128, which are the kernel's and routing daemons'
 
 	mu sync.Mutex // one change at a time
@@ -76,7 +76,7 @@ type Host struct {
 // first guest comes.
 func New(ctx context.Context, cfg Config) (*Host, error) {
 	sum := sha256.Sum256([]byte(cfg.Owner))
-	h := &Host{cfg: cfg, tag: hex.EncodeToString(sum[:4]), mark: sum[4] | 128}
+	h := &Host{cfg: cfg, tag: "aleph-" + hex.EncodeToString(sum[:4]), mark: sum[4] | 128}
 	for _, tool := range []string{"ip", "nft"} {
 		if _, err := lookPath(tool); err != nil {
 			return nil, fmt.Errorf("%w (no program %s)", ErrUnprivileged, tool)
@@ -88,7 +88,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	f.Close()
 	// Making a table and taking it back shows whether we may. The table of an earlier node stays in force: its guests go on.
-	trial := h.tableName() + "-trial"
+	trial := h.tag + "-trial"
 	if err := h.run(ctx, "nft", fmt.Sprintf("table inet %s\ndelete table inet %s\n", trial, trial), "-f", "-"); err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrUnprivileged, err)
 	}
@@ -146,8 +146,16 @@ func Taken(slot int) bool {
 	return err == nil
 }
 
+// TakenError names the guests of an Apply that have no network, by their numbers: another node or program of this host has an
+// interface of that name. It holds until they get other numbers.
+type TakenError struct{ Slots []int }
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("network of guests: other programs of this host have the interfaces of the numbers %v", e.Slots)
+}
+
 // Apply makes the taps, rules and neighbours of these guests and removes all others that this node, or an earlier one on the same data
-// folder, has made.
+// folder, has made. After a [*TakenError] it has done so for all guests but those that it names.
 func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -155,6 +163,51 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	if err != nil {
 		return fmt.Errorf("network of guests: %w", err)
 	}
+	var connected []Guest
+	var taken TakenError
+	for _, g := range guests {
+		if name := Name(g.Slot); !have[name] {
+			if g.Inside != nil && strict() {
+				return errors.New("network of guests: a guest keeps its addresses on a host only where net.ipv4.conf.all.rp_filter is 0 or 2")
+			}
+			if err := h.makeTap(ctx, name); err != nil {
+				if !Taken(g.Slot) {
+					return fmt.Errorf("network of guests: make the tap %s: %w", name, err)
+				}
+				taken.Slots = append(taken.Slots, g.Slot)
+				continue
+			}
+			have[name] = true
+		}
+		connected = append(connected, g)
+	}
+	if err := h.connect(ctx, connected, have); err != nil {
+		return err
+	}
+	if taken.Slots != nil {
+		return &taken
+	}
+	return nil
+}
+
+// makeTap makes a tap that is down; it fails where there is an interface of that name. The tap gets its name last, when it is marked as
+// ours, so that one which is cut short is found and removed the next time.
+func (h *Host) makeTap(ctx context.Context, name string) error {
+	err := h.run(ctx, "ip", fmt.Sprintf("tuntap add dev %[1]s mode tap user %[2]d\nlink set dev %[1]s address %[3]s alias %[1]s\nlink set dev %[1]s name %[4]s\n",
+		h.tag, h.cfg.Uid, GatewayMAC, name), "-batch", "-")
+	if err != nil {
+		err = errors.Join(err, h.removeUnfinished(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// removeUnfinished removes a tap that has not got its name, if there is one.
+func (h *Host) removeUnfinished(ctx context.Context) error {
+	return h.run(ctx, "ip", "", "tuntap", "delete", "dev", h.tag, "mode", "tap")
+}
+
+// connect makes all but the taps themselves, of which have are those that are ours. Those of other guests are removed.
+func (h *Host) connect(ctx context.Context, guests []Guest, have map[string]bool) error {
 	addresses, err := h.addresses(ctx)
 	if err != nil {
 		return fmt.Errorf("network of guests: %w", err)
@@ -166,13 +219,6 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	var commands strings.Builder
 	for _, g := range guests {
 		name := Name(g.Slot)
-		if !have[name] {
-			if g.Inside != nil && strict() {
-				return errors.New("network of guests: a guest keeps its addresses on a host only where net.ipv4.conf.all.rp_filter is 0 or 2")
-			}
-			fmt.Fprintf(&commands, "tuntap add dev %s mode tap user %d\n", name, h.cfg.Uid)
-			fmt.Fprintf(&commands, "link set dev %s address %s alias %s\n", name, GatewayMAC, h.alias())
-		}
 		delete(have, name)
 		fmt.Fprintf(&commands, "address replace %s dev %s\n", netip.PrefixFrom(g.Addresses.IPv4Host, bits4), name)
 		if ipv6 {
@@ -208,11 +254,7 @@ func (h *Host) Apply(ctx context.Context, guests []Guest) error {
 	return nil
 }
 
-func (h *Host) alias() string { return "aleph-" + h.tag }
-
-func (h *Host) tableName() string { return "aleph-" + h.tag }
-
-// taps returns the names of the interfaces that are ours.
+// taps returns the names of the interfaces that are ours. One that was not made to its end is removed.
 func (h *Host) taps(ctx context.Context) (map[string]bool, error) {
 	out, err := h.output(ctx, "ip", "", "-json", "link", "show")
 	if err != nil {
@@ -224,7 +266,12 @@ func (h *Host) taps(ctx context.Context) (map[string]bool, error) {
 	}
 	names := map[string]bool{}
 	for _, l := range links {
-		if l.Ifalias == h.alias() {
+		switch {
+		case l.Ifname == h.tag:
+			if err := h.removeUnfinished(ctx); err != nil {
+				return nil, fmt.Errorf("remove an unfinished tap: %w", err)
+			}
+		case l.Ifalias == h.tag:
 			names[l.Ifname] = true
 		}
 	}

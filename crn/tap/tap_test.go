@@ -160,7 +160,7 @@ func TestGuestsReachTheWorldAndNothingElse(t *testing.T) {
 			own = elsewhere
 		}
 		guests = append(guests, g)
-		ip(t, fmt.Sprintf("link add %s type veth peer name eth0 netns %s", Name(slot), name), "link set dev "+Name(slot)+" alias "+h.alias(),
+		ip(t, fmt.Sprintf("link add %s type veth peer name eth0 netns %s", Name(slot), name), "link set dev "+Name(slot)+" alias "+h.tag,
 			fmt.Sprintf("-n %s link set lo up", name),
 			fmt.Sprintf("-n %s link set eth0 address %s up", name, cmp.Or(g.MAC, MACOf(message.HashBytes([]byte(name))))),
 			fmt.Sprintf("-n %s addr add %s/24 dev eth0", name, own.IPv4), fmt.Sprintf("-n %s addr add %s/124 dev eth0 nodad", name, own.IPv6))
