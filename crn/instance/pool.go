@@ -109,7 +109,8 @@ type Pool struct {
 	errands   map[message.Hash]*errand // of what is fetched ahead
 	portsDue  map[message.Hash]bool    // instances whose forwarded ports may have changed
 	ran       bool                     // instances have their goroutines
-	lastPort  uint16
+	claims    claims                   // of ports of the host
+	lastPort  uint16                   // that was given
 }
 
 // Folders and files below Config.Dir.
@@ -157,7 +158,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 		}
 	}
 	p := &Pool{cfg: cfg, http: client(cfg.HTTP), holders: client(patient(cfg.HTTP)), instances: map[message.Hash]*instance{}, errands: map[message.Hash]*errand{},
-		portsDue: map[message.Hash]bool{}, portsNews: make(chan struct{}, 1), lastPort: firstPort - 1}
+		portsDue: map[message.Hash]bool{}, portsNews: make(chan struct{}, 1), claims: claims{}, lastPort: firstPort - 1}
 	p.life, p.end = context.WithCancel(context.Background())
 	if p.records, err = openRecords(filepath.Join(cfg.Dir, recordsFile)); err != nil {
 		return nil, err
@@ -198,7 +199,7 @@ func New(ctx context.Context, cfg Config) (_ *Pool, err error) {
 	if err := p.removeOrphans(); err != nil {
 		return nil, err
 	}
-	if err := p.checkPorts(); err != nil {
+	if err := p.claimPorts(); err != nil {
 		return nil, err
 	}
 	return p, p.applyNetwork(ctx)
@@ -307,6 +308,9 @@ func (p *Pool) Run(ctx context.Context) error {
 		defer cancel()
 		err = p.applyNetworkOf(last, func(x *instance) bool { return x.machine != nil })
 	}
+	p.mu.Lock()
+	p.claims.keep(nil)
+	p.mu.Unlock()
 	return errors.Join(err, p.records.close())
 }
 
@@ -324,6 +328,7 @@ func (p *Pool) Close() {
 			_ = x.machine.Detach()
 		}
 	}
+	p.claims.keep(nil)
 	if p.records != nil {
 		_ = p.records.close()
 	}
@@ -417,10 +422,12 @@ func (p *Pool) applyNetworkOf(ctx context.Context, have func(*instance) bool) er
 	}
 }
 
-// guests describes some instances to the network. p.mu is held while they are chosen.
+// guests describes some instances to the network, and gives back the ports that no instance has any more. p.mu is held while they are
+// chosen.
 func (p *Pool) guests(have func(*instance) bool) (list []tap.Guest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.claims.keep(p.usedPorts())
 	for _, x := range p.instances {
 		if x.rec.Internet && have(x) {
 			list = append(list, tap.Guest{

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -175,50 +174,40 @@ func (p *Pool) assign(have []tap.Forward, wanted map[uint16]wish) ([]tap.Forward
 	return ports, nil
 }
 
-// freePort returns the next port of the host, after the one last given, that no guest and no program has. p.mu is held.
+// freePort claims the next port of the host, after the one last given, that no guest and no program has. p.mu is held.
 func (p *Pool) freePort() (uint16, error) {
-	used := map[uint16]bool{}
-	for _, x := range p.instances {
-		for _, f := range x.rec.Ports {
-			used[f.HostPort] = true
-		}
-	}
+	used := p.usedPorts()
 	for range lastPort - firstPort + 1 {
 		if p.lastPort++; p.lastPort > lastPort || p.lastPort < firstPort {
 			p.lastPort = firstPort
 		}
-		if !used[p.lastPort] && bindable(p.lastPort) {
+		if !used[p.lastPort] && p.claims.take(p.lastPort) {
 			return p.lastPort, nil
 		}
 	}
 	return 0, fmt.Errorf("no port of this host is free for a guest: %w", ErrNoRoom)
 }
 
-// bindable reports whether no program of the host listens on the port.
-func bindable(port uint16) bool {
-	address := net.JoinHostPort("0.0.0.0", strconv.Itoa(int(port)))
-	l, err := net.Listen("tcp4", address)
-	if err != nil {
-		return false
+// usedPorts are those of the host that guests have. p.mu is held.
+func (p *Pool) usedPorts() map[uint16]bool {
+	used := map[uint16]bool{}
+	for _, x := range p.instances {
+		for _, f := range x.rec.Ports {
+			used[f.HostPort] = true
+		}
 	}
-	l.Close()
-	c, err := net.ListenPacket("udp4", address)
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
+	return used
 }
 
-// checkPorts gives another number to those that a program of the host took while no node was there.
-func (p *Pool) checkPorts() error {
+// claimPorts claims those that guests have, and gives another number to those that a program of the host took while no node was there.
+func (p *Pool) claimPorts() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, x := range p.instances {
 		changed := x.rec
 		changed.Ports = slices.Clone(x.rec.Ports)
 		for i, f := range changed.Ports {
-			if bindable(f.HostPort) {
+			if p.claims.take(f.HostPort) {
 				continue
 			}
 			port, err := p.freePort()

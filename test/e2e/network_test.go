@@ -112,7 +112,7 @@ func takesWorkloads(ctx context.Context) error {
 	return nil
 }
 
-// printLogs shows the end of every node's log, for whoever reads the output of a failed run.
+// printLogs shows what every node warned of, and the end of its log, for whoever reads the output of a failed run.
 func printLogs(dir string) {
 	logs, _ := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
 	for _, path := range logs {
@@ -120,12 +120,18 @@ func printLogs(dir string) {
 		if err != nil {
 			continue
 		}
-		if len(raw) > 4000 {
-			raw = raw[len(raw)-4000:]
+		var warnings []byte
+		for line := range bytes.Lines(raw) {
+			if bytes.Contains(line, []byte("level=WARN")) || bytes.Contains(line, []byte("level=ERROR")) {
+				warnings = append(warnings, line...)
+			}
 		}
-		fmt.Fprintf(os.Stderr, "---- %s\n%s\n", filepath.Base(path), raw)
+		fmt.Fprintf(os.Stderr, "---- %s: warnings\n%s---- %[1]s: its end\n%s\n", filepath.Base(path), lastBytes(warnings), lastBytes(raw))
 	}
 }
+
+// lastBytes is as much of a text as is of use in the output of a failed run.
+func lastBytes(text []byte) []byte { return text[max(0, len(text)-4000):] }
 
 // aleph runs the user's tool as the first funded wallet and returns what it printed.
 func aleph(t *testing.T, args ...string) (stdout string, exitCode int) {
