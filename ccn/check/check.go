@@ -139,7 +139,7 @@ func (c *checker) run(ctx context.Context) error {
 	if len(broken) > 0 {
 		return nil // what is read from a broken database says nothing
 	}
-	for _, step := range []func(context.Context) error{c.messages, c.forgotten, c.files, c.state} {
+	for _, step := range []func(context.Context) error{c.messages, c.ends, c.forgotten, c.files, c.state} {
 		if err := step(ctx); err != nil {
 			return err
 		}

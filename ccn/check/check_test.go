@@ -253,6 +253,12 @@ func TestTamperingIsNamed(t *testing.T) {
 		{"message row gone", func(n *node, _, element, _, _ message.Hash) {
 			n.tamper(`DELETE FROM messages WHERE item_hash = ?`, string(element))
 		}, "state", "no message makes it"},
+		{"end of a hash gone", func(n *node, post, _, _, _ message.Hash) {
+			n.tamper(`DELETE FROM hash_ends_new WHERE hash_end = substr(?, 53)`, string(post))
+		}, "message", "not found by its hash"},
+		{"end of a hash too many", func(n *node, _, _, _, _ message.Hash) {
+			n.tamper(`INSERT INTO hash_ends_settled SELECT * FROM hash_ends_new LIMIT 1`)
+		}, "message", "1 ends of hashes lead to no message"},
 		{"post row gone", func(n *node, post, _, _, _ message.Hash) {
 			n.tamper(`DELETE FROM posts WHERE item_hash = ?`, string(post))
 		}, "state", "the post row is missing"},

@@ -17,6 +17,21 @@ import (
 	"github.com/aleph-im/aleph-go/message"
 )
 
+// ends checks that messages are found by the ends of their hashes.
+func (c *checker) ends(context.Context) error {
+	lost, stray, err := c.r.LostEnds()
+	if err != nil {
+		return err
+	}
+	for _, h := range lost {
+		c.report.add(Finding{"message", string(h), "it is not found by its hash", rebuild})
+	}
+	if stray != 0 {
+		c.report.add(Finding{"message", "hashes", fmt.Sprintf("%d ends of hashes lead to no message", stray), rebuild})
+	}
+	return nil
+}
+
 // messages checks each message by itself, on all cores.
 func (c *checker) messages(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

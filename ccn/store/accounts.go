@@ -52,7 +52,7 @@ type BalanceStatement struct {
 
 var claimColumns = `SELECT c.item_hash, c.owner, c.payment_type, c.content_time, c.need, c.must_pay, c.exempt, c.status, c.ended,
 	COALESCE(c.ended_by, ''), (SELECT MIN(f.height) FROM confirmations f WHERE f.item_hash = c.item_hash AND f.chain = 'ETH' AND (
-		EXISTS (SELECT 1 FROM messages m WHERE ` + sameHash("m.item_hash", "f.item_hash") + ` AND COALESCE(m.signature, '') = f.signature) OR
+		EXISTS (SELECT 1 FROM ` + messagesByEnd + ` WHERE ` + sameHash("f.item_hash") + ` AND COALESCE(m.signature, '') = f.signature) OR
 		EXISTS (SELECT 1 FROM removed_messages m WHERE m.item_hash = f.item_hash AND COALESCE(m.signature, '') = f.signature))) FROM claims c `
 
 func scanClaim(rows *sql.Rows, c *ClaimRow) error {

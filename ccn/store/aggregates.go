@@ -88,7 +88,7 @@ func (tx *Tx) RefreshAggregate(owner, key string) error {
 // Element returns the element of a message that is there, nil when there is none.
 func (r *Reader) Element(h message.Hash) (*Element, error) {
 	e := &Element{Hash: h}
-	ok, err := found(r.row(`SELECT owner, key, content_time, content FROM aggregate_elements WHERE id = `+idOf, hashArgs(h)...),
+	ok, err := found(r.row(`SELECT owner, key, content_time, content FROM aggregate_elements WHERE id = `+messageID, hashArgs(h)...),
 		&e.Owner, &e.Key, &e.ContentTime, &e.Content)
 	if err != nil || !ok {
 		return nil, wrap(err, "read aggregate element %s", h)
@@ -148,5 +148,5 @@ func (tx *Tx) InsertElement(e *Element) error {
 
 // DeleteElement deletes the element of a message that is still there.
 func (tx *Tx) DeleteElement(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM aggregate_elements WHERE id = `+idOf, hashArgs(h)...), "delete aggregate element %s", h)
+	return wrap(tx.exec(`DELETE FROM aggregate_elements WHERE id = `+messageID, hashArgs(h)...), "delete aggregate element %s", h)
 }

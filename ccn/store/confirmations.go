@@ -18,8 +18,8 @@ type Confirmation struct {
 
 // Confirmations lists the confirmations of an applied message, the earliest first.
 func (r *Reader) Confirmations(h message.Hash) ([]Confirmation, error) {
-	rows, err := r.rows(`SELECT c.tx_hash, c.chain, c.height, c.time, c.publisher, c.signature FROM confirmations c JOIN messages m
-		ON `+sameHash("m.item_hash", "c.item_hash")+` AND COALESCE(m.signature, '') = c.signature WHERE c.item_hash = ? ORDER BY c.time, c.tx_hash`, string(h))
+	rows, err := r.rows(`SELECT c.tx_hash, c.chain, c.height, c.time, c.publisher, c.signature FROM confirmations c CROSS JOIN `+messagesByEnd+`
+		WHERE `+sameHash("c.item_hash")+` AND COALESCE(m.signature, '') = c.signature AND c.item_hash = ? ORDER BY c.time, c.tx_hash`, string(h))
 	list, err := collect(rows, err, func(rows *sql.Rows, c *Confirmation) error {
 		return rows.Scan(&c.TxHash, &c.Chain, &c.Height, &c.Time, &c.Publisher, &c.Signature)
 	})
@@ -62,7 +62,7 @@ func (tx *Tx) InsertConfirmation(h message.Hash, c Confirmation) error {
 		err = tx.exec(`UPDATE messages SET
 			first_confirmed_at = (SELECT MIN(time) FROM confirmations c WHERE c.item_hash = messages.item_hash AND c.signature = COALESCE(messages.signature, '')),
 			first_confirmed_height = (SELECT MIN(height) FROM confirmations c WHERE c.item_hash = messages.item_hash AND c.signature = COALESCE(messages.signature, ''))
-			WHERE `+byHash, hashArgs(h)...)
+			WHERE id = `+messageID, hashArgs(h)...)
 	}
 	return wrap(err, "store confirmation of %s", h)
 }

@@ -31,6 +31,7 @@ type conn struct {
 	statements map[string]*sql.Stmt
 	few        int64              // see Reader.few; 0 stands for fewRows
 	bulk       map[bulkKey]string // statements of many rows
+	ends       newEnds
 }
 
 // connect connects, again when the connection was lost.
@@ -153,6 +154,7 @@ func (c *conn) begin(ctx context.Context) error {
 
 // rollback undoes a transaction that failed with err and returns why it failed.
 func (c *conn) rollback(ctx context.Context, err error) error {
+	c.ends.counted = false
 	if c.lost = !c.engine.alive(c.Conn); !c.lost {
 		ctx, cancel := c.engine.within(context.WithoutCancel(ctx))
 		defer cancel()

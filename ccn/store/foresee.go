@@ -69,7 +69,7 @@ var foresight = func() (queries [10]string) {
 	for power := range queries {
 		queries[power] = `WITH asked (hash, wait) AS (VALUES (?,?)` + strings.Repeat(",(?,?)", 1<<power-1) + `)
 			SELECT hash, wait, applied, held, awaited FROM (SELECT hash, wait, ` +
-			anyOf(sameHash("item_hash", "hash"), "messages") + ` OR ` + anyOf("item_hash = hash", "forgotten_messages", "removed_messages", "confirmations") + ` AS applied, ` +
+			anyOf(sameHash("hash"), messagesByEnd) + ` OR ` + anyOf("item_hash = hash", "forgotten_messages", "removed_messages", "confirmations") + ` AS applied, ` +
 			anyOf("item_hash = hash", "pending_messages", "rejected_messages") + ` AS held, ` +
 			anyOf("wait_key = wait", "pending_waits", "rejected_waits") + ` AS awaited FROM asked) AS known
 			WHERE applied OR held OR awaited`

@@ -20,6 +20,7 @@ var (
 	intoMessages = intoTable("messages", `item_hash, type, chain, sender, signature, item_type, item_content, content, time, channel,
 		size, status, reception_time, owner, content_time, content_type, content_ref, content_key, content_item_hash, payment_type,
 		tags, first_confirmed_at, first_confirmed_height`, "")
+	intoEnds     = intoTable("hash_ends_new", "hash_end, message_id", "")
 	intoTags     = intoTable("message_tags", "tag, time, message_id, type", "")
 	intoPosts    = intoTable("posts", "id, item_hash, owner, type, ref, amends, channel, content_time, last_updated, tags", "")
 	intoPostTags = intoTable("post_tags", "tag, last_updated, post_id", "")
@@ -36,8 +37,8 @@ func (i insertion) statement(rows int) string {
 // inserts are rows that wait to be written together: a statement of many rows costs little more than one of one row.
 // Whatever else the transaction asks of the database comes after them.
 type inserts struct {
-	messages, tags, posts, postTags []any // values, row after row
-	lastID                          int64 // of a row of messages; 0: not known yet
+	messages, ends, tags, posts, postTags []any // values, row after row
+	lastID                                int64 // of a row of messages; 0: not known yet
 }
 
 // maxWaiting bounds the messages that wait to be written.
@@ -56,6 +57,8 @@ func (tx *Tx) putMessage(m *MessageRow, row []any) error {
 	}
 	m.ID = id
 	tx.inserts.messages = append(tx.inserts.messages, row...)
+	tx.inserts.ends = append(tx.inserts.ends, endOf(string(m.Message.ItemHash)), id)
+	tx.conn.ends.n++
 	if len(tx.inserts.messages) >= maxWaiting*intoMessages.columns {
 		return tx.flush()
 	}
@@ -80,7 +83,7 @@ func (tx *Tx) writeInserts() error {
 	for _, of := range []struct {
 		into insertion
 		rows *[]any
-	}{{intoMessages, &waiting.messages}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}, {intoPostTags, &waiting.postTags}} {
+	}{{intoMessages, &waiting.messages}, {intoEnds, &waiting.ends}, {intoTags, &waiting.tags}, {intoPosts, &waiting.posts}, {intoPostTags, &waiting.postTags}} {
 		rows := *of.rows
 		*of.rows = rows[:0]
 		last, err := tx.bulk(of.into, rows)

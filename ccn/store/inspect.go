@@ -81,6 +81,18 @@ func (r *Reader) Integrity() ([]string, error) {
 	return list, wrap(err, "check the integrity of the database")
 }
 
+// LostEnds lists the messages that are not found by the end of their hash, and says how many ends lead to no message.
+func (r *Reader) LostEnds() (lost []message.Hash, stray int, err error) {
+	lost, err = r.hashes(`SELECT m.item_hash FROM messages m
+		WHERE NOT EXISTS (SELECT 1 FROM hash_ends e WHERE e.hash_end = ` + hashEnd("m.item_hash") + ` AND e.message_id = m.id) ORDER BY m.id`)
+	if err != nil {
+		return nil, 0, wrap(err, "look for messages by their hashes")
+	}
+	var messages, ends int
+	err = r.row(`SELECT (SELECT COUNT(*) FROM messages), (SELECT COUNT(*) FROM hash_ends)`).Scan(&messages, &ends)
+	return lost, ends - (messages - len(lost)), wrap(err, "count the ends of hashes")
+}
+
 // EachMessage calls visit with each applied message in the order in which they were applied, until visit returns an error,
 // which EachMessage then returns. Confirmations are left out.
 func (r *Reader) EachMessage(visit func(*MessageRow) error) error {

@@ -46,7 +46,7 @@ func (k *known) full() bool {
 
 // ends are what Foresee asks for, but for confirmations, with what is first in the index along which it is read.
 var ends = []struct{ table, column string }{
-	{"messages", hashEnd("item_hash")}, {"forgotten_messages", "item_hash"}, {"removed_messages", "item_hash"},
+	{"hash_ends", "hash_end"}, {"forgotten_messages", "item_hash"}, {"removed_messages", "item_hash"},
 	{"pending_messages", "item_hash"}, {"rejected_messages", "item_hash"}, {"pending_waits", "wait_key"}, {"rejected_waits", "wait_key"},
 }
 

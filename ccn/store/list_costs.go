@@ -45,11 +45,12 @@ func (r *Reader) VisitCosts(f CostFilter, visit func(*CostRow) error) error {
 // Charged lists the resources that have costs, by content time and hash; only the one that resource names unless it is "".
 func (r *Reader) Charged(resource message.Hash) ([]message.Hash, error) {
 	w := &where{}
+	w.add(sameHash("c.item_hash"))
 	if resource != "" {
-		w.add("item_hash = ?", string(resource))
+		w.add("c.item_hash = ?", string(resource))
 	}
-	rows, err := r.rows("SELECT m.item_hash FROM (SELECT DISTINCT item_hash FROM account_costs"+w.String()+") AS c JOIN messages m ON "+
-		sameHash("m.item_hash", "c.item_hash")+" ORDER BY m.content_time, m.item_hash", w.args...)
+	rows, err := r.rows("SELECT item_hash FROM messages WHERE id IN (SELECT m.id FROM account_costs c CROSS JOIN "+messagesByEnd+w.String()+
+		") ORDER BY content_time, item_hash", w.args...)
 	list, err := collect(rows, err, func(rows *sql.Rows, h *message.Hash) error { return scanHash(rows, h) })
 	return list, wrap(err, "list resources that cost something")
 }

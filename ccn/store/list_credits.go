@@ -79,9 +79,9 @@ func (f *CreditFilter) where() (*where, error) {
 	}
 	if len(f.ResourceTypes) > 0 {
 		types := &where{}
-		types.add(sameHash("m.item_hash", "effective_origin"))
+		types.add(sameHash("effective_origin"))
 		types.in("m.type", f.ResourceTypes)
-		w.add("EXISTS (SELECT 1 FROM messages m"+types.String()+")", types.args...)
+		w.add("EXISTS (SELECT 1 FROM "+messagesByEnd+types.String()+")", types.args...)
 	}
 	if f.Resource != nil {
 		w.add("effective_origin = ?", *f.Resource)

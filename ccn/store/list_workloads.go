@@ -21,7 +21,7 @@ type WorkloadRow struct {
 // one are listed as well: each has its own address.
 func (r *Reader) Workloads() ([]WorkloadRow, error) {
 	rows, err := r.rows(`SELECT v.item_hash, m.type, v.owner, v.persistent, COALESCE(v.node_hash, ''), v.payment_type, v.content_time
-		FROM vms v JOIN messages m ON ` + sameHash("m.item_hash", "v.item_hash") + ` WHERE m.status IN ('processed', 'removing') ORDER BY v.item_hash`)
+		FROM vms v CROSS JOIN ` + messagesByEnd + ` WHERE ` + sameHash("v.item_hash") + ` AND m.status IN ('processed', 'removing') ORDER BY v.item_hash`)
 	if err != nil {
 		return nil, fmt.Errorf("list workloads: %w", err)
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/aleph-im/aleph-go/message"
 )
@@ -30,44 +29,6 @@ type ContentColumns struct {
 	Tags     []string
 }
 
-// byHash finds the row of a message, and what is kept of one in tables that are found by it as well; its arguments are those of
-// hashArgs. See schema_2.sql.
-var byHash = hashEnd("item_hash") + ` = ? AND ` + whole("item_hash") + ` = ?`
-
-// endLength is how many characters of hashes are in the index of messages.
-const endLength = 12
-
-// hashEnd is what the index of messages has of a hash.
-func hashEnd(column string) string {
-	return fmt.Sprintf("substr(%s, length(%s) - %d)", column, column, endLength-1)
-}
-
-// hashStart is what an index has of hashes that it keeps in order.
-func hashStart(column string) string { return fmt.Sprintf("substr(%s, 1, %d)", column, endLength) }
-
-// sameHash compares the hash of a message with another column, along the index of messages.
-func sameHash(column, other string) string {
-	return hashEnd(column) + " = " + hashEnd(other) + " AND " + whole(column) + " = " + other
-}
-
-// whole keeps SQLite from putting what the whole hash is to be into the expression of the index, which it then would not know again.
-func whole(column string) string { return "COALESCE(" + column + ", '')" }
-
-// endOf is what the index has of a hash. What anybody asks for may be no hash, and of other characters: it is nowhere.
-func endOf(hash string) string { return hash[max(0, len(hash)-endLength):] }
-
-func hashArgs(h message.Hash) []any { return []any{endOf(string(h)), string(h)} }
-
-// hashes chooses the rows of messages with some hashes, or what has the id of such a row; at least one.
-func (w *where) hashes(id string, hashes []string) {
-	args := make([]any, len(hashes))
-	for i, h := range hashes {
-		args[i] = h
-	}
-	w.add(id+" IN (SELECT h.id FROM (VALUES (?)"+strings.Repeat(",(?)", len(hashes)-1)+") AS asked CROSS JOIN messages h WHERE "+
-		sameHash("h.item_hash", "asked.column1")+")", args...)
-}
-
 // Message returns an applied message, nil when there is none.
 func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 	m := &MessageRow{}
@@ -75,7 +36,7 @@ func (r *Reader) Message(h message.Hash) (*MessageRow, error) {
 	var confirmed *int64
 	ok, err := found(r.row(`SELECT id, type, chain, sender, signature, item_type, item_content, COALESCE(item_content, content),
 		time, channel, size, status, reception_time, owner, content_time, payment_type, first_confirmed_at
-		FROM messages WHERE `+byHash, hashArgs(h)...),
+		FROM `+messagesByEnd+` WHERE `+messageHash, hashArgs(h)...),
 		&m.ID, &m.Message.Type, &m.Message.Chain, &m.Message.Sender, &signature, &m.Message.ItemType, &text, &m.Content,
 		&m.Message.Time, &m.Message.Channel, &m.Size, &m.Status, &m.ReceptionTime, &m.Owner, &m.ContentTime, &m.PaymentType, &confirmed)
 	if err != nil {
@@ -105,7 +66,7 @@ func (r *Reader) Signature(h message.Hash) (signature string, status message.Sta
 		return "", "", nil
 	}
 	hash := string(h)
-	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM messages WHERE `+byHash+`
+	_, err = found(r.row(`SELECT COALESCE(signature, ''), status FROM `+messagesByEnd+` WHERE `+messageHash+`
 		UNION ALL SELECT COALESCE(signature, ''), 'forgotten' FROM forgotten_messages WHERE item_hash = ?
 		UNION ALL SELECT COALESCE(signature, ''), 'removed' FROM removed_messages WHERE item_hash = ?`, append(hashArgs(h), hash, hash)...), &signature, &status)
 	return signature, status, wrap(err, "read signature of %s", h)
@@ -117,7 +78,7 @@ func (r *Reader) Status(h message.Hash) (message.Status, message.Time, error) {
 	var received message.Time
 	hash := string(h)
 	_, err := found(r.row(`SELECT status, reception_time FROM (
-		SELECT 1 AS place, status, reception_time FROM messages WHERE `+byHash+`
+		SELECT 1 AS place, status, reception_time FROM `+messagesByEnd+` WHERE `+messageHash+`
 		UNION ALL SELECT 2, 'forgotten', reception_time FROM forgotten_messages WHERE item_hash = ?
 		UNION ALL SELECT 3, 'removed', reception_time FROM removed_messages WHERE item_hash = ?
 		UNION ALL SELECT 4, 'pending', reception_time FROM pending_messages WHERE item_hash = ?
@@ -174,7 +135,7 @@ func (r *Reader) DelegatedSince(owner string, t float64) ([]message.Hash, error)
 func (tx *Tx) SetMessageStatus(h message.Hash, s message.Status) error {
 	var sender string
 	var typ message.Type
-	changed, err := found(tx.row(`UPDATE messages SET status = ? WHERE status <> ? AND `+byHash+` RETURNING sender, type`,
+	changed, err := found(tx.row(`UPDATE messages SET status = ? WHERE status <> ? AND id = `+messageID+` RETURNING sender, type`,
 		append([]any{string(s), string(s)}, hashArgs(h)...)...), &sender, &typ)
 	if err != nil || !changed {
 		return wrap(err, "set status of %s", h)
@@ -193,9 +154,12 @@ func (tx *Tx) DeleteMessage(h message.Hash) error {
 	var id int64
 	var status message.Status
 	var contentType, tags *string
-	deleted, err := found(tx.row(`DELETE FROM messages WHERE `+byHash+` RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
+	deleted, err := found(tx.row(`DELETE FROM messages WHERE id = `+messageID+` RETURNING id, time, sender, type, chain, status, channel, content_type, tags`,
 		hashArgs(h)...), &id, &e.Time, &e.Sender, &e.Type, &e.Chain, &status, &e.Channel, &contentType, &tags)
 	tx.inserts.lastID = 0 // it may have been the last
+	if err == nil && deleted {
+		err = tx.forgetEnd(string(h), id)
+	}
 	if err == nil && deleted {
 		err = tx.untagMessage(id, e.Time, tags)
 	}

@@ -22,6 +22,9 @@ var numberedElements string
 //go:embed schema_5.sql
 var versionsAndClaims string
 
+//go:embed schema_6.sql
+var twoTablesOfEnds string
+
 // step brings a database from one version of the schema to the next.
 type step struct {
 	script string
@@ -32,7 +35,7 @@ type step struct {
 
 // migrations are the steps from an empty database to the schema that this program knows; the version of a database is how
 // many of them it has seen. A step that was released is never changed: a change of the schema is a step of its own.
-var migrations = []step{{script: schema}, {script: shortHashes}, {script: shadows, fill: findShadows}, {script: numberedElements}, {script: versionsAndClaims}}
+var migrations = []step{{script: schema}, {script: shortHashes}, {script: shadows, fill: findShadows}, {script: numberedElements}, {script: versionsAndClaims}, {script: twoTablesOfEnds}}
 
 // only leaves out what a script says is for another engine: after a line that begins with "-- only" and the name of one, until
 // the line "-- on all".

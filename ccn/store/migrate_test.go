@@ -232,6 +232,59 @@ func TestElementsKeepWhatTheyHaveWhenTheyAreNumbered(t *testing.T) {
 	})
 }
 
+func TestMessagesAreFoundWhenTheirEndsAreInTwoTables(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		c := old(t, dsn, 5)
+		var hashes []message.Hash
+		for id := 1; id <= 300; id++ {
+			h := message.HashBytes(fmt.Append(nil, id))
+			if id == 17 { // with an end that another one has
+				h = message.Hash(strings.Repeat("0", 52)) + hashes[3][52:]
+			}
+			hashes = append(hashes, h)
+			_, err := c.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO messages (id, item_hash, type, chain, sender, item_type, time, size, status, reception_time, owner, content_time)
+				VALUES (%d, '%s', 'POST', 'ETH', 'a', 'inline', 5, 2, 'processed', 6, 'a', %d)`, id, h, id))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s, c := opened(t, dsn)
+		s.writer <- c // for this test to write as anybody does
+		defer func() { <-s.writer }()
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			for i, h := range hashes {
+				if m, err := tx.Message(h); err != nil || m == nil || m.ID != int64(i+1) {
+					t.Fatalf("message %d is %+v, %v", i+1, m, err)
+				}
+			}
+			if err := tx.DeleteMessage(hashes[3]); err != nil {
+				return err
+			}
+			if m, err := tx.Message(hashes[3]); err != nil || m != nil {
+				t.Errorf("what was deleted is %+v, %v", m, err)
+			}
+			if m, err := tx.Message(hashes[16]); err != nil || m == nil || m.ID != 17 {
+				t.Errorf("what ended alike is %+v, %v", m, err)
+			}
+			if err := tx.SetMessageStatus(hashes[16], message.StatusRemoving); err != nil {
+				return err
+			}
+			lost, stray, err := tx.LostEnds()
+			if len(lost) > 0 || stray > 0 {
+				t.Errorf("lost %v, and %d that lead nowhere", lost, stray)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestVersionsAndClaimsStayWhenTheyComeInOrder(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		c := old(t, dsn, 4)

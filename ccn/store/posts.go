@@ -17,13 +17,10 @@ type PostRow struct {
 	Tags        []string      // of an original that is inserted
 }
 
-// idOf is the row number of the message with a hash.
-var idOf = `(SELECT id FROM messages WHERE ` + byHash + `)`
-
 // Post returns a post, nil when there is none.
 func (r *Reader) Post(h message.Hash) (*PostRow, error) {
 	p := &PostRow{Hash: h}
-	ok, err := found(r.row(`SELECT id, owner, type, ref, amends, channel, content_time, latest_amend, last_updated FROM posts WHERE id = `+idOf, hashArgs(h)...),
+	ok, err := found(r.row(`SELECT id, owner, type, ref, amends, channel, content_time, latest_amend, last_updated FROM posts WHERE id = `+messageID, hashArgs(h)...),
 		&p.ID, &p.Owner, &p.Type, &p.Ref, &p.Amends, &p.Channel, &p.ContentTime, &p.LatestAmend, &p.LastUpdated)
 	if err != nil || !ok {
 		return nil, wrap(err, "read post %s", h)
@@ -64,7 +61,7 @@ func (tx *Tx) RefreshPost(original message.Hash) error {
 	var created, was, updated float64
 	var amends, amend, own, tagged, tags *string
 	ok, err := found(tx.row(`SELECT o.id, o.content_time, o.last_updated, o.tags, o.amends, m.tags FROM posts o LEFT JOIN messages m ON m.id = o.id
-		WHERE o.id = `+idOf, hashArgs(original)...), &id, &created, &was, &tagged, &amends, &own)
+		WHERE o.id = `+messageID, hashArgs(original)...), &id, &created, &was, &tagged, &amends, &own)
 	if err != nil || !ok {
 		return wrap(err, "refresh post %s", original)
 	}
@@ -95,7 +92,7 @@ func (tx *Tx) DeletePost(h message.Hash) error {
 	var id int64
 	var updated float64
 	var tags *string
-	ok, err := found(tx.row(`DELETE FROM posts WHERE id = `+idOf+` RETURNING id, last_updated, tags`, hashArgs(h)...), &id, &updated, &tags)
+	ok, err := found(tx.row(`DELETE FROM posts WHERE id = `+messageID+` RETURNING id, last_updated, tags`, hashArgs(h)...), &id, &updated, &tags)
 	if err == nil && ok {
 		err = tx.untagPost(id, updated, tags)
 	}

@@ -257,7 +257,10 @@ func (tx *Tx) finish() error {
 			return err
 		}
 	}
-	return tx.writeTallies()
+	if err := tx.writeTallies(); err != nil {
+		return err
+	}
+	return tx.settleEnds()
 }
 
 // statement returns the prepared statement of a query, nil when it is not kept prepared.

@@ -388,6 +388,7 @@ func TestEnginesAnswerTheSame(t *testing.T) {
 		}
 		for _, name := range []string{
 			"Integrity",                                   // of the engine itself
+			"LostEnds",                                    // is there for what no node writes
 			"SetAtCommit",                                 // see TestWhatIsSetAtCommitIsSetOnce
 			"Foresee",                                     // see TestForesightChangesNoAnswer
 			"EachMessage", "MessagesAfter", "LastMessage", // by row numbers: see TestMessagesAfterAreThoseAppliedLater
