@@ -89,7 +89,10 @@ func (tx *Tx) settleEnds() error {
 		e.counted = true
 	}
 	most := cmp.Or(e.most, maxNewEnds)
-	for e.n > most+most/16 {
+	for range 2 { // up to the end of the range, and on from its beginning
+		if e.n <= most+most/16 {
+			return nil
+		}
 		if err := tx.settlePart(e, e.n-most); err != nil {
 			return wrap(err, "settle ends of hashes")
 		}
