@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -119,24 +120,30 @@ func (h *host) pids() (pids []int) {
 // allocate sends the scheduler's whole plan.
 func (h *host) allocate(instances ...message.Hash) (status int, answer map[string]any) {
 	h.t.Helper()
-	body, err := json.Marshal(map[string]any{"persistent_vms": []string{}, "instances": instances})
+	status, answer, err := h.tryAllocate(instances...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	return status, answer
+}
+
+func (h *host) tryAllocate(instances ...message.Hash) (status int, answer map[string]any, err error) {
+	body, err := json.Marshal(map[string]any{"persistent_vms": []string{}, "instances": instances})
+	if err != nil {
+		return 0, nil, err
+	}
 	request, err := http.NewRequestWithContext(h.t.Context(), "POST", h.url+"/control/allocations", strings.NewReader(string(body)))
 	if err != nil {
-		h.t.Fatal(err)
+		return 0, nil, err
 	}
 	request.Header.Set("X-Auth-Signature", "test")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		h.t.Fatal(err)
+		return 0, nil, err
 	}
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		h.t.Fatal(err)
-	}
-	return response.StatusCode, answer
+	err = json.NewDecoder(response.Body).Decode(&answer)
+	return response.StatusCode, answer, err
 }
 
 func (h *host) operate(hash message.Hash, do client.MachineOperation, query url.Values) string {
@@ -219,6 +226,43 @@ func (h *host) storeImage(file string) message.Hash {
 		h.t.Fatal(err)
 	}
 	return h.core.Store(raw)
+}
+
+// Two nodes of one host start instances at once: each of their guests is reached at its own addresses.
+func TestNodesOfOneHostStartInstancesAtOnce(t *testing.T) {
+	if !imagetest.InOwnNetwork(t, "small") {
+		return
+	}
+	first := newHost(t)
+	hosts := []*host{first, hostOf(t, first.core, first.owner, first.key)}
+	image := first.storeImage("instance-small.img")
+	var hashes []message.Hash
+	for i, h := range hosts {
+		content := corenodetest.Instance(image, 512, first.publicKey())
+		content["metadata"] = map[string]any{"name": fmt.Sprint("guest of node ", i)}
+		hashes = append(hashes, first.core.Publish(message.TypeInstance, content))
+		h.start()
+	}
+	var both sync.WaitGroup
+	for i, h := range hosts {
+		both.Go(func() {
+			if status, answer, err := h.tryAllocate(hashes[i]); err != nil || status != 200 || answer["success"] != true {
+				t.Errorf("node %d: got %d %v, %v", i, status, answer, err)
+			}
+		})
+	}
+	both.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, h := range hosts {
+		if name := h.ssh(hashes[i], "hostname"); name != execution.HostLabel(hashes[i]) {
+			t.Errorf("at the port of node %d's guest is %s", i, name)
+		}
+	}
+	if a, b := hosts[0].execution(hashes[0]).Networking, hosts[1].execution(hashes[1]).Networking; a.IPv4 == b.IPv4 || a.MappedPorts["22"].Host == b.MappedPorts["22"].Host {
+		t.Errorf("the guests have %+v and %+v", a, b)
+	}
 }
 
 // One instance lives through all of these.
