@@ -73,7 +73,7 @@ func (r *Reader) Claims(owner string, payment message.PaymentType) ([]ClaimRow, 
 
 // Claim returns the claim of a message, nil when it has none.
 func (r *Reader) Claim(h message.Hash) (*ClaimRow, error) {
-	rows, err := r.rows(claimColumns+`WHERE `+hashEnd("c.item_hash")+` = ? AND `+whole("c.item_hash")+` = ?`, hashArgs(h)...)
+	rows, err := r.rows(claimColumns+`WHERE `+byHash("c.item_hash"), hashArgs(h)...)
 	list, err := collect(rows, err, scanClaim)
 	if err != nil || len(list) == 0 {
 		return nil, wrap(err, "read claim of %s", h)
@@ -90,7 +90,7 @@ func (r *Reader) ClaimsSince(t float64) ([]message.Hash, error) {
 // PutClaim stores a claim. Of one that is known, its owner, way to pay and time stay.
 func (tx *Tx) PutClaim(c *ClaimRow) error {
 	changes := []any{c.Need, integer(c.MustPay), integer(c.Exempt), c.Status, c.Ended, optional(string(c.EndedBy))}
-	n, err := tx.affected(`UPDATE claims SET need = ?, must_pay = ?, exempt = ?, status = ?, ended = ?, ended_by = ? WHERE `+byHash,
+	n, err := tx.affected(`UPDATE claims SET need = ?, must_pay = ?, exempt = ?, status = ?, ended = ?, ended_by = ? WHERE `+byHash("item_hash"),
 		append(changes, hashArgs(c.Hash)...)...)
 	if err == nil && n == 0 {
 		err = tx.exec(`INSERT INTO claims (need, must_pay, exempt, status, ended, ended_by, item_hash, owner, payment_type, content_time)
@@ -101,7 +101,7 @@ func (tx *Tx) PutClaim(c *ClaimRow) error {
 
 // DeleteClaim deletes the claim of a message that was never accepted.
 func (tx *Tx) DeleteClaim(h message.Hash) error {
-	return wrap(tx.exec(`DELETE FROM claims WHERE `+byHash, hashArgs(h)...), "delete claim of %s", h)
+	return wrap(tx.exec(`DELETE FROM claims WHERE `+byHash("item_hash"), hashArgs(h)...), "delete claim of %s", h)
 }
 
 // Account returns what an owner uses of one kind of funds, nil when it never claimed any.

@@ -34,8 +34,8 @@ func endOf(hash string) string { return hash[max(0, len(hash)-endLength):] }
 // hashArgs are the arguments of the conditions on a hash.
 func hashArgs(h message.Hash) []any { return []any{endOf(string(h)), string(h)} }
 
-// byHash finds the row of a message in tables that have an index of the ends of its hashes: claims and pins. See hashArgs.
-var byHash = hashEnd("item_hash") + ` = ? AND ` + whole("item_hash") + ` = ?`
+// byHash finds what belongs to a message in tables that have an index of the ends of its hashes: claims and pins. See hashArgs.
+func byHash(column string) string { return hashEnd(column) + ` = ? AND ` + whole(column) + ` = ?` }
 
 // messagesByEnd are the messages m whose hash has an end e.
 const messagesByEnd = `hash_ends e JOIN messages m ON m.id = e.message_id`

@@ -50,9 +50,6 @@ var (
 	oldestVersion = ` ORDER BY p.created, ` + hashStart("p.item_hash") + `, p.item_hash LIMIT 1`
 )
 
-// byPinHash finds the pins p of a message; its arguments are those of hashArgs.
-var byPinHash = hashEnd("p.item_hash") + ` = ? AND ` + whole("p.item_hash") + ` = ?`
-
 func scanHash(rows *sql.Rows, h *message.Hash) error { return rows.Scan(h) }
 
 // File returns a file, nil when it is unknown.
@@ -81,7 +78,7 @@ func (r *Reader) ReferencedFile(ref message.Hash, latest bool) (file message.Has
 	if latest {
 		ok, err = found(r.row(pinned+`p.tag = ?`+newestVersion, string(ref)), &file, &size)
 	} else {
-		ok, err = found(r.row(pinned+byPinHash, hashArgs(ref)...), &file, &size)
+		ok, err = found(r.row(pinned+byHash("p.item_hash"), hashArgs(ref)...), &file, &size)
 	}
 	return file, size, ok, wrap(err, "read file named by %s", ref)
 }
@@ -114,7 +111,7 @@ func (tx *Tx) PutFile(f *FileRow) (bool, error) {
 func (r *Reader) Pin(h message.Hash, kind string) (*PinRow, error) {
 	p := &PinRow{Message: h, Type: kind}
 	var owner *string
-	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE `+byHash+` AND `+r.conn.engine.checked("type")+` = ?`,
+	ok, err := found(r.row(`SELECT file_hash, owner, ref, tag, created, delete_by FROM file_pins WHERE `+byHash("item_hash")+` AND `+r.conn.engine.checked("type")+` = ?`,
 		append(hashArgs(h), kind)...),
 		&p.File, &owner, &p.Ref, &p.Tag, &p.Created, &p.DeleteBy)
 	if err != nil || !ok {
@@ -140,7 +137,7 @@ func (tx *Tx) InsertPin(p *PinRow) error {
 
 // DeletePin deletes the pin of a kind that a message holds.
 func (tx *Tx) DeletePin(h message.Hash, kind string) error {
-	return wrap(tx.exec(`DELETE FROM file_pins WHERE `+byHash+` AND `+tx.conn.engine.checked("type")+` = ?`, append(hashArgs(h), kind)...), "delete pin of %s", h)
+	return wrap(tx.exec(`DELETE FROM file_pins WHERE `+byHash("item_hash")+` AND `+tx.conn.engine.checked("type")+` = ?`, append(hashArgs(h), kind)...), "delete pin of %s", h)
 }
 
 // DeleteGracePins deletes the pins that keep a file for a while on nobody's behalf.
